@@ -1,0 +1,1 @@
+"""A Caffe that trains with cyclical learning rates and cyclical momentum."""

@@ -1,0 +1,21 @@
+"""The exceptions of this package: one family, so that one `except` can catch everything expected.
+
+A message says who speaks, where (file:line:column, layer, record), what was expected, what came
+and what to try. The core throws the same three kinds (csrc/core/check.h).
+"""
+
+
+class PycaffeClrError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ConfigError(PycaffeClrError):
+    """A prototxt, a setting or a command line asks for something impossible."""
+
+
+class DataError(PycaffeClrError):
+    """A file, database, record or set of weights is missing, broken or does not fit."""
+
+
+class EngineError(PycaffeClrError):
+    """The engine could not do its work: a device, a library or a bug in this package."""

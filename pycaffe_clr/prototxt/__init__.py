@@ -1,0 +1,1 @@
+"""Reading Caffe's text and weight files."""

@@ -1,0 +1,84 @@
+"""The schema: equal to Caffe's, and alone in its pool."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool
+
+from pycaffe_clr import proto
+
+SHARED = Path(os.environ.get("PYCAFFE_CLR_SHARED") or Path(__file__).parents[2] / "shared")
+
+
+def test_messages_are_classes_with_caffes_defaults():
+    solver = proto.SolverParameter()
+    assert solver.type == "SGD" and solver.clip_gradients == -1 and solver.average_loss == 1
+    assert solver.solver_mode == 1 and solver.delta == pytest.approx(1e-8)
+    assert proto.LayerParameter().batch_norm_param.eps == pytest.approx(1e-5)
+    assert proto.ConcatParameter().axis == 1
+
+
+def test_extensions_of_the_report_are_there():
+    fields = proto.SolverParameter.DESCRIPTOR.fields_by_name
+    assert fields["cyclical_momentum"].number == 44
+    assert "max_lr" in fields
+    assert fields["replicas"].number >= 1000
+    assert proto.SolverParameter().replicas == 1
+
+
+def test_unknown_message_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="NoSuchParameter"):
+        _ = proto.NoSuchParameter
+
+
+def test_default_pool_stays_free_for_another_caffe():
+    with pytest.raises(KeyError):
+        descriptor_pool.Default().FindMessageTypeByName("caffe.NetParameter")
+
+
+@pytest.mark.skipif(not (SHARED / "caffe-schema.json").exists(), reason="no shared folder")
+def test_schema_equals_the_one_of_files_in_the_wild():
+    """Every message, field, number, label, type, default and packing."""
+    path = SHARED / "caffe-schema.json"
+    schema = json.loads(path.read_text())
+    kinds = descriptor_pb2.FieldDescriptorProto.Type
+    for name, fields in schema["messages"].items():
+        ours = {field.name: field for field in proto.message_class(name).DESCRIPTOR.fields}
+        for number, label, kind, field_name, *options in fields:
+            field = ours.pop(field_name)
+            option = options[0] if options else {}
+            assert field.number == number, f"{name}.{field_name}"
+            assert field.is_repeated == (label == "repeated")
+            assert field.is_required == (label == "required")
+            if field.message_type or field.enum_type:
+                full = (field.message_type or field.enum_type).full_name
+                assert full == f"caffe.{kind}"
+            else:
+                assert kinds.Name(field.type) == f"TYPE_{kind.upper()}"
+            assert field.has_default_value == ("default" in option), f"{name}.{field_name}"
+            if "default" in option:
+                assert _default(field) == _parsed(option["default"], field)
+            assert bool(field.GetOptions().packed) == bool(option.get("packed", False))
+        extra = {"SolverParameter": {"max_lr", "cyclical_momentum", "replicas"}}
+        assert set(ours) == extra.get(name, set())
+    for name, values in schema["enums"].items():
+        enum = proto.POOL.FindEnumTypeByName(f"caffe.{name}")
+        assert {value.name: value.number for value in enum.values} == values
+
+
+def _default(field):
+    if field.enum_type:
+        return field.enum_type.values_by_number[field.default_value].name
+    return field.default_value
+
+
+def _parsed(text, field):
+    if field.cpp_type in (field.CPPTYPE_FLOAT, field.CPPTYPE_DOUBLE):
+        return pytest.approx(float(text), rel=1e-6)
+    if field.cpp_type == field.CPPTYPE_BOOL:
+        return text == "true"
+    if field.cpp_type in (field.CPPTYPE_STRING, field.CPPTYPE_ENUM):
+        return text
+    return int(text)
