@@ -1,0 +1,56 @@
+// Counter-based random numbers (Philox 4x32-10; Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
+// A number depends only on (seed, net, stream, pass, element), so masks, flips and fillers are the same on every
+// backend, for any number of threads, and after a resume.
+#pragma once
+
+#include <array>
+#include <cmath>
+#include <cstdint>
+
+namespace pcc {
+
+inline std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t a = uint64_t{0xD2511F53} * counter[0];
+    const uint64_t b = uint64_t{0xCD9E8D57} * counter[2];
+    counter = {static_cast<uint32_t>(b >> 32) ^ counter[1] ^ key[0], static_cast<uint32_t>(b),
+               static_cast<uint32_t>(a >> 32) ^ counter[3] ^ key[1], static_cast<uint32_t>(a)};
+    key[0] += 0x9E3779B9;
+    key[1] += 0xBB67AE85;
+  }
+  return counter;
+}
+
+// One stream of random numbers: what a layer draws in one pass. Element i is addressable directly.
+struct RandomStream {
+  uint64_t seed = 0;    // the run's random_seed
+  uint32_t net = 0;     // 0: train net (and fillers); 1 + i: test net i
+  uint32_t layer = 0;   // hash of the layer's name
+  uint64_t pass = 0;    // number of the forward pass of that net; fillers use the parameter's index
+
+  // Four numbers for the elements 4 * block .. 4 * block + 3 (block below 2^32).
+  std::array<uint32_t, 4> block(uint64_t index) const {
+    return philox({static_cast<uint32_t>(index), static_cast<uint32_t>(pass), static_cast<uint32_t>(pass >> 32) ^ (net << 16),
+                   layer},
+                  {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
+  }
+  uint32_t bits(uint64_t element) const { return block(element / 4)[element % 4]; }
+  // Uniform in [0, 1), 24 bits.
+  double uniform(uint64_t element) const { return (bits(element) >> 8) * 0x1.0p-24; }
+  // Standard normal by Box and Muller; elements 2k and 2k + 1 share a pair of numbers.
+  double normal(uint64_t element) const {
+    const std::array<uint32_t, 4> four = block(element / 2);
+    const double radius = std::sqrt(-2.0 * std::log(((four[0] >> 8) + 1) * 0x1.0p-24));
+    const double angle = 6.283185307179586476925 * ((four[1] >> 8) * 0x1.0p-24);
+    return radius * (element % 2 ? std::sin(angle) : std::cos(angle));
+  }
+};
+
+// FNV-1a, the key of a layer's stream: stable across builds, unlike std::hash.
+inline uint32_t hash_name(const char* text) {
+  uint32_t hash = 2166136261u;
+  for (; *text; ++text) hash = (hash ^ static_cast<unsigned char>(*text)) * 16777619u;
+  return hash;
+}
+
+}  // namespace pcc

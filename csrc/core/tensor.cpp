@@ -1,0 +1,39 @@
+#include "core/tensor.h"
+
+namespace pcc {
+
+const char* name_of(DType dtype) { return dtype == DType::f32 ? "float32" : "float64"; }
+
+const char* name_of(Layout layout) {
+  switch (layout) {
+    case Layout::plain:
+      return "plain";
+    case Layout::nhwc:
+      return "nhwc";
+    case Layout::c8:
+      return "c8";
+    case Layout::c16:
+      return "c16";
+  }
+  return "?";
+}
+
+int64_t Shape::count(int from, int to) const {
+  int64_t product = 1;
+  for (int axis = from; axis < to; ++axis) product *= (*this)[axis];
+  return product;
+}
+
+int Shape::canonical(int64_t axis) const {
+  const int64_t positive = axis < 0 ? axis + axes() : axis;
+  return positive < 0 || positive >= axes() ? -1 : static_cast<int>(positive);
+}
+
+std::string Shape::str() const {
+  if (dims_.empty()) return "scalar";
+  std::string text;
+  for (size_t i = 0; i < dims_.size(); ++i) text += (i ? "x" : "") + std::to_string(dims_[i]);
+  return text;
+}
+
+}  // namespace pcc

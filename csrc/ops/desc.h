@@ -1,0 +1,205 @@
+// What an op computes, as plain data: one struct per primitive, and OpDesc, the union of them. Layers lower to these;
+// backends answer them. Axes letters: N samples, C channels, H W rows and columns; x inputs, y outputs, w parameters.
+// Each comment lists ins -> outs and the parameters in order. Diffs follow one rule everywhere:
+//   din is overwritten; dparams are ADDED to; dout arrives as one part per reader, to be summed (OpNeeds).
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace pcc {
+
+// x (N, C, d1..dk) -> y (N, O, e1..ek); params: w (O, C/group, kernel..), [bias (O)].
+// transposed: the Deconvolution layer; w is (C, O/group, kernel..).
+struct ConvDesc {
+  std::vector<int64_t> kernel, stride, pad, dilation;  // one entry per spatial axis
+  int64_t group = 1;
+  bool bias = true;
+  bool transposed = false;
+};
+
+// x (N, C, H, W) -> y (N, C, P, Q) [, mask: index of the maximum in its plane]. Output sizes stand in the site (Caffe
+// rounds up). AVE divides by the window clipped to [-pad, size + pad); MAX keeps the first of ties, and an empty window
+// (Caffe allows it) gives -FLT_MAX for MAX and 0/0 for AVE.
+struct PoolDesc {
+  enum class Method { max, average } method = Method::max;
+  int64_t kernel[2] = {1, 1}, stride[2] = {1, 1}, pad[2] = {0, 0};
+};
+
+// x (N, C, H, W) -> y, same shape. Across channels: y = x * (k + alpha/size * sum of x^2 over `size` channels)^-beta.
+// Within channel: y = x * (1 + alpha * AVE-pooled x^2)^-beta over size x size windows with Caffe's clipped divisor; k is ignored.
+struct LrnDesc {
+  bool across = true;
+  int64_t size = 5;
+  double alpha = 1, beta = 0.75, k = 1;
+};
+
+// BatchNorm, and what may be fused behind it: [Scale] [Eltwise SUM with a second value] [ReLU].
+// ins: x (N, C, spatial..) [, addend like x] -> y like x. params: mean (C), variance (C), factor (1) [, gain (C) [, shift (C)]].
+// y = relu(gain * (x - mean) / sqrt(variance + eps) + shift + addend).
+// Not use_global_stats: mean and biased variance of the batch; then factor = fraction * factor + 1, mean and variance parameters
+// = fraction * old + batch value (variance times m/(m-1), m = N*spatial/groups). use_global_stats: parameters divided
+// by factor, or zeros where factor is 0. groups: the batch is cut in that many equal parts (replicas) with statistics of their own;
+// the running statistics are those of part 0. The three statistics get no gradient.
+// groups > 1 and use_global_stats exclude each other in meaning: with global statistics groups is ignored.
+struct NormActDesc {
+  double eps = 1e-5, fraction = 0.999;
+  bool use_global_stats = false;
+  int64_t groups = 1;
+  bool gain = false, shift = false;  // shift only together with gain
+  bool add = false;
+  bool relu = false;
+  double negative_slope = 0;
+};
+
+// Scale and Bias layers: y[o, d, i] = x[o, d, i] * scale[d] + bias[d], x seen as (outer, dim, inner).
+// scale/bias is the next input where *_from_input, else the next parameter. ins: x [, scale] [, bias].
+struct AffineDesc {
+  int64_t outer = 1, dim = 1, inner = 1;
+  bool scale = true, scale_from_input = false;
+  bool bias = false, bias_from_input = false;
+};
+
+// y = f(x), element by element. Functions of later layer types join the enum; a, b, c are their constants.
+struct PointwiseDesc {
+  enum class Function {
+    relu,  // x > 0 ? x : a * x
+  } function = Function::relu;
+  double a = 0, b = 0, c = 0;
+};
+
+// y = x * mask / (1 - ratio) in training; mask drawn from the layer's RandomStream: kept where
+// bits(element) > ratio * 2^32 - 1 as unsigned. Element order is that of the plain layout.
+struct DropoutDesc {
+  double ratio = 0.5;
+};
+
+// ins: two or more of one shape -> y. SUM takes coefficients; PROD's gradient is y/x or, where stable, the product of the others.
+// MAX routes the gradient to the first of ties... as Caffe: bottom 0 wins only where strictly larger than bottom 1; a later
+// bottom wins where strictly larger than the maximum so far.
+struct EltwiseDesc {
+  enum class Operation { product, sum, max } operation = Operation::sum;
+  std::vector<double> coeff;  // one per input, for sum
+  bool stable_product = true;
+};
+
+struct ConcatDesc {
+  int axis = 1;
+};
+struct SliceDesc {
+  int axis = 1;
+};
+
+// InnerProduct: x (M, K) -> y (M, N); params: w (N, K), or (K, N) where transpose, [bias (N)].
+// Inputs of more axes arrive in their own shape: M = product of the first axes, K of the rest.
+struct GemmDesc {
+  int64_t m = 1, k = 1, n = 1;
+  bool transpose = false, bias = true;
+};
+
+struct SoftmaxDesc {
+  int axis = 1;
+};
+
+// SoftmaxWithLoss: ins: scores (outer, C, inner) cut at `axis`, labels (outer * inner) -> loss (scalar) [, probabilities].
+// loss = sum of -log(max(p, FLT_MIN)) / normalizer; gradient (p - 1[label]) * dloss / normalizer. groups: replicas; each part has its own
+// normalizer, the loss is that of part 0, the gradient of each part is divided by groups. A label outside [0, C) that is not
+// ignored raises a data error naming the sample.
+enum class Normalization { full, valid, batch_size, none };
+struct SoftmaxLossDesc {
+  int axis = 1;
+  bool has_ignore_label = false;
+  int64_t ignore_label = 0;
+  Normalization normalization = Normalization::valid;
+  int64_t groups = 1;
+};
+
+// ins: scores (outer, C, inner), labels -> accuracy (scalar) [, per class (C)]. A tie with the true class counts as wrong.
+// Only the first outer/groups samples (replica 0) count.
+struct AccuracyDesc {
+  int axis = 1;
+  int64_t top_k = 1;
+  bool has_ignore_label = false;
+  int64_t ignore_label = 0;
+  int64_t groups = 1;
+};
+
+// How a blob is filled; Caffe's FillerParameter.
+struct FillerDesc {
+  std::string type = "constant";  // constant uniform gaussian xavier msra positive_unitball bilinear
+  double value = 0, min = 0, max = 1, mean = 0, std = 1;
+  int64_t sparse = -1;
+  std::string variance_norm = "FAN_IN";  // FAN_OUT AVERAGE
+};
+
+// DummyData: -> y, filled anew at each pass (constants: once).
+struct FillDesc {
+  FillerDesc filler;
+};
+
+// Where a Data layer's records come from. Implementations read ahead on threads of their own.
+struct RecordBatch {
+  const void* records = nullptr;    // (total, C, H, W), uint8 or float32, row-major
+  bool is_float = false;
+  const int32_t* labels = nullptr;  // (total)
+  int64_t first = 0, total = 0;     // record k of the batch lies at index (first + k) % total
+};
+class RecordFeed {
+ public:
+  virtual ~RecordFeed() = default;
+  virtual Shape record_shape() const = 0;  // (C, H, W)
+  // The next `count` records; they stay valid until the next call. Advances the position. Throws data errors.
+  virtual RecordBatch next(int64_t count) = 0;
+  // Records consumed so far modulo the size of the database: where the next batch starts.
+  virtual int64_t position() const = 0;
+  virtual void seek(int64_t position) = 0;
+};
+
+// Data layer: no ins -> data (N, C, crop, crop) [, labels (N)].
+// y = (x - mean) * scale, cropped and mirrored. mean: empty, one per channel, or a whole (C, H, W) picture.
+// Random draws per sample n from the layer's RandomStream: element 3n+0: mirror (bits & 1), 3n+1: row offset (bits % range), 3n+2: column.
+// train: random crop; else the centre. mirror applies in both (Caffe). replicas R: with record k of the batch
+// going to sample (k % R) * (N / R) + k / R.
+struct TransformDesc {
+  std::shared_ptr<RecordFeed> feed;
+  std::shared_ptr<const std::vector<float>> mean;
+  double scale = 1;
+  bool mirror = false, train = false;
+  int64_t crop = 0;  // 0: none
+  int64_t replicas = 1;
+};
+
+// x -> y, same shape, another layout. Inserted by the planner.
+struct ReorderDesc {};
+
+// The sum of several parts of a diff, in order. ins: parts -> their sum. Inserted by the planner in the backward pass.
+struct SumDesc {};
+
+// The solver's step over all parameters, which lie in one block of floats: params: w, dw, history (2 histories for some rules).
+// In Caffe's order: clip (L2 norm of all dw, over iter_size sums), divide by iter_size, decay into the gradient, rule, w -= update.
+struct UpdateSegment {
+  int64_t offset = 0, count = 0;  // in elements
+  float lr_mult = 1, decay_mult = 1;
+};
+struct UpdateDesc {
+  enum class Rule { sgd, nesterov } rule = Rule::sgd;
+  std::vector<UpdateSegment> segments;  // one per learnable parameter, in order; parameters without one are left alone
+  bool l1 = false;
+  double clip = -1;  // threshold; negative: off
+  int64_t iter_size = 1;
+};
+
+using OpDesc = std::variant<ConvDesc, PoolDesc, LrnDesc, NormActDesc, AffineDesc, PointwiseDesc, DropoutDesc, EltwiseDesc,
+                            ConcatDesc, SliceDesc, GemmDesc, SoftmaxDesc, SoftmaxLossDesc, AccuracyDesc, FillDesc,
+                            TransformDesc, ReorderDesc, SumDesc, UpdateDesc>;
+
+// "conv", "pool", "norm+scale+add+relu": for plans and errors.
+std::string name_of(const OpDesc& desc);
+
+}  // namespace pcc

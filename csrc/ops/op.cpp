@@ -1,0 +1,72 @@
+#include "ops/op.h"
+
+#include "backends/reference/reference.h"
+#ifdef PCC_WITH_ONEDNN
+#include "backends/onednn/onednn.h"
+#endif
+
+namespace pcc {
+
+LayoutChoice Backend::layouts(const OpDesc&, const OpSite& site) const {
+  return {std::vector<Layout>(site.in.size(), Layout::plain), std::vector<Layout>(site.out.size(), Layout::plain)};
+}
+
+std::vector<std::string> backend_names() {
+#ifdef PCC_WITH_ONEDNN
+  return {"reference", "onednn"};
+#else
+  return {"reference"};
+#endif
+}
+
+std::string default_backend() { return backend_names().back(); }
+
+const Backend& backend(const std::string& name) {
+  if (name == "reference") return reference_backend();
+#ifdef PCC_WITH_ONEDNN
+  if (name == "onednn") return onednn_backend();
+#endif
+  std::string known;
+  for (const std::string& each : backend_names()) known += (known.empty() ? "" : ", ") + each;
+  PCC_THROW(config, "no backend '", name, "' in this build; there are: ", known);
+}
+
+namespace {
+
+struct Namer {
+  std::string operator()(const ConvDesc& d) const { return d.transposed ? "deconv" : "conv"; }
+  std::string operator()(const PoolDesc& d) const { return d.method == PoolDesc::Method::max ? "pool max" : "pool ave"; }
+  std::string operator()(const LrnDesc& d) const { return d.across ? "lrn across" : "lrn within"; }
+  std::string operator()(const NormActDesc& d) const {
+    return std::string("norm") + (d.gain ? "+scale" : "") + (d.add ? "+add" : "") + (d.relu ? "+relu" : "");
+  }
+  std::string operator()(const AffineDesc& d) const { return d.scale ? (d.bias ? "scale+bias" : "scale") : "bias"; }
+  std::string operator()(const PointwiseDesc& d) const {
+    switch (d.function) {
+      case PointwiseDesc::Function::relu:
+        return "relu";
+    }
+    return "pointwise";
+  }
+  std::string operator()(const DropoutDesc&) const { return "dropout"; }
+  std::string operator()(const EltwiseDesc& d) const {
+    return d.operation == EltwiseDesc::Operation::sum ? "sum" : d.operation == EltwiseDesc::Operation::max ? "max" : "product";
+  }
+  std::string operator()(const ConcatDesc&) const { return "concat"; }
+  std::string operator()(const SliceDesc&) const { return "slice"; }
+  std::string operator()(const GemmDesc&) const { return "gemm"; }
+  std::string operator()(const SoftmaxDesc&) const { return "softmax"; }
+  std::string operator()(const SoftmaxLossDesc&) const { return "softmax loss"; }
+  std::string operator()(const AccuracyDesc&) const { return "accuracy"; }
+  std::string operator()(const FillDesc&) const { return "fill"; }
+  std::string operator()(const TransformDesc&) const { return "transform"; }
+  std::string operator()(const ReorderDesc&) const { return "reorder"; }
+  std::string operator()(const SumDesc&) const { return "sum of diffs"; }
+  std::string operator()(const UpdateDesc& d) const { return d.rule == UpdateDesc::Rule::sgd ? "sgd" : "nesterov"; }
+};
+
+}  // namespace
+
+std::string name_of(const OpDesc& desc) { return std::visit(Namer{}, desc); }
+
+}  // namespace pcc
