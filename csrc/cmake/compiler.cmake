@@ -1,0 +1,34 @@
+# Flags of every source file, gathered in the interface target pcc_flags.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_CXX_VISIBILITY_PRESET hidden)
+set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
+set(CMAKE_CXX_FLAGS_RELEASE "-O3 -DNDEBUG")
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+find_package(Threads REQUIRED)
+
+add_library(pcc_flags INTERFACE)
+target_include_directories(pcc_flags INTERFACE ${CMAKE_CURRENT_SOURCE_DIR}/csrc)
+target_link_libraries(pcc_flags INTERFACE OpenMP::OpenMP_CXX Threads::Threads)
+target_compile_definitions(pcc_flags INTERFACE PCC_VERSION="${PROJECT_VERSION}")
+# Without contraction a*b+c is rounded twice on every processor: schedules, update rules and the
+# reference backend give the same bits everywhere. The vector kernels allow it again (isa.cmake).
+target_compile_options(pcc_flags INTERFACE
+  -fno-math-errno -ffp-contract=off -Wall -Wextra -Wpedantic -Wno-psabi
+  # GCC 12 sees overlaps in std::string that are not there (its bug 105651).
+  -Wno-restrict)
+if(PYCAFFE_CLR_WERROR)
+  target_compile_options(pcc_flags INTERFACE -Werror)
+endif()
+if(PYCAFFE_CLR_SANITIZE)
+  # -O1 keeps the stack traces and the build time readable.
+  set(CMAKE_CXX_FLAGS_RELEASE "-O1 -g")
+  target_compile_options(pcc_flags INTERFACE
+    -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(pcc_flags INTERFACE -fsanitize=address,undefined)
+endif()
