@@ -1,0 +1,47 @@
+// What the CPU backend can build: one maker and one vote per descriptor, each in a file of its own. A maker answers null for a
+// case it does not cover (the planner then takes the reference op); a vote says which layouts it would like.
+#pragma once
+
+#include <memory>
+
+#include "ops/op.h"
+
+namespace pcc::onednn {
+
+// Over oneDNN's primitives.
+std::unique_ptr<Op> make_conv(const ConvDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_gemm(const GemmDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_pool(const PoolDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_reorder(const ReorderDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_softmax(const SoftmaxDesc& desc, const OpSite& site);
+
+// Own kernels (kernels/).
+std::unique_ptr<Op> make_norm_act(const NormActDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_lrn(const LrnDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_affine(const AffineDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_pointwise(const PointwiseDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_dropout(const DropoutDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_eltwise(const EltwiseDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_concat(const ConcatDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_slice(const SliceDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_softmax_loss(const SoftmaxLossDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_accuracy(const AccuracyDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_fill(const FillDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_transform(const TransformDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_sum(const SumDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_update(const UpdateDesc& desc, const OpSite& site);
+
+// Votes. site.out has its shapes, but its layouts are not known yet.
+LayoutChoice vote_plain(const OpSite& site);
+// Every input and output in one layout, that of the first input not plain which all of them can have: for whatever works element by
+// element or channel by channel.
+LayoutChoice vote_follow(const OpSite& site);
+LayoutChoice vote_conv(const ConvDesc& desc, const OpSite& site);
+LayoutChoice vote_pool(const PoolDesc& desc, const OpSite& site);
+LayoutChoice vote_concat(const ConcatDesc& desc, const OpSite& site);
+LayoutChoice vote_slice(const SliceDesc& desc, const OpSite& site);
+
+// Whether a value of that shape can lie in that layout.
+bool can_have(const Shape& shape, Layout layout);
+
+}  // namespace pcc::onednn
