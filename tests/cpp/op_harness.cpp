@@ -1,0 +1,456 @@
+#include "op_harness.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <memory>
+
+#include "testing.h"
+
+namespace pcc {
+namespace {
+
+constexpr int64_t kGuard = 64;  // bytes on either side of every buffer
+constexpr uint8_t kGuardByte = 0xA5;
+constexpr uint8_t kGarbage = 0xFF;  // four or eight of them read as NaN
+constexpr double kNoise = 0.5;      // what dparams hold before backward; exact in float
+
+// 64-byte aligned memory between guard bytes.
+class Buffer {
+ public:
+  Buffer(std::string name, int64_t bytes) : name_(std::move(name)), bytes_(bytes) {
+    const int64_t total = (bytes + 2 * kGuard + 63) / 64 * 64;
+    memory_.reset(static_cast<uint8_t*>(std::aligned_alloc(64, static_cast<size_t>(total))));
+    std::memset(memory_.get(), kGuardByte, static_cast<size_t>(total));
+    spoil();
+  }
+  void* data() const { return memory_.get() + kGuard; }
+  void spoil() { std::memset(data(), kGarbage, static_cast<size_t>(bytes_)); }
+  void check(const std::string& when) const {
+    for (int64_t i = 0; i < kGuard; ++i)
+      PCC_CHECK(memory_.get()[i] == kGuardByte && memory_.get()[kGuard + bytes_ + i] == kGuardByte,
+                when, " writes out of the bounds of ", name_);
+  }
+
+ private:
+  struct Free {
+    void operator()(uint8_t* memory) const { std::free(memory); }
+  };
+  std::string name_;
+  int64_t bytes_;
+  std::unique_ptr<uint8_t, Free> memory_;
+};
+
+void store(const Tensor& tensor, const Values& values) {
+  PCC_CHECK(static_cast<int64_t>(values.size()) == tensor.count(), "test gives ", values.size(),
+            " values for shape ", tensor.shape());
+  for (int64_t i = 0; i < tensor.count(); ++i) {
+    const int64_t at = offset_in_layout(tensor.shape(), tensor.spec.layout, i);
+    const double value = values[static_cast<size_t>(i)];
+    if (tensor.spec.dtype == DType::f32)
+      tensor.as<float>()[at] = static_cast<float>(value);
+    else
+      tensor.as<double>()[at] = value;
+  }
+}
+
+Values load(const Tensor& tensor) {
+  Values values(static_cast<size_t>(tensor.count()));
+  for (int64_t i = 0; i < tensor.count(); ++i) {
+    const int64_t at = offset_in_layout(tensor.shape(), tensor.spec.layout, i);
+    values[static_cast<size_t>(i)] =
+        tensor.spec.dtype == DType::f32 ? tensor.as<float>()[at] : tensor.as<double>()[at];
+  }
+  return values;
+}
+
+// All memory of one op.
+class Memory {
+ public:
+  Tensor tensor(const std::string& name, const TensorSpec& spec) {
+    buffers_.push_back(std::make_unique<Buffer>(name, spec.bytes()));
+    return {buffers_.back()->data(), spec};
+  }
+  Buffer& raw(const std::string& name, int64_t bytes) {
+    buffers_.push_back(std::make_unique<Buffer>(name, bytes));
+    return *buffers_.back();
+  }
+  void check(const std::string& when) const {
+    for (const auto& buffer : buffers_) buffer->check(when);
+  }
+
+ private:
+  std::vector<std::unique_ptr<Buffer>> buffers_;
+};
+
+void check_that(bool right, const std::string& what) {
+  if (!right) ::testing::fail(__FILE__, __LINE__, what);
+}
+
+void spoil(const Tensor& tensor) {
+  std::memset(tensor.data, kGarbage, static_cast<size_t>(tensor.spec.bytes()));
+}
+
+std::vector<bool> all_or(const std::vector<bool>& wanted, size_t count) {
+  return wanted.empty() ? std::vector<bool>(count, true) : wanted;
+}
+
+Values pick(const std::vector<Values>& given, size_t index, int64_t count, uint64_t seed) {
+  return index < given.size() && !given[index].empty() ? given[index] : random_values(count, seed);
+}
+
+OpSite site_of(const OpCase& op, DType dtype) {
+  OpSite site;
+  site.name = "test";
+  site.stream = hash_name("test");
+  for (const Shape& shape : op.in) site.in.push_back({shape, dtype, Layout::plain});
+  for (const Shape& shape : op.out) site.out.push_back({shape, dtype, Layout::plain});
+  for (const Shape& shape : op.params) site.params.push_back({shape, dtype, Layout::plain});
+  site.want_din = all_or(op.want_din, op.in.size());
+  site.want_dparam = all_or(op.want_dparam, op.params.size());
+  site.training = op.training;
+  return site;
+}
+
+// Cuts a gradient into parts whose sum it is.
+std::vector<Values> parts_of(const Values& whole, int parts, uint64_t seed) {
+  std::vector<Values> cut(static_cast<size_t>(parts), Values(whole.size()));
+  for (size_t i = 0; i < whole.size(); ++i) {
+    double rest = whole[i];
+    for (int p = 0; p + 1 < parts; ++p) {
+      const double part = random_values(1, seed + 977 * i + static_cast<uint64_t>(p))[0];
+      cut[static_cast<size_t>(p)][i] = part;
+      rest -= part;
+    }
+    cut.back()[i] = rest;
+  }
+  return cut;
+}
+
+}  // namespace
+
+Values random_values(int64_t count, uint64_t seed, double low, double high) {
+  const RandomStream stream{.seed = seed, .layer = 99};
+  Values values(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i)
+    values[static_cast<size_t>(i)] =
+        static_cast<float>(low + (high - low) * stream.uniform(static_cast<uint64_t>(i)));
+  return values;
+}
+
+Values distinct_values(int64_t count, uint64_t seed, double gap) {
+  Values values(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i)
+    values[static_cast<size_t>(i)] =
+        static_cast<float>((static_cast<double>(i - count / 2) + 0.5) * gap);
+  const RandomStream stream{.seed = seed, .layer = 98};
+  for (int64_t i = count - 1; i > 0; --i)
+    std::swap(values[static_cast<size_t>(i)],
+              values[stream.bits(static_cast<uint64_t>(i)) % static_cast<uint64_t>(i + 1)]);
+  return values;
+}
+
+Values nonzero_values(int64_t count, uint64_t seed, double margin) {
+  Values values = random_values(count, seed);
+  for (double& value : values)
+    value = static_cast<float>(value < 0 ? value - margin : value + margin);
+  return values;
+}
+
+Values label_values(int64_t count, int64_t classes, uint64_t seed) {
+  const RandomStream stream{.seed = seed, .layer = 97};
+  Values values(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i)
+    values[static_cast<size_t>(i)] =
+        static_cast<double>(stream.bits(static_cast<uint64_t>(i)) % static_cast<uint32_t>(classes));
+  return values;
+}
+
+bool fits_layout(const Shape& shape, Layout layout) {
+  return layout == Layout::plain || (shape.axes() == 4 && shape[1] % block_of(layout) == 0);
+}
+
+int64_t offset_in_layout(const Shape& shape, Layout layout, int64_t index) {
+  if (layout == Layout::plain) return index;
+  const int64_t channels = shape[1], plane = shape[2] * shape[3];
+  const int64_t p = index % plane, c = index / plane % channels, n = index / plane / channels;
+  if (layout == Layout::nhwc) return (n * plane + p) * channels + c;
+  const int64_t block = block_of(layout);
+  return ((n * (channels / block) + c / block) * plane + p) * block + c % block;
+}
+
+OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
+                const std::optional<LayoutChoice>& layouts) {
+  OpSite site = site_of(op, dtype);
+  if (layouts) {
+    for (size_t i = 0; i < site.in.size(); ++i) site.in[i].layout = layouts->in[i];
+    for (size_t i = 0; i < site.out.size(); ++i) site.out[i].layout = layouts->out[i];
+  }
+  OpResult result;
+  const std::unique_ptr<Op> made = backend(backend_name).make(op.desc, site);
+  if (!made) return result;
+  result.made = true;
+  result.implementation = made->implementation();
+  const OpNeeds needs = made->needs();
+  const bool backward = site.training && site.backward();
+  PCC_CHECK(backward || needs.stash_bytes == 0, "a forward-only op needs a stash");
+
+  Memory memory;
+  OpBuffers buffers;
+  for (size_t i = 0; i < site.in.size(); ++i)
+    buffers.in.push_back(memory.tensor(concat("in ", i), site.in[i]));
+  for (size_t i = 0; i < site.out.size(); ++i)
+    buffers.out.push_back(memory.tensor(concat("out ", i), site.out[i]));
+  const bool over_input = op.in_place && needs.in_place >= 0;
+  if (over_input) {
+    PCC_CHECK(site.in[static_cast<size_t>(needs.in_place)] == site.out[0],
+              "in place between different specs");
+    buffers.out[0] = buffers.in[static_cast<size_t>(needs.in_place)];
+  }
+  for (size_t i = 0; i < site.params.size(); ++i) {
+    buffers.params.push_back(memory.tensor(concat("param ", i), site.params[i]));
+    store(buffers.params[i],
+          pick(op.param_values, i, buffers.params[i].count(), op.seed + 200 + i));
+  }
+
+  // Gradients. Parts are summed here where the op does not take them, as the planner's SumDesc
+  // would.
+  buffers.din.resize(site.in.size());
+  buffers.dparams.resize(site.params.size());
+  buffers.dout.resize(site.out.size());
+  std::vector<std::vector<Values>> dout(site.out.size());
+  bool passes = false;
+  for (size_t i = 0; i < needs.passes_dout.size(); ++i)
+    passes |= needs.passes_dout[i] && site.want_din[i];
+  if (backward) {
+    for (size_t i = 0; i < site.out.size(); ++i) {
+      int parts = i < op.dout_parts.size() ? op.dout_parts[i] : 1;
+      if (parts == 0) continue;
+      if (passes || !needs.sums_parts || parts > needs.max_parts) parts = 1;
+      const Values whole = pick(op.dout_values, i, site.out[i].shape.count(), op.seed + 400 + i);
+      dout[i] = parts_of(whole, parts, op.seed + 500);
+      for (int p = 0; p < parts; ++p)
+        buffers.dout[i].push_back(memory.tensor(concat("dout ", i, " part ", p), site.out[i]));
+    }
+    for (size_t i = 0; i < site.in.size(); ++i) {
+      if (!site.want_din[i]) continue;
+      const bool alias = i < needs.passes_dout.size() && needs.passes_dout[i];
+      const bool over_dout = op.in_place && needs.diff_in_place == static_cast<int>(i);
+      if ((alias || over_dout) && !buffers.dout[0].empty() && buffers.dout[0].size() == 1)
+        buffers.din[i] = buffers.dout[0][0];
+      else
+        buffers.din[i] = memory.tensor(concat("din ", i), site.in[i]);
+    }
+    for (size_t i = 0; i < site.params.size(); ++i) {
+      if (!site.want_dparam[i]) continue;
+      buffers.dparams[i] = memory.tensor(concat("dparam ", i), site.params[i]);
+    }
+  }
+  Buffer& stash = memory.raw("stash", needs.stash_bytes);
+  Buffer& scratch = memory.raw("scratch", std::max(needs.forward_scratch, needs.backward_scratch));
+  buffers.stash = stash.data();
+  buffers.scratch = scratch.data();
+  made->bind(buffers);
+
+  StepState state = op.state;
+  for (int step = 0; step < op.steps; ++step) {
+    for (size_t i = 0; i < site.in.size(); ++i)
+      store(buffers.in[i], pick(op.in_values, i, buffers.in[i].count(), op.seed + 100 + i));
+    for (size_t i = 0; i < site.out.size(); ++i)
+      if (!(i == 0 && over_input)) spoil(buffers.out[i]);
+    scratch.spoil();
+    made->forward(state);
+    memory.check("forward");
+    ++state.pass;
+    result.out.clear();
+    for (const Tensor& tensor : buffers.out) result.out.push_back(load(tensor));
+    if (!backward) continue;
+
+    // Whatever backward has not asked for may be gone by then.
+    const auto keeps = [](const std::vector<bool>& list, size_t i) {
+      return i < list.size() && list[i];
+    };
+    for (size_t i = 0; i < site.in.size(); ++i)
+      if (!keeps(needs.in, i) &&
+          !(over_input && needs.in_place == static_cast<int>(i) && keeps(needs.out, 0)))
+        spoil(buffers.in[i]);
+    for (size_t i = 0; i < site.out.size(); ++i)
+      if (!keeps(needs.out, i) &&
+          !(i == 0 && over_input && keeps(needs.in, static_cast<size_t>(needs.in_place))))
+        spoil(buffers.out[i]);
+    for (const Tensor& tensor : buffers.din)
+      if (tensor) spoil(tensor);
+    for (size_t i = 0; i < buffers.dout.size(); ++i)
+      for (size_t p = 0; p < buffers.dout[i].size(); ++p) store(buffers.dout[i][p], dout[i][p]);
+    for (const Tensor& tensor : buffers.dparams)
+      if (tensor) store(tensor, Values(static_cast<size_t>(tensor.count()), kNoise));
+    scratch.spoil();
+    made->backward(state);
+    memory.check("backward");
+  }
+  for (const Tensor& tensor : buffers.params) result.params.push_back(load(tensor));
+  for (const Tensor& tensor : buffers.din) result.din.push_back(tensor ? load(tensor) : Values{});
+  for (const Tensor& tensor : buffers.dparams) {
+    result.dparams.push_back(tensor ? load(tensor) : Values{});
+    for (double& value : result.dparams.back()) value -= kNoise;
+  }
+  return result;
+}
+
+double relative_difference(const Values& got, const Values& expected) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  if (got.size() != expected.size()) return kInfinity;
+  double largest = 0, difference = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    if (std::isnan(got[i]) != std::isnan(expected[i])) return kInfinity;
+    if (std::isnan(got[i]) || got[i] == expected[i]) continue;
+    difference = std::max(difference, std::abs(got[i] - expected[i]));
+  }
+  for (const double value : expected)
+    if (std::isfinite(value)) largest = std::max(largest, std::abs(value));
+  // Below this everything is rounding: a gradient that is zero in theory has no scale of its own.
+  return difference / std::max(largest, 1e-3);
+}
+
+namespace {
+
+void compare_all(const char* what, const std::vector<Values>& got,
+                 const std::vector<Values>& expected, double tolerance, const std::string& where) {
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const double difference = relative_difference(got[i], expected[i]);
+    check_that(difference <= tolerance,
+               concat(where, ": ", what, " ", i, " differs from the reference by ", difference));
+  }
+}
+
+std::string layout_text(const LayoutChoice& choice) {
+  std::string text;
+  for (const Layout layout : choice.in) text += concat(name_of(layout), " ");
+  text += "->";
+  for (const Layout layout : choice.out) text += concat(" ", name_of(layout));
+  return text;
+}
+
+// The variations of what is asked of an op: parts, wanted gradients, in place, forward only.
+std::vector<OpCase> variations(const OpCase& op) {
+  std::vector<OpCase> list = {op};
+  const auto vary = [&](const std::function<void(OpCase&)>& change) {
+    list.push_back(op);
+    change(list.back());
+  };
+  vary([](OpCase& c) { c.training = false; });
+  vary([](OpCase& c) {
+    c.training = false;
+    c.in_place = true;
+  });
+  if (!site_of(op, DType::f32).backward()) return list;
+  vary([](OpCase& c) { c.dout_parts.assign(1, 2); });
+  vary([](OpCase& c) { c.in_place = true; });
+  vary([](OpCase& c) { c.steps = 2; });
+  const std::vector<bool> din = all_or(op.want_din, op.in.size());
+  const std::vector<bool> dparam = all_or(op.want_dparam, op.params.size());
+  for (size_t i = 0; i < din.size(); ++i)
+    if (din[i])
+      vary([&](OpCase& c) { c.want_din = din, c.want_din[i] = false, c.want_dparam = dparam; });
+  for (size_t i = 0; i < dparam.size(); ++i)
+    if (dparam[i]) vary([&](OpCase& c) { c.want_dparam = dparam, c.want_dparam[i] = false; });
+  return list;
+}
+
+}  // namespace
+
+std::vector<std::string> compare_with_reference(const OpCase& op, const std::string& backend_name,
+                                                double tolerance) {
+  std::vector<std::string> implementations;
+  for (const OpCase& variant : variations(op)) {
+    const OpResult expected = run_op(variant, "reference", DType::f64);
+    check_that(expected.made, concat(name_of(op.desc), ": not in the reference backend"));
+    if (!expected.made) return {};
+    std::vector<LayoutChoice> tried;
+    for (const Layout start : {Layout::plain, Layout::nhwc, Layout::c8, Layout::c16}) {
+      OpSite site = site_of(variant, DType::f32);
+      for (TensorSpec& spec : site.in)
+        if (fits_layout(spec.shape, start)) spec.layout = start;
+      const LayoutChoice choice = backend(backend_name).layouts(op.desc, site);
+      const bool seen = std::any_of(tried.begin(), tried.end(), [&](const LayoutChoice& other) {
+        return other.in == choice.in && other.out == choice.out;
+      });
+      if (seen) continue;
+      tried.push_back(choice);
+      const OpResult got = run_op(variant, backend_name, DType::f32, choice);
+      if (!got.made) continue;
+      if (std::find(implementations.begin(), implementations.end(), got.implementation) ==
+          implementations.end())
+        implementations.push_back(got.implementation);
+      const std::string where =
+          concat(name_of(op.desc), " on ", backend_name, " (", got.implementation, "), ",
+                 layout_text(choice), variant.training ? "" : ", forward only",
+                 variant.in_place ? ", in place" : "", variant.dout_parts.empty() ? "" : ", parts",
+                 variant.steps > 1 ? ", second step" : "");
+      compare_all("output", got.out, expected.out, tolerance, where);
+      compare_all("parameter", got.params, expected.params, tolerance, where);
+      compare_all("input gradient", got.din, expected.din, tolerance, where);
+      compare_all("parameter gradient", got.dparams, expected.dparams, tolerance, where);
+    }
+  }
+  return implementations;
+}
+
+void check_gradient(const OpCase& given, const GradientCheck& check) {
+  // Fix every value, so that one of them can be moved.
+  OpCase op = given;
+  op.in_values.resize(op.in.size());
+  op.param_values.resize(op.params.size());
+  op.dout_values.resize(op.out.size());
+  for (size_t i = 0; i < op.in.size(); ++i)
+    op.in_values[i] = pick(given.in_values, i, op.in[i].count(), op.seed + 100 + i);
+  for (size_t i = 0; i < op.params.size(); ++i)
+    op.param_values[i] = pick(given.param_values, i, op.params[i].count(), op.seed + 200 + i);
+  for (size_t i = 0; i < op.out.size(); ++i)
+    op.dout_values[i] = pick(given.dout_values, i, op.out[i].count(), op.seed + 400 + i);
+
+  const OpResult analytic = run_op(op, "reference", DType::f64);
+  check_that(analytic.made, concat(name_of(op.desc), ": not in the reference backend"));
+  if (!analytic.made) return;
+
+  OpCase forward = op;  // training behaviour, but nothing to differentiate
+  forward.want_din.assign(op.in.size(), false);
+  forward.want_dparam.assign(op.params.size(), false);
+  const auto objective = [&] {
+    const OpResult result = run_op(forward, "reference", DType::f64);
+    double sum = 0;
+    for (size_t i = 0; i < result.out.size(); ++i) {
+      if (i < op.dout_parts.size() && op.dout_parts[i] == 0) continue;
+      for (size_t k = 0; k < result.out[i].size(); ++k)
+        sum += result.out[i][k] * op.dout_values[i][k];
+    }
+    return sum;
+  };
+  const auto check_all = [&](const char* what, size_t index, Values& values,
+                             const Values& gradient) {
+    int failures = 0;
+    for (size_t k = 0; k < gradient.size(); ++k) {
+      const double value = values[k];
+      if (std::abs(value - check.kink) <= check.kink_range) continue;
+      values[k] = value + check.step;
+      const double above = objective();
+      values[k] = value - check.step;
+      const double below = objective();
+      values[k] = value;
+      const double numeric = (above - below) / (2 * check.step);
+      const double scale = std::max({std::abs(numeric), std::abs(gradient[k]), check.floor});
+      const bool right = std::abs(numeric - gradient[k]) <= check.tolerance * scale;
+      if (!right && ++failures > 3) continue;  // a few say enough
+      check_that(right, concat(name_of(op.desc), ": gradient of ", what, " ", index, " at ", k,
+                               " is ", gradient[k], ", finite differences give ", numeric));
+    }
+  };
+  for (size_t i = 0; i < op.in.size(); ++i)
+    check_all("input", i, forward.in_values[i], analytic.din[i]);
+  for (size_t i = 0; i < op.params.size(); ++i)
+    check_all("parameter", i, forward.param_values[i], analytic.dparams[i]);
+}
+
+}  // namespace pcc
