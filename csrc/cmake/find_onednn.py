@@ -1,7 +1,7 @@
-"""Print the folder of dnnl.hpp and the path of libdnnl.so.3, one a line, as the wheels installed them.
+"""Print the folder of dnnl.hpp and the path of libdnnl.so.3, one a line.
 
-The wheels put them under the data folder of whatever prefix they went to: a virtual environment, the
-user's folder, or pip's own overlay for an isolated build, which sys.prefix does not show. The
+Their wheels put them under the data folder of whatever prefix they went to: a virtual environment,
+the user's folder, or pip's own overlay for an isolated build, which sys.prefix does not show. The
 record of installed files knows.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def installed(package: str, name: str) -> Path:
-    """Path of the file called `name` that `package` installed; exits with a reason if there is none."""
+    """Path of the file called `name` that `package` installed; exits with a reason if none."""
     try:
         found = [Path(str(f.locate())).resolve() for f in files(package) or [] if f.name == name]
     except PackageNotFoundError:

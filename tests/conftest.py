@@ -1,0 +1,38 @@
+"""Makes the tests import the installed package, whose compiled module the checkout lacks."""
+
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def leave_checkout_off_the_path() -> None:
+    """Take the checkout off sys.path, where `python -m pytest` puts it; children leave it off too."""
+    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+    # Keeps `python -m pycaffe_clr`, run by a test, from putting the working directory first.
+    os.environ["PYTHONSAFEPATH"] = "1"
+
+
+leave_checkout_off_the_path()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Stop before the first test if the package is not installed, and say how to install it."""
+    if find_spec("pycaffe_clr") is None or find_spec("pycaffe_clr._core") is None:
+        raise pytest.UsageError(
+            f"pycaffe_clr is not installed for {sys.executable}; "
+            f'install it and the test tools with: pip install ".[test]" (in {ROOT})'
+        )
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of originals and golden data beside the checkout; skips the test if it is absent."""
+    folder = Path(os.environ.get("PYCAFFE_CLR_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no folder {folder} (PYCAFFE_CLR_SHARED names another)")
+    return folder

@@ -1,0 +1,62 @@
+"""Builds the C++ tests and runs each program through ctest.
+
+The build folder is kept between runs (build/cpp-tests, or PYCAFFE_CLR_TEST_BUILD), so that only the
+first run compiles everything. PYCAFFE_CLR_TEST_CMAKE_ARGS adds options for CMake.
+"""
+
+import fcntl
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NAMES = sorted(path.stem for path in (ROOT / "tests" / "cpp").glob("test_*.cpp"))
+
+
+def tool(name: str) -> str | None:
+    """Path of a build tool: from this Python's environment, activated or not, or the system's."""
+    own = Path(sys.executable).parent / name
+    return str(own) if own.is_file() else shutil.which(name)
+
+
+def run_or_fail(command: list[str]) -> None:
+    """Run a command and fail the test with its output if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if done.returncode != 0:
+        pytest.fail(f"{shlex.join(command)}\n{done.stdout[-20000:]}{done.stderr[-20000:]}", False)
+
+
+@pytest.fixture(scope="module")
+def build() -> Iterator[Path]:
+    """Build folder with every C++ test compiled; skips where there is no CMake or compiler."""
+    cmake, ninja = tool("cmake"), tool("ninja")
+    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
+    if cmake is None:
+        pytest.skip("no cmake: pip install cmake")
+    if compiler is None:
+        pytest.skip("no C++ compiler: install g++, or set CXX")
+    folder = Path(os.environ.get("PYCAFFE_CLR_TEST_BUILD", ROOT / "build" / "cpp-tests"))
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        # Two test runs at once in one checkout must not compile into each other.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        configure = [cmake, "-S", str(ROOT), "-B", str(folder), "-DPYCAFFE_CLR_PYTHON=OFF"]
+        configure += ["-DPYCAFFE_CLR_TESTS=ON", f"-DPython_EXECUTABLE={sys.executable}"]
+        if not (folder / "CMakeCache.txt").exists() and ninja:
+            configure += ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"]
+        run_or_fail(configure + shlex.split(os.environ.get("PYCAFFE_CLR_TEST_CMAKE_ARGS", "")))
+        run_or_fail([cmake, "--build", str(folder), "--parallel", str(os.cpu_count() or 1)])
+        yield folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cpp(build: Path, name: str) -> None:
+    ctest = tool("ctest")
+    assert ctest is not None
+    run_or_fail([ctest, "--test-dir", str(build), "--output-on-failure", "-R", f"^{name}$"])
