@@ -1,0 +1,269 @@
+"""Record sources: numbered images with labels, in the order in which Caffe's cursor meets them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from pycaffe_clr.data import datum, mdb
+from pycaffe_clr.data.resolve import make_command
+from pycaffe_clr.errors import DataError
+
+# Databases up to this many bytes of pixels are kept in memory whole (CIFAR: 150 MB).
+HOLD_LIMIT = 1 << 30
+# Pixels are gathered in pieces that stay in the processor's cache.
+_PIECE = 1 << 20
+# After this many byte layouts for one record size the rest is left to protobuf.
+_MAX_LAYOUTS = 16
+
+
+class Held(NamedTuple):
+    """A whole set in memory: images (N, C, H, W) uint8, labels (N,) int32, both read-only."""
+
+    data: np.ndarray
+    labels: np.ndarray
+
+
+class Source(Protocol):
+    """Numbered records of one shape.
+
+    name: for messages; shape: (C, H, W); dtype: uint8 or float32.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+
+    def __len__(self) -> int: ...
+
+    @property
+    def held(self) -> Held | None:
+        """The whole set as one uint8 array when it is small enough, else None."""
+
+    def read(
+        self,
+        records: int | Sequence[int] | np.ndarray,
+        count: int | None = None,
+        out: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Images (n, C, H, W) and int32 labels (n,) of some records.
+
+        records: their numbers, or the first one with a count; a range wraps at the end, as a
+        cursor does. out: a C-contiguous array of self.dtype to fill instead of a new one.
+        """
+
+    def describe(self, record: int) -> str:
+        """Name, record number and key, to open an error message."""
+
+
+def record_numbers(
+    records: int | Sequence[int] | np.ndarray, count: int | None, length: int
+) -> np.ndarray:
+    """The record numbers that `Source.read` was asked for, each below `length`."""
+    if count is not None:
+        return (int(np.asarray(records)) + np.arange(count, dtype=np.int64)) % length
+    numbers = np.atleast_1d(np.asarray(records, np.int64))
+    if len(numbers) and not 0 <= numbers.min() <= numbers.max() < length:
+        raise DataError(f"record {numbers.max()} asked for, there are {length}")
+    return numbers
+
+
+def output_array(out: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """`out` if it can take records of this shape and kind, a new array if it is None."""
+    if out is None:
+        return np.empty(shape, dtype)
+    if out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
+        raise DataError(f"out must be a contiguous {dtype} array of shape {shape}")
+    return out
+
+
+class ArraySource:
+    """Records that are already in memory.
+
+    data: (N, C, H, W), uint8 or float32; labels: (N,), zeros when left out.
+    """
+
+    def __init__(
+        self, data: np.ndarray, labels: np.ndarray | None = None, name: str = "array"
+    ) -> None:
+        if data.ndim != 4 or data.size == 0:
+            raise DataError(f"{name}: expected a filled (N, C, H, W) array, got {data.shape}")
+        self.dtype = np.dtype(np.uint8 if data.dtype == np.uint8 else np.float32)
+        self.name = name
+        self.shape = (data.shape[1], data.shape[2], data.shape[3])
+        self._data = np.ascontiguousarray(data, self.dtype)
+        labels = np.zeros(len(data), np.int32) if labels is None else labels
+        self._labels = np.ascontiguousarray(labels, np.int32)
+        if self._labels.shape != (len(data),):
+            raise DataError(f"{name}: {len(data)} images but labels of shape {labels.shape}")
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    @property
+    def held(self) -> Held | None:
+        return Held(self._data, self._labels) if self.dtype == np.uint8 else None
+
+    def read(
+        self,
+        records: int | Sequence[int] | np.ndarray,
+        count: int | None = None,
+        out: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        numbers = record_numbers(records, count, len(self))
+        out = output_array(out, (len(numbers), *self.shape), self.dtype)
+        np.take(self._data, numbers, axis=0, out=out, mode="clip")
+        return out, self._labels[numbers]
+
+    def describe(self, record: int) -> str:
+        return f"{self.name}: record {record}"
+
+
+class LmdbSource:
+    """The Datum records of an LMDB database, read-only and without a lock.
+
+    path: the folder that holds data.mdb. hold_limit: bytes of pixels up to which `held` loads the
+    whole set. color: see `datum.decode`. Raises DataError when the database is missing, empty,
+    truncated or damaged, or its first record is not a Datum; reading raises it for others.
+    """
+
+    def __init__(
+        self, path: str | Path, hold_limit: int = HOLD_LIMIT, color: bool | None = None
+    ) -> None:
+        path = Path(path)
+        self.name = str(path)
+        if not path.exists():
+            raise DataError(f"{path}: no such database. {make_command(path)}")
+        self._file = mdb.data_file(path)
+        self._bytes: np.ndarray | None = mdb.map_file(self._file)
+        self._index = mdb.index_records(self._bytes, self._file)
+        if not len(self._index):
+            raise DataError(f"{path}: the database is empty. {make_command(path)}")
+        self._color = color
+        self._layouts: dict[int, list[datum.Layout]] = {}
+        first = datum.decode(self._value(0), self.describe(0), color)
+        self.shape = (first.image.shape[0], first.image.shape[1], first.image.shape[2])
+        self.dtype = first.image.dtype
+        self._hold = len(self) * first.image.nbytes <= hold_limit and self.dtype == np.uint8
+        self._held: Held | None = None
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    @property
+    def held(self) -> Held | None:
+        if self._held is None and self._hold:
+            data = np.empty((len(self), *self.shape), np.uint8)
+            labels = np.empty(len(self), np.int32)
+            self._gather(np.arange(len(self)), data, labels)
+            data.flags.writeable = labels.flags.writeable = False
+            self._held = Held(data, labels)
+            self._bytes = None  # the pages mapped so far would count as our memory
+        return self._held
+
+    def read(
+        self,
+        records: int | Sequence[int] | np.ndarray,
+        count: int | None = None,
+        out: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        numbers = record_numbers(records, count, len(self))
+        out = output_array(out, (len(numbers), *self.shape), self.dtype)
+        if self._held is not None:
+            np.take(self._held.data, numbers, axis=0, out=out, mode="clip")
+            return out, self._held.labels[numbers]
+        labels = np.empty(len(numbers), np.int32)
+        self._gather(numbers, out, labels)
+        return out, labels
+
+    def describe(self, record: int) -> str:
+        at, size = self._index.key_at[record], self._index.key_size[record]
+        key = self._pages()[at : at + size].tobytes().decode("ascii", "backslashreplace")
+        return f"{self.name}: record {record} (key '{key}')"
+
+    def _pages(self) -> np.ndarray:
+        if self._bytes is None:
+            self._bytes = mdb.map_file(self._file)
+        return self._bytes
+
+    def _value(self, record: int) -> bytes:
+        at = self._index.value_at[record]
+        return self._pages()[at : at + self._index.value_size[record]].tobytes()
+
+    def _gather(self, numbers: np.ndarray, out: np.ndarray, labels: np.ndarray) -> None:
+        """Decode the records `numbers` into the rows of `out` and `labels`."""
+        sizes = self._index.value_size[numbers]
+        for size in np.unique(sizes).tolist():
+            rows = np.flatnonzero(sizes == size)
+            for layout in self._layouts.get(size, []):
+                rows = self._gather_alike(layout, numbers, rows, out, labels)
+            while len(rows):
+                layout_found = self._new_layout(size, int(numbers[rows[0]]))
+                if layout_found is not None:
+                    rows = self._gather_alike(layout_found, numbers, rows, out, labels)
+                else:
+                    self._decode_one(int(numbers[rows[0]]), int(rows[0]), out, labels)
+                    rows = rows[1:]
+
+    def _new_layout(self, size: int, record: int) -> datum.Layout | None:
+        known = self._layouts.setdefault(size, [])
+        if len(known) >= _MAX_LAYOUTS or self.dtype != np.uint8:
+            return None
+        layout = datum.Layout.of(self._value(record))
+        if layout is None or layout.shape != self.shape:
+            return None
+        known.append(layout)
+        return layout
+
+    def _gather_alike(
+        self,
+        layout: datum.Layout,
+        numbers: np.ndarray,
+        rows: np.ndarray,
+        out: np.ndarray,
+        labels: np.ndarray,
+    ) -> np.ndarray:
+        """Copy the records that have this layout; return the rows that have not."""
+        pages = self._pages()
+        start = self._index.value_at[numbers[rows]]
+        fits = np.ones(len(rows), bool)
+        for begin, end in layout.fixed_parts():
+            fits &= layout.agrees(begin, _windows(pages, end - begin)[start + begin])
+        start, taken = start[fits], rows[fits]
+        label_bytes = _windows(pages, layout.label_size)[start + layout.label_at]
+        labels[taken] = layout.labels(label_bytes)
+        pixels = _windows(pages, layout.data_size)
+        flat = out.reshape(len(out), -1)
+        step = max(1, _PIECE // layout.data_size)
+        for i in range(0, len(taken), step):
+            flat[taken[i : i + step]] = pixels[start[i : i + step] + layout.data_at]
+        return rows[~fits]
+
+    def _decode_one(self, record: int, row: int, out: np.ndarray, labels: np.ndarray) -> None:
+        where = self.describe(record)
+        record_read = datum.decode(self._value(record), where, self._color)
+        image, label = record_read.image, record_read.label
+        if image.shape != self.shape or image.dtype != self.dtype:
+            raise DataError(
+                f"{where} is {_kind(image.shape, image.dtype)}, but record 0 is "
+                f"{_kind(self.shape, self.dtype)}; all records of a database must agree"
+            )
+        out[row], labels[row] = image, label
+
+
+def _windows(pages: np.ndarray, size: int) -> np.ndarray:
+    """View of `pages` whose row i is the `size` bytes from byte i on."""
+    return as_strided(pages, (len(pages) - size + 1, size), (1, 1), writeable=False)
+
+
+def _kind(shape: tuple[int, ...], dtype: np.dtype) -> str:
+    return f"{'x'.join(map(str, shape))} (C x H x W) of {dtype}"
+
+
+def open_source(path: str | Path, color: bool | None = None) -> LmdbSource:
+    """The source of a Data layer, whichever `backend` its prototxt names; see LmdbSource."""
+    return LmdbSource(path, color=color)
