@@ -58,7 +58,8 @@ struct OpBuffers {
   std::vector<Tensor> din;                // null data: not wanted
   std::vector<Tensor> params, dparams;    // dparams: null data: not wanted
   void* stash = nullptr;
-  void* scratch = nullptr;  // forward_scratch or backward_scratch bytes, 64-byte aligned
+  void* scratch = nullptr;           // forward_scratch bytes, 64-byte aligned
+  void* backward_scratch = nullptr;  // backward_scratch bytes; may be the same memory
 };
 
 class Op {

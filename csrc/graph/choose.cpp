@@ -1,0 +1,129 @@
+#include <map>
+
+#include "graph/program.h"
+
+namespace pcc {
+
+namespace {
+
+class Chooser {
+ public:
+  Chooser(Program& program, const Backend& backend, DType dtype, bool training, std::vector<std::string>* fallbacks)
+      : program_(program), backend_(backend), dtype_(dtype), training_(training), fallbacks_(fallbacks) {}
+
+  void run() {
+    std::vector<Node> todo = std::move(program_.nodes);
+    program_.nodes.clear();
+    for (Node& node : todo) place(std::move(node));
+  }
+
+ private:
+  OpSite site_of(const Node& node) const {
+    OpSite site;
+    site.name = node.name;
+    site.stream = node.stream;
+    site.training = training_;
+    for (const Operand& operand : node.ins) {
+      const Value& value = program_.values[static_cast<size_t>(operand.value)];
+      site.in.push_back({operand.shape, dtype_, operand.shape == value.shape ? value.layout : Layout::plain});
+      site.want_din.push_back(training_ && operand.want_gradient);
+    }
+    for (const int out : node.outs) site.out.push_back({program_.values[static_cast<size_t>(out)].shape, dtype_, Layout::plain});
+    for (const int param : node.params) {
+      site.params.push_back({program_.params[static_cast<size_t>(param)].shape, dtype_, Layout::plain});
+      site.want_dparam.push_back(training_ && program_.params[static_cast<size_t>(param)].want_gradient);
+    }
+    return site;
+  }
+
+  void place(Node node) {
+    OpSite site = site_of(node);
+    const LayoutChoice choice = backend_.layouts(node.desc, site);
+    PCC_CHECK(choice.in.size() == site.in.size() && choice.out.size() == site.out.size(), "backend ", backend_.name(),
+              " voted for ", choice.in.size(), " inputs and ", choice.out.size(), " outputs of ", node.name, ", which has ",
+              site.in.size(), " and ", site.out.size());
+    if (try_make(node, site, choice, backend_)) return;
+    if (fallbacks_ && backend_.name() != "reference") fallbacks_->push_back(node.name + " (" + name_of(node.desc) + ")");
+    const LayoutChoice plain{std::vector<Layout>(site.in.size(), Layout::plain),
+                             std::vector<Layout>(site.out.size(), Layout::plain)};
+    const bool made = try_make(node, site, plain, backend("reference"));
+    PCC_CHECK(made, "no backend can run ", name_of(node.desc), " of ", node.name);
+  }
+
+  bool try_make(Node& node, OpSite site, const LayoutChoice& choice, const Backend& maker) {
+    for (size_t i = 0; i < site.in.size(); ++i) site.in[i].layout = choice.in[i];
+    for (size_t i = 0; i < site.out.size(); ++i) site.out[i].layout = choice.out[i];
+    node.op = maker.make(node.desc, site);
+    if (!node.op) return false;
+    node.backend = maker.name();
+    node.backward = site.backward();
+    for (size_t i = 0; i < node.ins.size(); ++i) node.ins[i] = in_layout(node.ins[i], choice.in[i]);
+    for (size_t i = 0; i < node.outs.size(); ++i) {
+      Value& out = program_.values[static_cast<size_t>(node.outs[i])];
+      out.layout = choice.out[i];
+      out.producer = static_cast<int>(program_.nodes.size());
+    }
+    program_.nodes.push_back(std::move(node));
+    return true;
+  }
+
+  // The operand in the wanted layout: itself, or a reordered copy that all readers of that layout share. A view under another
+  // shape needs the plain layout, since blocks have no meaning there.
+  Operand in_layout(const Operand& operand, Layout wanted) {
+    const Value value = program_.values[static_cast<size_t>(operand.value)];
+    PCC_CHECK(operand.shape == value.shape || wanted == Layout::plain, "a view of ", value.blob, " in layout ", name_of(wanted));
+    if (value.layout == wanted) return operand;
+    Operand changed = operand;
+    auto [found, is_new] = copies_.try_emplace({operand.value, wanted, operand.want_gradient}, -1);
+    if (is_new) {
+      Node reorder;
+      reorder.desc = ReorderDesc{};
+      reorder.name = "reorder " + (value.blob.empty() ? "value " + std::to_string(operand.value) : value.blob);
+      reorder.ins.push_back({operand.value, value.shape, operand.want_gradient});
+      if (value.layer >= 0) reorder.layers.push_back(value.layer);
+      Value copy;
+      copy.shape = value.shape;
+      copy.layer = value.layer;
+      copy.gradient = operand.want_gradient;
+      copy.layout = wanted;
+      found->second = static_cast<int>(program_.values.size());
+      reorder.outs.push_back(found->second);
+      program_.values.push_back(copy);
+      OpSite site = site_of(reorder);
+      site.out[0].layout = wanted;
+      reorder.op = backend_.make(reorder.desc, site);
+      reorder.backend = backend_.name();
+      if (!reorder.op) {
+        reorder.op = backend("reference").make(reorder.desc, site);
+        reorder.backend = "reference";
+      }
+      reorder.backward = site.backward();
+      program_.values[static_cast<size_t>(found->second)].producer = static_cast<int>(program_.nodes.size());
+      program_.nodes.push_back(std::move(reorder));
+    }
+    changed.value = found->second;
+    return changed;
+  }
+
+  struct CopyKey {
+    int value;
+    Layout layout;
+    bool gradient;
+    auto operator<=>(const CopyKey&) const = default;
+  };
+
+  Program& program_;
+  const Backend& backend_;
+  DType dtype_;
+  bool training_;
+  std::vector<std::string>* fallbacks_;
+  std::map<CopyKey, int> copies_;
+};
+
+}  // namespace
+
+void choose_ops(Program& program, const Backend& backend, DType dtype, bool training, std::vector<std::string>* fallbacks) {
+  Chooser(program, backend, dtype, training, fallbacks).run();
+}
+
+}  // namespace pcc

@@ -1,0 +1,70 @@
+#include "graph/memory.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <numeric>
+
+#include "core/check.h"
+
+namespace pcc {
+
+namespace {
+
+constexpr int64_t kAlign = 64;
+constexpr int64_t kHugePage = 2 << 20;
+
+int64_t round_up(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
+
+}  // namespace
+
+Memory::Memory(int64_t bytes) : bytes_(bytes) {
+  if (bytes == 0) return;
+  const int64_t align = bytes >= kHugePage ? kHugePage : kAlign;
+  const int64_t size = round_up(bytes, align);
+  data_ = static_cast<char*>(std::aligned_alloc(static_cast<size_t>(align), static_cast<size_t>(size)));
+  PCC_CHECK(data_, "out of memory: ", size >> 20, " MiB wanted. Use a smaller batch_size");
+#ifdef MADV_HUGEPAGE
+  // A step walks through hundreds of megabytes; with 4 KiB pages address translation costs several per cent.
+  if (align == kHugePage) madvise(data_, static_cast<size_t>(size), MADV_HUGEPAGE);
+#endif
+  std::memset(data_, 0, static_cast<size_t>(size));
+}
+
+Memory::~Memory() { std::free(data_); }
+
+Placement place(std::vector<Block>& blocks) {
+  Placement sizes;
+  std::vector<size_t> order(blocks.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return blocks[a].bytes > blocks[b].bytes; });
+  std::vector<size_t> placed;
+  for (const size_t index : order) {
+    Block& block = blocks[index];
+    const int64_t bytes = round_up(block.bytes, kAlign);
+    if (block.persistent) {
+      block.offset = sizes.persistent;
+      sizes.persistent += bytes;
+      continue;
+    }
+    // The lowest gap between the blocks that live at the same time.
+    std::vector<std::pair<int64_t, int64_t>> taken;
+    for (const size_t other : placed)
+      if (blocks[other].first <= block.last && block.first <= blocks[other].last)
+        taken.emplace_back(blocks[other].offset, blocks[other].offset + round_up(blocks[other].bytes, kAlign));
+    std::sort(taken.begin(), taken.end());
+    int64_t offset = 0;
+    for (const auto& [begin, end] : taken) {
+      if (begin - offset >= bytes) break;
+      offset = std::max(offset, end);
+    }
+    block.offset = offset;
+    sizes.arena = std::max(sizes.arena, offset + bytes);
+    placed.push_back(index);
+  }
+  return sizes;
+}
+
+}  // namespace pcc

@@ -1,0 +1,39 @@
+// Where buffers lie: each lives over an interval of steps, and those that never live together share bytes.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace pcc {
+
+// Zeroed memory, aligned for vector units and, where large, for huge pages.
+class Memory {
+ public:
+  explicit Memory(int64_t bytes);
+  ~Memory();
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+  char* data() const { return data_; }
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  char* data_ = nullptr;
+  int64_t bytes_ = 0;
+};
+
+struct Block {
+  int64_t bytes = 0;
+  int first = 0, last = 0;  // steps, inclusive
+  bool persistent = false;  // outlives the iteration; never shares
+  int64_t offset = 0;       // set by place(), within the arena or the persistent memory
+};
+
+// Gives every block an offset. Returns the sizes of the arena and of the persistent memory.
+struct Placement {
+  int64_t arena = 0, persistent = 0;
+};
+Placement place(std::vector<Block>& blocks);
+
+}  // namespace pcc

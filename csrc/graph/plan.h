@@ -1,0 +1,89 @@
+// Plan: a program with everything decided. Order of the steps, which diffs are summed where, who shares memory; all ops are
+// bound. Running it allocates nothing.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "graph/memory.h"
+#include "graph/program.h"
+
+namespace pcc {
+
+struct BackwardStep {
+  int node = -1;             // runs that node's backward, or, where -1:
+  std::unique_ptr<Op> sum;   // sums the parts of a value's diff
+  int value = -1;            // that value
+  int layer = -1;            // the layer it belongs to, for passes over a part of the net
+};
+
+class Plan {
+ public:
+  // keep: every value has memory of its own, data and diff, that lasts (a net made for looking into). Otherwise memory is shared over
+  // lifetimes. gradients: a backward pass will be run. seeds: values whose diff comes from outside with the number it is filled with
+  // (losses: their weight). lend: an arena that may be used in place of an own one if large enough, and whose owner never runs
+  // while this plan does.
+  Plan(Program& program, const Backend& backend, DType dtype, bool keep, bool gradients,
+       const std::vector<std::pair<int, double>>& seeds, std::shared_ptr<Memory> lend);
+
+  void forward(const StepState& state, int first_layer, int last_layer);
+  void backward(const StepState& state, int first_layer, int last_layer);
+
+  Tensor data(int value) const { return data_[static_cast<size_t>(value)]; }
+  // The summed diff of a value: null where the plan has none.
+  Tensor diff(int value) const { return diff_[static_cast<size_t>(value)]; }
+  int64_t arena_bytes() const { return sizes_.arena; }
+  int64_t persistent_bytes() const { return sizes_.persistent; }
+  const std::shared_ptr<Memory>& arena() const { return arena_; }
+  const std::vector<BackwardStep>& backward_steps() const { return backward_; }
+
+ private:
+  // One reader's share of a value's diff.
+  struct Part {
+    int node = -1, slot = -1;  // the reader; -1: the seed
+    int block = -1;
+  };
+  struct ValueMemory {
+    int data = -1, diff = -1;    // blocks; diff: the sum, or the only part
+    std::vector<Part> parts;     // in the order of the readers
+    bool summed = false;
+  };
+  struct NodeMemory {
+    int stash = -1, forward_scratch = -1, backward_scratch = -1;
+    int backward_step = -1;
+    std::vector<int> din;                // blocks, -1: not wanted
+    std::vector<std::vector<int>> dout;  // blocks
+  };
+
+  int new_block(int64_t bytes, int step);
+  int find(int block) const;
+  void use(int block, int step);
+  void merge(int from, int into);
+
+  void order_backward(const std::vector<std::pair<int, double>>& seeds);
+  void add_backward(int node);
+  std::vector<int> collect_diff(int value, bool parts_welcome, int max_parts);
+  void live();
+  void share();
+  void bind();
+  Tensor tensor(int block, const TensorSpec& spec) const;
+
+  Program& program_;
+  const Backend& backend_;
+  DType dtype_;
+  bool keep_, gradients_;
+  std::vector<OpNeeds> needs_;
+  std::vector<Block> blocks_;
+  std::vector<int> parent_;  // union-find over blocks that were merged
+  std::vector<ValueMemory> values_;
+  std::vector<NodeMemory> nodes_;
+  std::vector<BackwardStep> backward_;
+  std::vector<std::vector<int>> sum_blocks_;  // per backward step: parts of a sum, then its result
+  std::vector<Tensor> data_, diff_;
+  std::vector<std::pair<int, double>> seeds_;
+  Placement sizes_;
+  std::shared_ptr<Memory> arena_, persistent_;
+};
+
+}  // namespace pcc

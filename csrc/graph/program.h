@@ -1,0 +1,77 @@
+// Program: a net as a list of ops over values, between the layers that meant them and the plan that runs them. Plain data.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+#include "graph/layer.h"
+#include "ops/op.h"
+
+namespace pcc {
+
+// A tensor that some node makes, or that comes from outside. In-place layers make new values: "in place" is a matter of names.
+struct Value {
+  Shape shape;
+  std::string blob;     // the blob it carries, or "" inside a layer
+  int producer = -1;    // node, or -1: from outside
+  int layer = -1;       // layer that made it
+  bool gradient = false;  // some reader wants to send a gradient here
+  bool keep = false;    // lives for the whole iteration, with memory of its own
+  Layout layout = Layout::plain;
+};
+
+// A node's input: a value, maybe under another shape, and whether the gradient goes back along this edge.
+struct Operand {
+  int value = -1;
+  Shape shape;
+  bool want_gradient = false;
+};
+
+struct Node {
+  OpDesc desc;
+  std::vector<Operand> ins;
+  std::vector<int> outs;     // values
+  std::vector<int> params;   // into Program::params
+  std::vector<int> layers;   // the layers it carries out, in order
+  std::string name;
+  uint32_t stream = 0;
+
+  std::unique_ptr<Op> op;    // made by choose_ops
+  std::string backend;
+  bool backward = false;     // runs in the backward pass
+};
+
+// One use of a learnable blob. Several layers may share one, by name.
+struct Param {
+  std::string layer, name;   // name: the prototxt's, or ""
+  int index = 0;             // among the layer's parameters
+  int owner = -1;            // the Param that owns the memory; itself when not shared
+  Shape shape;
+  FillerDesc filler;
+  bool statistic = false;
+  double lr_mult = 1, decay_mult = 1;
+  bool want_gradient = false;
+  Tensor data, diff;
+};
+
+struct Program {
+  std::vector<Value> values;
+  std::vector<Node> nodes;   // in the order of execution
+  std::vector<Param> params;
+
+  // Readers of a value as (node, slot), in order.
+  std::vector<std::vector<std::pair<int, int>>> readers() const;
+};
+
+// graph/fuse.cpp: runs BatchNorm > Scale > Eltwise SUM > ReLU as one node where nobody else sees the values in between.
+void fuse(Program& program);
+
+// graph/choose.cpp: picks layouts, inserts reorders, makes every op. `fallbacks` receives the names of nodes that `backend`
+// refused and the reference backend runs instead.
+void choose_ops(Program& program, const Backend& backend, DType dtype, bool training, std::vector<std::string>* fallbacks);
+
+}  // namespace pcc
