@@ -1,0 +1,1 @@
+"""Generators of the report's nets: writer (text), cifar, mnist and imagenet (the nets)."""
