@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def leave_checkout_off_the_path() -> None:
-    """Take the checkout off sys.path, where `python -m pytest` puts it; children leave it off too."""
+    """Take the checkout off sys.path, where `python -m pytest` puts it; children too."""
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
     # Keeps `python -m pycaffe_clr`, run by a test, from putting the working directory first.
     os.environ["PYTHONSAFEPATH"] = "1"

@@ -14,9 +14,10 @@ pcc_link_all(_core)
 
 # The wheel of oneDNN puts libdnnl.so.3 into PREFIX/lib. Seen from pycaffe_clr/ that is three folders
 # up in PREFIX/lib/python3.X/site-packages (virtual environments, the user's folder, Debian's
-# dist-packages) and lib beside lib64 where site-packages lies in lib64 (Fedora).
+# dist-packages) and lib beside lib64 where site-packages lies in lib64 (Fedora). For other places see
+# pycaffe_clr/native.py.
 set_target_properties(_core PROPERTIES
-  INSTALL_RPATH "$ORIGIN/../../..;$ORIGIN/../../../../lib;$ORIGIN/../lib;$ORIGIN"
+  INSTALL_RPATH "$ORIGIN/../../..;$ORIGIN/../../../../lib;$ORIGIN"
   INSTALL_RPATH_USE_LINK_PATH OFF)
 install(TARGETS _core LIBRARY DESTINATION pycaffe_clr)
 

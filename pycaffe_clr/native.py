@@ -1,0 +1,51 @@
+"""Loads the compiled module, and says what is missing where it cannot be loaded."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+from types import ModuleType
+
+from pycaffe_clr.errors import EngineError
+
+_ONEDNN_PACKAGE = "onednn-cpu-gomp"
+_ONEDNN_LIBRARY = "libdnnl.so.3"
+
+
+def onednn_library() -> Path | None:
+    """Path of the oneDNN library that the package index's wheel installed, wherever it went."""
+    try:
+        found = [Path(str(f.locate())) for f in files(_ONEDNN_PACKAGE) or []]
+    except PackageNotFoundError:
+        return None
+    return next((p for p in found if p.name == _ONEDNN_LIBRARY and p.is_file()), None)
+
+
+@cache
+def core() -> ModuleType:
+    """The compiled module pycaffe_clr._core.
+
+    Raises EngineError if it, or a library it needs, is missing.
+    """
+    try:
+        return import_module("pycaffe_clr._core")
+    except ModuleNotFoundError as error:
+        raise EngineError(
+            f"pycaffe_clr: {Path(__file__).parent} has no compiled module _core for this Python; "
+            "a source tree has to be installed first: pip install . (and run from elsewhere)"
+        ) from error
+    except ImportError as error:
+        # The module finds libdnnl relative to itself, which fails where the two were installed
+        # under different prefixes. A library that is already loaded need not be found.
+        library = onednn_library() if _ONEDNN_LIBRARY in str(error) else None
+        if library is None:
+            hint = f"; try: pip install '{_ONEDNN_PACKAGE}==2023.2.*'"
+            raise EngineError(
+                f"pycaffe_clr: the compiled module could not be loaded: {error}"
+                + (hint if _ONEDNN_LIBRARY in str(error) else "")
+            ) from error
+        ctypes.CDLL(str(library))
+        return import_module("pycaffe_clr._core")
