@@ -73,10 +73,15 @@ def read(folder: Path) -> tuple[Split, Split]:
     return train, make_split(arrays[2], arrays[3], f"{folder}: test set")
 
 
+def write_split(path: Path, split: Split, force: bool = False) -> None:
+    """Write one database of digits at `path`, as convert_mnist_data does."""
+    writer.write_records(path, split.images, split.labels, KEY_DIGITS, force)
+
+
 def write(root: Path, train: Split, test: Split, force: bool = False) -> list[Path]:
     """Write both databases beneath `root`, where examples/mnist/create_mnist.sh puts them."""
     targets = [root / TRAIN_LMDB, root / TEST_LMDB]
     writer.check_free(targets, force)
     for path, split in zip(targets, (train, test), strict=True):
-        writer.write_records(path, split.images, split.labels, KEY_DIGITS, force)
+        write_split(path, split, force)
     return targets
