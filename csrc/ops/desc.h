@@ -75,9 +75,10 @@ struct PointwiseDesc {
 };
 
 // y = x * mask / (1 - ratio) in training; mask drawn from the layer's RandomStream: kept where
-// bits(element) > ratio * 2^32 - 1 as unsigned. Element order is that of the plain layout.
+// bits(element) > threshold(). Element order is that of the plain layout.
 struct DropoutDesc {
   double ratio = 0.5;
+  uint32_t threshold() const { return static_cast<uint32_t>(ratio * 4294967295.0); }
 };
 
 // ins: two or more of one shape -> y. SUM takes coefficients; PROD's gradient is y/x or, where stable, the product of the others.
@@ -141,6 +142,7 @@ struct FillerDesc {
 // DummyData: -> y, filled anew at each pass (constants: once).
 struct FillDesc {
   FillerDesc filler;
+  uint32_t top = 0;  // keeps the random numbers of a layer's tops apart
 };
 
 // Where a Data layer's records come from. Implementations read ahead on threads of their own.
@@ -183,6 +185,7 @@ struct SumDesc {};
 
 // The solver's step over all parameters, which lie in one block of floats: params: w, dw, history (2 histories for some rules).
 // In Caffe's order: clip (L2 norm of all dw, over iter_size sums), divide by iter_size, decay into the gradient, rule, w -= update.
+// dw is left holding the update that was subtracted, as in Caffe.
 struct UpdateSegment {
   int64_t offset = 0, count = 0;  // in elements
   float lr_mult = 1, decay_mult = 1;

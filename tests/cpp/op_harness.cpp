@@ -263,10 +263,12 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
     scratch.spoil();
     made->forward(state);
     memory.check("forward");
-    ++state.pass;
     result.out.clear();
     for (const Tensor& tensor : buffers.out) result.out.push_back(load(tensor));
-    if (!backward) continue;
+    if (!backward) {
+      ++state.pass;
+      continue;
+    }
 
     // Whatever backward has not asked for may be gone by then.
     const auto keeps = [](const std::vector<bool>& list, size_t i) {
@@ -289,6 +291,7 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
     scratch.spoil();
     made->backward(state);
     memory.check("backward");
+    ++state.pass;
   }
   for (const Tensor& tensor : buffers.params) result.params.push_back(load(tensor));
   for (const Tensor& tensor : buffers.din) result.din.push_back(tensor ? load(tensor) : Values{});
