@@ -1,0 +1,19 @@
+"""Records for training and testing: databases, the sets they are made from, reading ahead."""
+
+from pycaffe_clr.data.feeder import Batch, Feeder, batch_records
+from pycaffe_clr.data.mean import read_mean
+from pycaffe_clr.data.resolve import resolve
+from pycaffe_clr.data.sources import ArraySource, Held, LmdbSource, Source, open_source
+
+__all__ = [
+    "ArraySource",
+    "Batch",
+    "Feeder",
+    "Held",
+    "LmdbSource",
+    "Source",
+    "batch_records",
+    "open_source",
+    "read_mean",
+    "resolve",
+]

@@ -209,9 +209,7 @@ def unpickle(data: bytes, name: str) -> dict[Any, Any]:
     return batch
 
 
-def write(
-    root: Path, kind: CifarSet, train: Split, test: Split, force: bool = False
-) -> list[Path]:
+def write(root: Path, kind: CifarSet, train: Split, test: Split, force: bool = False) -> list[Path]:
     """Write both databases and the mean of the training images beneath `root`."""
     targets = [root / kind.train_lmdb, root / kind.test_lmdb, root / kind.mean_file]
     writer.check_free(targets, force)

@@ -7,7 +7,7 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from pycaffe_clr.errors import DataError
 
@@ -29,7 +29,8 @@ def read_limited(file: IO[bytes], limit: int, name: str) -> bytes:
 def read_file(path: Path, limit: int) -> bytes:
     """The contents of a plain or .gz file; DataError as `read_limited`."""
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        file: Any = gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+        with file:
             return read_limited(file, limit, str(path))
     except OSError as error:
         raise DataError(f"{path}: cannot be opened: {error}") from error

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
+from pycaffe_clr.data import sample
 from pycaffe_clr.errors import DataError
 
 DATA_DIR_VARIABLE = "PYCAFFE_CLR_DATA"
@@ -55,7 +56,8 @@ def resolve(
 
     A relative path is looked up in `search_roots`; an absolute one that is not there by its last
     parts in the same, longest first. When the place found is not simply `path`, `report` (by
-    default the log) is told so. Raises DataError with every place tried and what to do.
+    default the log) is told so. The sample's databases are made where they are missing. Raises
+    DataError with every place tried and what to do.
     """
     path = Path(path)
     if not path.parts:
@@ -67,6 +69,10 @@ def resolve(
                 (report or _LOG.info)(f"{kind} {path}: using {candidate}")
             return candidate
         tried.append(str(candidate))
+    if path in (sample.TRAIN_LMDB, sample.TEST_LMDB):
+        candidate = sample.make_sample() / path
+        (report or _LOG.info)(f"{kind} {path}: using the sample in the package, {candidate}")
+        return candidate
     raise DataError(
         f"{path}: no such {kind}. Looked for {', '.join(tried)}. {make_command(path, data_dir)}"
     )

@@ -63,14 +63,12 @@ def write_records(
 
 def _file_size(images: np.ndarray) -> int:
     """An upper bound for the bytes that the database takes."""
-    record = images[0].nbytes + 64
+    record = int(images[0].nbytes) + 64
     per_record = record * 3 // 2 if record < _NODE_LIMIT else -(-record // _PAGE) * _PAGE + 128
     return len(images) * per_record + (1 << 20)
 
 
-def _fill(
-    folder: Path, images: np.ndarray, labels: np.ndarray, key_digits: int, size: int
-) -> None:
+def _fill(folder: Path, images: np.ndarray, labels: np.ndarray, key_digits: int, size: int) -> None:
     # Twice the estimate: the map is only address space, the file grows as pages are written.
     environment = lmdb.open(str(folder), map_size=2 * size, sync=False, mode=0o644)
     try:

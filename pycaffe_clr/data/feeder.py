@@ -1,0 +1,177 @@
+"""Batches read ahead of the step by background threads."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+
+from pycaffe_clr.data.sources import Source
+from pycaffe_clr.errors import ConfigError, DataError, PycaffeClrError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One iteration's records.
+
+    data: (R * batch, C, H, W) of the source's dtype, replica after replica; labels: (R * batch,)
+    int32; numbers: (R * batch,) the records' numbers; position: count of records handed out up to
+    and including this batch, not wrapped. data stays valid until the next batch is taken.
+    """
+
+    data: np.ndarray
+    labels: np.ndarray
+    numbers: np.ndarray
+    position: int
+
+
+def batch_records(position: int, batch_size: int, replicas: int, length: int) -> np.ndarray:
+    """Numbers of the records of one iteration that starts at `position` (not wrapped).
+
+    Every replica walks the whole database and keeps what falls to it: record i of the walk goes to
+    replica i mod R, also across the wrap. Source: data_layer.cpp, Skip and Next.
+    """
+    walk = position + np.arange(batch_size * replicas, dtype=np.int64)
+    return walk.reshape(batch_size, replicas).T.ravel() % length
+
+
+class _Shared:
+    """What the threads work on; they hold no reference to the Feeder, so that it can be freed."""
+
+    def __init__(
+        self, source: Source, batch_size: int, replicas: int, start: int, depth: int
+    ) -> None:
+        self.source = source
+        self.batch_size = batch_size
+        self.replicas = replicas
+        self.start = start
+        self.depth = depth
+        self.changed = threading.Condition()
+        self.claimed = 0  # batches that a thread has begun
+        self.consumed = 0  # batches handed out
+        self.ready: dict[int, Batch | BaseException] = {}
+        self.stopped = False
+        # One more than can be ready: the batch handed out last is still in use.
+        shape = (batch_size * replicas, *source.shape)
+        self.buffers = [np.empty(shape, source.dtype) for _ in range(depth + 1)]
+
+    def work(self) -> None:
+        while True:
+            with self.changed:
+                while not self.stopped and self.claimed >= self.consumed + self.depth:
+                    self.changed.wait()
+                if self.stopped:
+                    return
+                number = self.claimed
+                self.claimed += 1
+            result: Batch | BaseException
+            try:
+                result = self.make(number)
+            except BaseException as error:  # handed on to whoever takes this batch
+                result = error
+            with self.changed:
+                self.ready[number] = result
+                self.changed.notify_all()
+                if isinstance(result, BaseException):
+                    return
+
+    def make(self, number: int) -> Batch:
+        position = self.start + number * self.batch_size * self.replicas
+        numbers = batch_records(position, self.batch_size, self.replicas, len(self.source))
+        data, labels = self.source.read(numbers, out=self.buffers[number % len(self.buffers)])
+        return Batch(data, labels, numbers, position + len(numbers))
+
+    def stop(self) -> None:
+        with self.changed:
+            self.stopped = True
+            self.changed.notify_all()
+
+
+class Feeder:
+    """Batches of a source in order, read ahead by `threads` into a queue of `depth` batches.
+
+    batch_size: per replica. start: records that were consumed before, not wrapped; resuming from
+    `position` goes on exactly where a run stopped. Use it as a context manager, or `close` it.
+    Threads help where records are decoded (compressed images) or the disk is slow.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        batch_size: int,
+        replicas: int = 1,
+        start: int = 0,
+        depth: int = 3,
+        threads: int = 1,
+    ) -> None:
+        if min(batch_size, replicas, depth, threads) < 1 or start < 0:
+            raise ConfigError(
+                f"{source.name}: batch_size {batch_size}, replicas {replicas}, depth {depth} and "
+                f"threads {threads} must be positive and start {start} not negative"
+            )
+        self._shared = _Shared(source, batch_size, replicas, start, depth)
+        self._position = start
+        self._failure: BaseException | None = None
+        self._threads = [
+            threading.Thread(target=self._shared.work, name=f"feeder-{i}", daemon=True)
+            for i in range(threads)
+        ]
+        self._finalizer = weakref.finalize(self, self._shared.stop)
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def position(self) -> int:
+        """Records handed out so far, `start` included; read-ahead does not count."""
+        return self._position
+
+    def next(self) -> Batch:
+        """The next batch; raises what reading it raised, DataError after `close`."""
+        if self._failure is not None:
+            raise self._failure
+        shared = self._shared
+        with shared.changed:
+            # What was handed out before may be overwritten from here on.
+            while not shared.stopped and shared.consumed not in shared.ready:
+                shared.changed.wait()
+            if shared.stopped:
+                raise DataError(f"{shared.source.name}: the feeder is closed")
+            result = shared.ready.pop(shared.consumed)
+            if isinstance(result, Batch):
+                shared.consumed += 1
+            shared.changed.notify_all()
+        if isinstance(result, BaseException):
+            self._failure = _with_place(result, shared.source.name)
+            self.close()
+            raise self._failure
+        self._position = result.position
+        return result
+
+    def close(self) -> None:
+        """Stop the threads and wait for them; read-ahead batches are dropped."""
+        self._finalizer()
+        for thread in self._threads:
+            thread.join()
+
+    def __enter__(self) -> Feeder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _with_place(error: BaseException, name: str) -> BaseException:
+    """Errors of ours say where they happened; others get the source's name around them."""
+    if isinstance(error, PycaffeClrError):
+        return error
+    wrapped = DataError(f"{name}: reading ahead failed: {type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped
