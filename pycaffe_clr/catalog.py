@@ -1,0 +1,112 @@
+"""The solvers and nets that ship with the package, and where a name or path leads.
+
+In the wheel they lie in pycaffe_clr/nets/{solvers,prototxt}; in a source tree in solvers/ and
+prototxt/ beside the package. Both keep the two folders side by side, so that a solver's
+`net: "prototxt/lenet.prototxt"` is found from the folder above the solver.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+
+from pycaffe_clr.errors import ConfigError
+
+SUFFIX = ".prototxt"
+
+
+def shipped_folder(kind: str) -> Path | None:
+    """The folder of what ships with the package; kind: "solvers" or "prototxt". None: not there."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "nets" / kind, package.parent / kind):
+        if any(folder.glob(f"*{SUFFIX}")):
+            return folder
+    return None
+
+
+def find_solver(name: str | Path) -> Path:
+    """The file of a solver given by path, or by name if it ships with the package.
+
+    A path counts from the working directory, with or without .prototxt; what is not there is looked
+    for among the shipped solvers: `lenet_1cycle`, `solvers/lenet_1cycle.prototxt`. Raises
+    ConfigError that lists near names.
+    """
+    return _find(name, "solvers", "solver", [])
+
+
+def find_net(name: str | Path, solver: Path | None = None) -> Path:
+    """The file of a net given by path, or by name if it ships with the package.
+
+    As find_solver; a net that a solver names is also looked for in the solver's own folder and the
+    one above it, before the shipped ones. Raises ConfigError that lists near names.
+    """
+    folders = [] if solver is None else [solver.parent, solver.resolve().parent.parent]
+    return _find(name, "prototxt", "net", folders)
+
+
+def solvers() -> dict[str, str]:
+    """Names of the shipped solvers, each with its file's opening comment in one line."""
+    return {path.stem: describe(path) for path in _shipped("solvers")}
+
+
+def nets() -> dict[str, str]:
+    """Names of the shipped nets, each with its file's opening comment in one line."""
+    return {path.stem: describe(path) for path in _shipped("prototxt")}
+
+
+def describe(path: Path) -> str:
+    """The comment at the top of a prototxt file, in one line; empty if it has none."""
+    words: list[str] = []
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if not line.startswith("#"):
+                break
+            words += line.lstrip("#").split()
+    return " ".join(words)
+
+
+def _shipped(kind: str) -> list[Path]:
+    folder = shipped_folder(kind)
+    return sorted(folder.glob(f"*{SUFFIX}")) if folder else []
+
+
+def _find(name: str | Path, kind: str, word: str, folders: list[Path]) -> Path:
+    wanted = Path(name)
+    if not wanted.name:
+        raise ConfigError(f"{str(name)!r} does not name a {word}; expected a file or a name")
+    shown = str(name) if len(str(name)) <= 200 else f"{str(name)[:200]}..."
+    try:
+        for candidate in _candidates(wanted, kind, folders):
+            if candidate.is_file():
+                return candidate
+        if wanted.is_dir():
+            raise ConfigError(f"{shown}: is a folder; expected a {word} prototxt")
+    except (OSError, ValueError) as error:  # too long for a file name, no right to look
+        raise ConfigError(f"{shown}: cannot be the name of a {word}: {error}") from error
+    raise ConfigError(
+        f"{shown}: no such {word} file, and no {word} of that name ships with pycaffe_clr. "
+        + _near(wanted, kind)
+    )
+
+
+def _candidates(wanted: Path, kind: str, folders: list[Path]) -> Iterator[Path]:
+    named = wanted if wanted.suffix == SUFFIX else wanted.with_name(wanted.name + SUFFIX)
+    roots = [Path(), *folders]
+    shipped = shipped_folder(kind)
+    if shipped and not wanted.is_absolute():
+        roots += [shipped, shipped.parent]
+    for root in roots:
+        yield root / wanted
+        yield root / named
+
+
+def _near(wanted: Path, kind: str) -> str:
+    names = [path.stem for path in _shipped(kind)]
+    near = difflib.get_close_matches(wanted.stem, names, n=3, cutoff=0.5)
+    near += [name for name in names if name.startswith(wanted.stem) and name not in near][:5]
+    if near:
+        return f"Did you mean {', '.join(near)}?"
+    if not names:
+        return "Give the path of a prototxt file."
+    return f"Shipped: {', '.join(names)}."
