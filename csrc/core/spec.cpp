@@ -85,6 +85,14 @@ std::vector<int64_t> Attributes::ints(const std::string& field) const {
   return list;
 }
 
+std::vector<bool> Attributes::bools(const std::string& field) const {
+  mark(field);
+  std::vector<bool> list;
+  if (const auto found = scalars_.find(field); found != scalars_.end())
+    for (const Scalar& value : found->second) list.push_back(std::holds_alternative<bool>(value) ? std::get<bool>(value) : to_int(value, field) != 0);
+  return list;
+}
+
 std::vector<double> Attributes::doubles(const std::string& field) const {
   mark(field);
   std::vector<double> list;

@@ -43,6 +43,7 @@ class Attributes {
   void set(const std::string& field, Scalar value) { scalars_[field] = {std::move(value)}; }
   void append(const std::string& field, Scalar value) { scalars_[field].push_back(std::move(value)); }
   Attributes& append_message(const std::string& field);
+  void clear(const std::string& field) { scalars_.erase(field); }
 
   // Reading it. Every read marks the field, so that `unread` can name what nobody looked at.
   const std::string& message() const { return message_; }
@@ -54,6 +55,7 @@ class Attributes {
   bool get_bool(const std::string& field) const;
   std::string get_string(const std::string& field) const;  // strings and enum names
   std::vector<int64_t> ints(const std::string& field) const;
+  std::vector<bool> bools(const std::string& field) const;
   std::vector<double> doubles(const std::string& field) const;
   std::vector<std::string> strings(const std::string& field) const;
   // The sub-message; where it was not set, an empty one, whose getters give the defaults.

@@ -8,8 +8,9 @@ namespace {
 
 class Chooser {
  public:
-  Chooser(Program& program, const Backend& backend, DType dtype, bool training, std::vector<std::string>* fallbacks)
-      : program_(program), backend_(backend), dtype_(dtype), training_(training), fallbacks_(fallbacks) {}
+  Chooser(Program& program, const Backend& backend, DType dtype, bool training, bool keep,
+          std::vector<std::string>* fallbacks)
+      : program_(program), backend_(backend), dtype_(dtype), training_(training), keep_(keep), fallbacks_(fallbacks) {}
 
   void run() {
     std::vector<Node> todo = std::move(program_.nodes);
@@ -57,7 +58,7 @@ class Chooser {
     if (!node.op) return false;
     node.backend = maker.name();
     node.backward = site.backward();
-    for (size_t i = 0; i < node.ins.size(); ++i) node.ins[i] = in_layout(node.ins[i], choice.in[i]);
+    for (size_t i = 0; i < node.ins.size(); ++i) node.ins[i] = in_layout(node.ins[i], choice.in[i], node.layers.front());
     for (size_t i = 0; i < node.outs.size(); ++i) {
       Value& out = program_.values[static_cast<size_t>(node.outs[i])];
       out.layout = choice.out[i];
@@ -68,22 +69,23 @@ class Chooser {
   }
 
   // The operand in the wanted layout: itself, or a reordered copy that all readers of that layout share. A view under another
-  // shape needs the plain layout, since blocks have no meaning there.
-  Operand in_layout(const Operand& operand, Layout wanted) {
+  // shape needs the plain layout, since blocks have no meaning there. In a kept net every layer makes its own copies: a pass may
+  // start at any layer.
+  Operand in_layout(const Operand& operand, Layout wanted, int layer) {
     const Value value = program_.values[static_cast<size_t>(operand.value)];
     PCC_CHECK(operand.shape == value.shape || wanted == Layout::plain, "a view of ", value.blob, " in layout ", name_of(wanted));
     if (value.layout == wanted) return operand;
     Operand changed = operand;
-    auto [found, is_new] = copies_.try_emplace({operand.value, wanted, operand.want_gradient}, -1);
+    auto [found, is_new] = copies_.try_emplace({operand.value, wanted, operand.want_gradient, keep_ ? layer : -1}, -1);
     if (is_new) {
       Node reorder;
       reorder.desc = ReorderDesc{};
       reorder.name = "reorder " + (value.blob.empty() ? "value " + std::to_string(operand.value) : value.blob);
       reorder.ins.push_back({operand.value, value.shape, operand.want_gradient});
-      if (value.layer >= 0) reorder.layers.push_back(value.layer);
+      reorder.layers.push_back(layer);
       Value copy;
       copy.shape = value.shape;
-      copy.layer = value.layer;
+      copy.layer = layer;
       copy.gradient = operand.want_gradient;
       copy.layout = wanted;
       found->second = static_cast<int>(program_.values.size());
@@ -109,21 +111,23 @@ class Chooser {
     int value;
     Layout layout;
     bool gradient;
+    int layer;
     auto operator<=>(const CopyKey&) const = default;
   };
 
   Program& program_;
   const Backend& backend_;
   DType dtype_;
-  bool training_;
+  bool training_, keep_;
   std::vector<std::string>* fallbacks_;
   std::map<CopyKey, int> copies_;
 };
 
 }  // namespace
 
-void choose_ops(Program& program, const Backend& backend, DType dtype, bool training, std::vector<std::string>* fallbacks) {
-  Chooser(program, backend, dtype, training, fallbacks).run();
+void choose_ops(Program& program, const Backend& backend, DType dtype, bool training, bool keep,
+                std::vector<std::string>* fallbacks) {
+  Chooser(program, backend, dtype, training, keep, fallbacks).run();
 }
 
 }  // namespace pcc

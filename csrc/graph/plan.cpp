@@ -113,7 +113,8 @@ std::vector<int> Plan::collect_diff(int value, bool parts_welcome, int max_parts
   }
   BackwardStep step;
   step.value = value;
-  step.layer = at(program_.values, value).layer;
+  for (const Part& part : memory.parts)
+    if (part.node >= 0 && step.layer < 0) step.layer = at(program_.nodes, part.node).layers.front();
   const Value& summed = at(program_.values, value);
   OpSite site;
   site.name = "diff of " + (summed.blob.empty() ? "value " + std::to_string(value) : summed.blob);
@@ -351,12 +352,11 @@ void Plan::forward(const StepState& state, int first_layer, int last_layer) {
 
 void Plan::backward(const StepState& state, int first_layer, int last_layer) {
   for (const BackwardStep& step : backward_) {
-    if (step.node >= 0) {
-      if (step.layer <= first_layer && step.layer >= last_layer) at(program_.nodes, step.node).op->backward(state);
-    } else if (step.layer < first_layer && step.layer >= last_layer - 1) {
-      // The diff of a top of the layer that the pass starts at is the caller's.
+    if (step.layer > first_layer || step.layer < last_layer) continue;
+    if (step.node >= 0)
+      at(program_.nodes, step.node).op->backward(state);
+    else
       step.sum->forward(state);
-    }
   }
 }
 

@@ -15,7 +15,7 @@ struct BackwardStep {
   int node = -1;             // runs that node's backward, or, where -1:
   std::unique_ptr<Op> sum;   // sums the parts of a value's diff
   int value = -1;            // that value
-  int layer = -1;            // the layer it belongs to, for passes over a part of the net
+  int layer = -1;            // the layer it belongs to (of a sum: its first reader), for passes over a part of the net
 };
 
 class Plan {

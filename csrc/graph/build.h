@@ -1,0 +1,64 @@
+// Builder: from layer specs to layers, parameters, gradient flow and a Program, by the rules of Caffe's Net::Init.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "graph/program.h"
+
+namespace pcc {
+
+struct NetOptions {
+  bool train = true;
+  std::string backend;        // "" : the fastest
+  DType dtype = DType::f32;
+  bool fuse = false;          // false: every blob can be looked at; true: the fast plan, in shared memory
+  std::vector<std::string> keep;  // blobs that stay visible under fuse
+  int64_t replicas = 1;
+  uint64_t seed = 1;
+  uint32_t index = 0;         // RandomStream::net: 0 the train net, 1 + i test net i
+  bool force_backward = false;
+};
+
+// A named blob: the versions that in-place layers made of it, oldest first.
+struct BlobInfo {
+  struct Version {
+    int layer = -1, value = -1;
+    Shape shape;
+  };
+  std::string name;
+  std::vector<Version> versions;
+  const Shape& shape() const { return versions.back().shape; }
+};
+
+// What is known of each layer once the net is built.
+struct LayerInfo {
+  std::unique_ptr<Layer> layer;
+  std::vector<std::string> bottoms, tops;
+  std::vector<int> bottom_blobs, top_blobs;  // into Built::blobs
+  std::vector<int> bottom_values, top_values;
+  std::vector<bool> bottom_need_backward;
+  bool need_backward = false;
+  std::vector<double> loss_weights;  // per top
+  std::vector<int> params;           // into Program::params
+};
+
+struct Built {
+  std::vector<LayerInfo> layers;
+  std::vector<BlobInfo> blobs;
+  std::vector<int> inputs, outputs;  // blobs: fed from outside; read by nobody
+  std::vector<std::string> warnings; // attributes nobody read, and the like
+  Program program;
+};
+
+class Net;
+
+// Makes layers and their parameters' declarations. Shapes of Input blobs may be overridden by name (Net::reshape).
+void make_layers(const std::vector<LayerSpec>& specs, const std::map<std::string, LayerFeed>& feeds, const NetOptions& options,
+                 Built& built);
+// Infers all shapes, resolves gradients and lowers into built.program. Called again on a reshape; parameters must keep their shapes.
+void lower_layers(const NetOptions& options, const std::map<std::string, Shape>& input_shapes, Built& built);
+
+}  // namespace pcc

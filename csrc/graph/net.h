@@ -1,0 +1,116 @@
+// Net: layers built into a bound plan, the parameters they own or share, and the blobs a user sees.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "graph/build.h"
+#include "graph/plan.h"
+
+namespace pcc {
+
+// Memory that a user's array looks at. It stays where it is; Net takes its contents in before a pass and writes
+// them back after it, once it was asked for.
+struct HostBlob {
+  Shape shape;
+  std::shared_ptr<Memory> data, diff;  // null: never asked for
+};
+
+// One row of Net::plan(): an op after fusion.
+struct PlanRow {
+  std::string op, implementation, backend;
+  std::vector<std::string> layers;
+  std::vector<std::string> ins, outs;  // "64x16x32x32 c8"
+  int64_t out_bytes = 0;
+  bool backward = false;
+};
+
+class Net {
+ public:
+  // share: a net whose parameters are used in place of own ones, layer by layer by name (test nets; Caffe's ShareTrainedLayersWith).
+  Net(const std::vector<LayerSpec>& specs, std::map<std::string, LayerFeed> feeds, NetOptions options,
+      std::shared_ptr<Net> share = nullptr);
+
+  // A whole pass, or the layers [first, last]. A part needs a net that keeps its blobs. Returns the sum of the weighted losses of the layers that ran.
+  double forward() { return forward(0, static_cast<int>(built_.layers.size()) - 1); }
+  double forward(int first, int last);
+  // From layer `first` down to `last`. Parameters' diffs are added to.
+  void backward() { backward(static_cast<int>(built_.layers.size()) - 1, 0); }
+  void backward(int first, int last);
+  void clear_param_diffs();
+
+  const NetOptions& options() const { return options_; }
+  const std::vector<LayerInfo>& layers() const { return built_.layers; }
+  const std::vector<BlobInfo>& blobs() const { return built_.blobs; }
+  const std::vector<int>& inputs() const { return built_.inputs; }
+  const std::vector<int>& outputs() const { return built_.outputs; }
+  const std::vector<std::string>& warnings() const { return built_.warnings; }
+  const std::vector<std::string>& fallbacks() const { return fallbacks_; }
+  const Program& program() const { return built_.program; }
+  const Plan& plan() const { return *plan_; }
+  std::vector<PlanRow> plan_rows() const;
+  const Backend& backend() const { return backend_; }
+
+  int blob_index(const std::string& name) const;  // -1: no such blob
+  int layer_index(const std::string& name) const;
+  // The user's view of a blob. Throws a config error that names the op which swallowed a blob that was planned away.
+  const HostBlob& host(int blob, bool diff);
+  // Values of an output blob, straight from the plan (no view is made).
+  std::vector<double> read(int blob) const;
+  // Fills an input blob.
+  void write(int blob, const void* data);
+
+  // Parameters in order; shared ones appear once, under their owner.
+  std::vector<Param>& params() { return built_.program.params; }
+  const std::vector<int>& learnable() const { return learnable_; }  // owners with memory of this net, in order
+  // All of this net's own parameters lie in one block each.
+  Tensor data_block() const { return data_block_; }
+  Tensor diff_block() const { return diff_block_; }
+  int64_t offset(int param) const { return offsets_[static_cast<size_t>(param)]; }  // in elements; -1: borrowed
+
+  // New shapes for input blobs; parameters stay. Views made before keep their old shape and are no longer followed.
+  void reshape(const std::map<std::string, Shape>& inputs);
+
+  StepState& state() { return state_; }  // seed and pass number: part of what a resume restores
+  const std::map<std::string, LayerFeed>& feeds() const { return feeds_; }
+  // Seconds of every op, forward then backward, in the plan's order: runs one pass.
+  struct NodeTime {
+    std::string name, op;
+    std::vector<int> layers;
+    double forward = 0, backward = 0;
+  };
+  std::vector<NodeTime> time_nodes();
+  int64_t memory_bytes() const;
+
+ private:
+  void make_params(const Net* share);
+  void fill_params();
+  void make_plan(const Net* share);
+  double losses(int first, int last) const;
+  void take_in(int first, bool backward);
+  void give_back();
+  Tensor live_data(const BlobInfo& blob, int before_layer) const;
+  void copy(const Tensor& from, const Tensor& to) const;
+  bool visible(int blob) const;
+
+  NetOptions options_;
+  const Backend& backend_;
+  std::shared_ptr<Net> share_;
+  std::map<std::string, LayerFeed> feeds_;
+  std::vector<LayerSpec> specs_;
+  Built built_;
+  std::vector<std::string> fallbacks_;
+  std::map<std::string, Shape> input_shapes_;
+  std::shared_ptr<Memory> data_memory_, diff_memory_;
+  Tensor data_block_, diff_block_;
+  std::vector<int64_t> offsets_;
+  std::vector<int> learnable_;
+  std::unique_ptr<Plan> plan_;
+  std::vector<HostBlob> hosts_;
+  StepState state_;
+};
+
+}  // namespace pcc
