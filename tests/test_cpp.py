@@ -60,3 +60,19 @@ def test_cpp(build: Path, name: str) -> None:
     ctest = tool("ctest")
     assert ctest is not None
     run_or_fail([ctest, "--test-dir", str(build), "--output-on-failure", "-R", f"^{name}$"])
+
+
+def test_vector_kernels_share_no_functions(build: Path) -> None:
+    """No object for a newer processor defines a function that the linker may give to all others."""
+    nm = shutil.which("nm")
+    if nm is None:
+        pytest.skip("no nm: install binutils")
+    shared = []
+    for isa in ("avx2", "avx512"):
+        for path in (build / "csrc").glob(f"CMakeFiles/pcc_isa_{isa}.dir/**/*.o"):
+            listed = subprocess.check_output([nm, "-C", str(path)], text=True)
+            for line in listed.splitlines():
+                kind, _, name = line[17:].partition(" ")
+                if kind in ("W", "V", "u") and f"::{isa}::" not in name:
+                    shared.append(f"{path.name} ({isa}): {name}")
+    assert not shared, "move these into namespace PCC_ISA or an unnamed one (see isa.cmake)"
