@@ -86,6 +86,11 @@ TRAIN = 0
 TEST = 1
 
 
+def phase_name(phase: int) -> str:
+    """`TRAIN` or `TEST`."""
+    return "TRAIN" if phase == TRAIN else "TEST"
+
+
 def __getattr__(name: str) -> Any:
     if name.startswith("_"):
         raise AttributeError(name)

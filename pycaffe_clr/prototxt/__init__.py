@@ -1,1 +1,40 @@
-"""Reading Caffe's text and weight files."""
+"""Caffe's text and weight files: reading, upgrading, checking, writing.
+
+Text: read_net, read_solver, solver_nets, layer_specs, schema, format_message. Weights and solver
+states are in pycaffe_clr.prototxt.weights.
+"""
+
+from pycaffe_clr.prototxt.files import (
+    parse_net,
+    parse_solver,
+    read_net,
+    read_solver,
+    unused_defines,
+)
+from pycaffe_clr.prototxt.rules import filter_net
+from pycaffe_clr.prototxt.sets import apply_sets, parse_assignments
+from pycaffe_clr.prototxt.solver_nets import SolverNets, resolve_net_path, solver_nets
+from pycaffe_clr.prototxt.source import source_of
+from pycaffe_clr.prototxt.spec import layer_specs, message_tree, schema
+from pycaffe_clr.prototxt.text import parse_text
+from pycaffe_clr.prototxt.writer import format_message
+
+__all__ = [
+    "SolverNets",
+    "apply_sets",
+    "filter_net",
+    "format_message",
+    "layer_specs",
+    "message_tree",
+    "parse_assignments",
+    "parse_net",
+    "parse_solver",
+    "parse_text",
+    "read_net",
+    "read_solver",
+    "resolve_net_path",
+    "schema",
+    "solver_nets",
+    "source_of",
+    "unused_defines",
+]

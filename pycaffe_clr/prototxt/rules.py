@@ -1,0 +1,87 @@
+"""Which layers a net has: merging of NetState, and the include and exclude rules of layers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from pycaffe_clr import proto
+from pycaffe_clr.errors import ConfigError
+from pycaffe_clr.prototxt.source import Source, source_of
+
+_log = logging.getLogger(__name__)
+
+
+def merged_state(phase: int, net: Any, override: Any | None = None) -> Any:
+    """NetState of a solver's net: the phase, then the net's own state, then the solver's.
+
+    Later ones win, stages add up (solver.cpp, InitTrainNet and InitTestNets).
+    """
+    state = proto.NetState(phase=phase)
+    state.MergeFrom(net.state)
+    if override is not None:
+        state.MergeFrom(override)
+    return state
+
+
+def state_meets_rule(state: Any, rule: Any) -> bool:
+    """Whether every condition that is set in a NetStateRule holds."""
+    if rule.HasField("phase") and rule.phase != state.phase:
+        return False
+    if rule.HasField("min_level") and state.level < rule.min_level:
+        return False
+    if rule.HasField("max_level") and state.level > rule.max_level:
+        return False
+    stages = set(state.stage)
+    return all(stage in stages for stage in rule.stage) and not any(
+        stage in stages for stage in rule.not_stage
+    )
+
+
+def layer_is_included(layer: Any, state: Any, where: str) -> bool:
+    """Whether a layer belongs to a net of this state; ConfigError for contradictory rules."""
+    if len(layer.include) and len(layer.exclude):
+        raise ConfigError(
+            f'{where}: layer "{layer.name}" has include and exclude rules; give one kind only'
+        )
+    if len(layer.include):
+        return any(state_meets_rule(state, rule) for rule in layer.include)
+    return not any(state_meets_rule(state, rule) for rule in layer.exclude)
+
+
+def included_layers(
+    net: Any, state: Any, source: Source | None = None
+) -> Iterator[tuple[int, Any]]:
+    """(place in the file, layer) of the layers that a net of this state has.
+
+    Two of one name are legal in Caffe, and one of the report's nets has such a pair: that is only
+    said in the log.
+    """
+    source = source or source_of(net)
+    places: dict[str, int] = {}
+    for index, layer in enumerate(net.layer):
+        if not layer_is_included(layer, state, source.layer(index)):
+            continue
+        first = places.setdefault(layer.name, index)
+        if first != index and layer.name:
+            _log.warning(
+                '%s: two layers of the %s net are called "%s"; the other is at %s. Looked up by '
+                "name, the later one is found",
+                source.layer(index),
+                proto.phase_name(state.phase),
+                layer.name,
+                source.layer(first),
+            )
+        yield index, layer
+
+
+def filter_net(net: Any, state: Any | None = None) -> Any:
+    """A copy of the net with only the layers of `state` (by default the net's own)."""
+    state = state if state is not None else net.state
+    filtered = proto.NetParameter()
+    filtered.CopyFrom(net)
+    filtered.ClearField("layer")
+    filtered.layer.extend(layer for _, layer in included_layers(net, state))
+    filtered.state.CopyFrom(state)
+    return filtered
