@@ -1,0 +1,19 @@
+// The families of layer types. registry.cpp joins them; a new family adds a line here and one
+// there.
+#pragma once
+
+#include <vector>
+
+#include "graph/layer.h"
+
+namespace pcc {
+
+std::vector<LayerType> convolution_layers();  // convolution.cpp
+std::vector<LayerType> vision_layers();       // vision.cpp
+std::vector<LayerType> norm_layers();         // norm.cpp
+std::vector<LayerType> common_layers();       // common.cpp
+std::vector<LayerType> shape_layers();        // shape.cpp
+std::vector<LayerType> loss_layers();         // loss.cpp
+std::vector<LayerType> data_layers();         // data.cpp
+
+}  // namespace pcc

@@ -1,0 +1,128 @@
+// Fillers: how a parameter gets its first values. Source: Caffe's filler.hpp. Every value is a
+// function of its index and the stream, so that the result is the same for any number of threads.
+#include <algorithm>
+#include <cmath>
+
+#include "core/parallel.h"
+#include "layers/layer_base.h"
+
+namespace pcc {
+namespace {
+
+constexpr int64_t kGrain = 4096;  // values per thread at least
+
+void fill_constant(const FillerDesc& filler, int64_t count, double* out) {
+  std::fill(out, out + count, filler.value);
+}
+
+void fill_uniform(const RandomStream& stream, int64_t count, double min, double max, double* out) {
+  parallel(count, kGrain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i)
+      out[i] = min + (max - min) * stream.uniform(static_cast<uint64_t>(i));
+  });
+}
+
+void fill_normal(const RandomStream& stream, int64_t count, double mean, double std, double* out) {
+  parallel(count, kGrain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i)
+      out[i] = mean + std * stream.normal(static_cast<uint64_t>(i));
+  });
+}
+
+// sparse: keeps each value with probability sparse / outputs, so that an output has sparse * inputs
+// / outputs non-zero inputs on average (as Caffe computes it, with outputs = shape[0]).
+void fill_gaussian(const FillerDesc& filler, const Shape& shape, const RandomStream& stream,
+                   double* out) {
+  const int64_t count = shape.count();
+  fill_normal(stream, count, filler.mean, filler.std, out);
+  if (filler.sparse < 0) return;
+  const double probability = static_cast<double>(filler.sparse) / static_cast<double>(shape[0]);
+  RandomStream mask = stream;
+  mask.layer ^= 0x5bd1e995u;  // other numbers than the values'
+  for (int64_t i = 0; i < count; ++i)
+    if (mask.uniform(static_cast<uint64_t>(i)) >= probability) out[i] = 0;
+}
+
+// What xavier and msra divide by: the number of inputs of one output, of outputs of one input, or
+// their average.
+double fan(const FillerDesc& filler, const Shape& shape) {
+  const auto count = static_cast<double>(shape.count());
+  const double in = shape.axes() > 0 ? count / static_cast<double>(shape[0]) : count;
+  const double out = shape.axes() > 1 ? count / static_cast<double>(shape[1]) : count;
+  if (filler.variance_norm == "AVERAGE") return (in + out) / 2;
+  return filler.variance_norm == "FAN_OUT" ? out : in;
+}
+
+// Uniform with variance 1/fan: Glorot & Bengio 2010.
+void fill_xavier(const FillerDesc& filler, const Shape& shape, const RandomStream& stream,
+                 double* out) {
+  const double bound = std::sqrt(3 / fan(filler, shape));
+  fill_uniform(stream, shape.count(), -bound, bound, out);
+}
+
+// Normal with variance 2/fan: He, Zhang, Ren & Sun 2015.
+void fill_msra(const FillerDesc& filler, const Shape& shape, const RandomStream& stream,
+               double* out) {
+  fill_normal(stream, shape.count(), 0, std::sqrt(2 / fan(filler, shape)), out);
+}
+
+// Positive, with a sum of 1 in each row (axis 0).
+void fill_unitball(const Shape& shape, const RandomStream& stream, double* out) {
+  const int64_t rows = shape.axes() > 0 ? shape[0] : 1, length = shape.count() / rows;
+  fill_uniform(stream, shape.count(), 1, 0, out);  // (0, 1]: no row can be all zeros
+  for (double* row = out; row != out + rows * length; row += length) {
+    double sum = 0;
+    for (int64_t i = 0; i < length; ++i) sum += row[i];
+    for (int64_t i = 0; i < length; ++i) row[i] /= sum;
+  }
+}
+
+// The kernel with which a Deconvolution of stride ceil(size / 2) interpolates linearly.
+void fill_bilinear(const Shape& shape, double* out) {
+  const int64_t size = shape[3];
+  const auto half = static_cast<double>((size + 1) / 2);
+  const double centre = static_cast<double>(size - 1) / (2 * half);
+  const auto weight = [&](int64_t at) {
+    return 1 - std::abs(static_cast<double>(at) / half - centre);
+  };
+  for (int64_t i = 0; i < shape.count(); ++i) out[i] = weight(i % size) * weight(i / size % size);
+}
+
+}  // namespace
+
+void check_filler(const std::string& who, const FillerDesc& filler, const Shape& shape) {
+  const char* const types[] = {"constant", "uniform",           "gaussian", "xavier",
+                               "msra",     "positive_unitball", "bilinear"};
+  std::string known;
+  for (const char* type : types) known += concat(known.empty() ? "" : ", ", type);
+  PCC_CONFIG(std::find(std::begin(types), std::end(types), filler.type) != std::end(types), who,
+             ": type '", filler.type, "' is unknown; known: ", known);
+  PCC_CONFIG(filler.sparse >= -1, who, ": sparse: ", filler.sparse,
+             " is out of range; expected 0 or more");
+  PCC_CONFIG(filler.sparse == -1 || filler.type == "gaussian", who,
+             ": sparse is for type: \"gaussian\", not for '", filler.type, "'");
+  PCC_CONFIG(filler.sparse == -1 || (shape.axes() > 0 && filler.sparse <= shape[0]), who,
+             ": sparse: ", filler.sparse, " exceeds the ", shape.axes() > 0 ? shape[0] : 0,
+             " outputs of shape ", shape);
+  if (filler.type == "uniform")
+    PCC_CONFIG(filler.min <= filler.max, who, ": min: ", filler.min, " exceeds max: ", filler.max);
+  if (filler.type == "gaussian")
+    PCC_CONFIG(filler.std >= 0, who, ": std: ", filler.std, " is out of range; expected 0 or more");
+  if (filler.type == "bilinear")
+    PCC_CONFIG(shape.axes() == 4 && shape[2] == shape[3], who,
+               ": bilinear fills square kernels of 4 axes; the shape is ", shape);
+}
+
+void fill(const FillerDesc& filler, const Shape& shape, const RandomStream& stream, double* out) {
+  check_filler("filler", filler, shape);
+  if (filler.type == "constant") return fill_constant(filler, shape.count(), out);
+  if (filler.type == "uniform")
+    return fill_uniform(stream, shape.count(), filler.min, filler.max, out);
+  if (filler.type == "gaussian") return fill_gaussian(filler, shape, stream, out);
+  if (filler.type == "xavier") return fill_xavier(filler, shape, stream, out);
+  if (filler.type == "msra") return fill_msra(filler, shape, stream, out);
+  if (filler.type == "positive_unitball") return fill_unitball(shape, stream, out);
+  fill_bilinear(shape, out);
+}
+
+}  // namespace pcc
