@@ -30,8 +30,8 @@ struct ScheduleParams {
 const std::vector<std::string>& lr_policies();
 
 // All results equal Caffe's bit for bit: float and double are mixed as sgd_solver.cpp does it.
-// Pure functions of the iteration, whatever the order of calls, except that multistep counts on from
-// where `restore` put it. Cheap enough to be called at every step.
+// Pure functions of the iteration, whatever the order of calls, except that multistep counts on
+// from where `restore` put it. Cheap enough to be called at every step.
 class Schedule {
  public:
   // Throws pcc::Error (kind config) on an unknown policy or a setting that the policy cannot use.

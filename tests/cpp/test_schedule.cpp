@@ -171,4 +171,8 @@ TEST(schedule_refuses_settings_that_a_policy_cannot_use) {
   params.cyclical_momentum = {0.85f, 0};
   CHECK(mentions(message_of(params), "half a cycle"));
   CHECK_THROWS(pcc::Schedule(policy("fixed", 1)).restore(-1, 0));
+  CHECK_THROWS(pcc::Schedule(policy("fixed", 1)).lr(-1));
+  CHECK_THROWS(pcc::Schedule(policy("fixed", 1)).momentum(INT64_MAX));
+  params.cyclical_momentum = {0.85f, 1e-38f};  // nonsense, but neither a crash nor NaN
+  CHECK_EQ(pcc::Schedule(params).momentum(2000000000), 0.9f);
 }

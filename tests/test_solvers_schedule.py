@@ -1,0 +1,90 @@
+"""pycaffe_clr.Schedule against what Caffe computed and what the report's author logged."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pycaffe_clr
+from pycaffe_clr.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[1]
+GOLDEN = ROOT / "tests" / "golden" / "schedules.json"
+
+# The public logs of the ImageNet runs start after the settings; they belong to these solvers.
+IMAGENET = {
+    "resnetM9LR1WD1e-4": "resnet50_step",
+    "resnetCM9585CLR.051WD1e-6": "resnet50_1cycle_wd1e-6",
+    "resnetCM9585CLR.051WD3e-6": "resnet50_1cycle",
+    "inception-resnetM9LR.1WD1e-4": "inception_resnet_v2_step",
+    "inception-resnetCM9585CLR.051WD1e-5": "inception_resnet_v2_1cycle_wd1e-5",
+    "inception-resnetCM9585CLR.051WD1e-6": "inception_resnet_v2_1cycle_wd1e-6",
+    "inception-resnetCM9585CLR.051WD3e-6": "inception_resnet_v2_1cycle",
+}
+LINE = re.compile(r"Iteration (\d+), lr = (\S+), momentum = (\S+), weight decay = (\S+)")
+
+
+def schedule_of(text: str, folder: Path):
+    path = folder / "solver.prototxt"
+    path.write_text(text)
+    return pycaffe_clr.Schedule(path)
+
+
+def check_exactly(cases: list[dict], folder: Path) -> None:
+    for case in cases:
+        schedule = schedule_of(case["solver"], folder)
+        lr = np.array([schedule.lr(i) for i in case["iter"]], np.float32)
+        momentum = np.array([schedule.momentum(i) for i in case["iter"]], np.float32)
+        assert np.array_equal(lr, np.array(case["lr"], np.float32)), case["solver"]
+        assert np.array_equal(momentum, np.array(case["momentum"], np.float32)), case["solver"]
+
+
+def test_a_schedule_equals_caffes_bit_for_bit(tmp_path):
+    check_exactly(json.loads(GOLDEN.read_text()), tmp_path)
+
+
+def test_every_golden_schedule_is_reproduced(tmp_path, shared):
+    check_exactly(json.loads((shared / "golden" / "schedules.json").read_text()), tmp_path)
+
+
+def settings_of(log: Path, text: str) -> str:
+    """The solver of a log: what its header printed, or the solver that made it."""
+    header = re.search(r"Initializing solver from parameters: *\n(.*?)\nI\d{4}", text, re.DOTALL)
+    if header:
+        return header[1]
+    name = IMAGENET[re.sub(r"BS\d+_.*", "", log.name)]
+    return (ROOT / "solvers" / f"{name}.prototxt").read_text()
+
+
+def test_every_line_of_the_authors_logs_is_reproduced(tmp_path, shared):
+    lines = 0
+    for log in sorted((shared / "originals").glob("*/results/*")):
+        text = log.read_text()
+        settings = settings_of(log, text)
+        schedule = schedule_of(settings, tmp_path)
+        found = re.search(r"^weight_decay: (\S+)", settings, re.MULTILINE)
+        assert found
+        decay = f"{float(found[1]):g}"
+        for iteration, *printed in LINE.findall(text):
+            lr, momentum = schedule.lr(int(iteration)), schedule.momentum(int(iteration))
+            assert [f"{lr:g}", f"{momentum:g}", decay] == printed, (log.name, iteration)
+            lines += 1
+    assert lines > 9000
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ('lr_policy: "triangluar" base_lr: 1 max_iter: 9', "known: fixed, step"),
+        ('lr_policy: "step" base_lr: 1 max_iter: 9', "stepsize"),
+        ('lr_policy: "1cycle" base_lr: 1 stepsize: 5 max_iter: 9', "max_lr"),
+        ('lr_policy: "fixed" base_lr: nan max_iter: 9', "base_lr"),
+    ],
+)
+def test_a_setting_that_a_policy_cannot_use_is_a_config_error(text, expected, tmp_path):
+    with pytest.raises(ConfigError, match=expected):
+        schedule_of(text, tmp_path)
