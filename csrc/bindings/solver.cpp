@@ -1,0 +1,77 @@
+// Solver and Schedule for Python.
+#include "solver/solver.h"
+
+#include "bindings/bindings.h"
+
+namespace pcc {
+
+namespace {
+
+ScheduleParams schedule_from(const py::dict& settings) {
+  ScheduleParams params;
+  params.lr_policy = take<std::string>(settings, "lr_policy", "");
+  params.base_lr = take<float>(settings, "base_lr", 0);
+  params.max_lr = take<float>(settings, "max_lr", 0);
+  params.has_max_lr = settings.contains("max_lr");
+  params.gamma = take<float>(settings, "gamma", 0);
+  params.power = take<float>(settings, "power", 0);
+  params.stepsize = take<int64_t>(settings, "stepsize", 0);
+  params.max_iter = take<int64_t>(settings, "max_iter", 0);
+  params.stepvalues = take<std::vector<int64_t>>(settings, "stepvalue", {});
+  params.momentum = take<float>(settings, "momentum", 0);
+  params.cyclical_momentum = take<std::vector<float>>(settings, "cyclical_momentum", {});
+  return params;
+}
+
+std::shared_ptr<Solver> make_solver(const std::shared_ptr<Net>& net, const py::dict& settings) {
+  SolverParams params;
+  params.type = take<std::string>(settings, "type", "SGD");
+  params.schedule = schedule_from(settings);
+  params.weight_decay = take<float>(settings, "weight_decay", 0);
+  params.regularization_type = take<std::string>(settings, "regularization_type", "L2");
+  params.clip_gradients = take<float>(settings, "clip_gradients", -1);
+  params.iter_size = take<int64_t>(settings, "iter_size", 1);
+  return std::make_shared<Solver>(net, std::move(params));
+}
+
+py::tuple run(Solver& solver, int64_t count, double seconds) {
+  Solver::Run run;
+  {
+    py::gil_scoped_release release;
+    run = solver.run(count, seconds, [] {
+      py::gil_scoped_acquire gil;
+      if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    });
+  }
+  return py::make_tuple(run.losses, run.stopped, run.diverged);
+}
+
+}  // namespace
+
+void bind_solver(py::module_& m) {
+  using py::arg;
+  py::class_<Schedule>(m, "Schedule", "Learning rate and momentum by iteration; settings by their SolverParameter names.")
+      .def(py::init([](const py::dict& settings) { return Schedule(schedule_from(settings)); }), arg("settings"))
+      .def("lr", &Schedule::lr, arg("iteration"))
+      .def("momentum", &Schedule::momentum, arg("iteration"))
+      .def("current_step", &Schedule::current_step, arg("iteration"))
+      .def("restore", &Schedule::restore, arg("iteration"), arg("current_step"));
+  m.def("lr_policies", &lr_policies);
+  py::class_<Solver, std::shared_ptr<Solver>>(m, "Solver", "Iterations over one train net. See csrc/solver/solver.h.")
+      .def(py::init(&make_solver), arg("net"), arg("settings"))
+      .def("forward_backward", &Solver::forward_backward, py::call_guard<py::gil_scoped_release>(),
+           "First half of an iteration: gradients. Returns the loss, averaged over iter_size.")
+      .def("apply_update", &Solver::apply_update, py::call_guard<py::gil_scoped_release>(), "Second half: the update.")
+      .def("run", &run, arg("count"), arg("seconds") = 1e30,
+           "Whole iterations, at most `count`, for about `seconds`: (losses, stopped, diverged).")
+      .def("request_stop", &Solver::request_stop, "Makes a run end after its current iteration; callable from a signal handler.")
+      .def("restore", &Solver::restore, arg("iteration"), arg("current_step") = 0)
+      .def_property_readonly("iteration", &Solver::iteration)
+      .def_property_readonly("current_step", &Solver::current_step)
+      .def_property_readonly("lr", &Solver::lr)
+      .def_property_readonly("momentum", &Solver::momentum)
+      .def("history", [](const std::shared_ptr<Solver>& solver, int param) { return view(solver->history(param), py::cast(solver)); },
+           arg("param"), "History of one learnable parameter (Net.learnable()): a writable view.");
+}
+
+}  // namespace pcc

@@ -1,0 +1,102 @@
+#include "solver/solver.h"
+
+#include <chrono>
+#include <cmath>
+
+namespace pcc {
+
+namespace {
+
+UpdateDesc::Rule rule_of(const std::string& type) {
+  if (type == "SGD") return UpdateDesc::Rule::sgd;
+  if (type == "Nesterov") return UpdateDesc::Rule::nesterov;
+  PCC_THROW(config, "solver type \"", type, "\" is not implemented; known: SGD, Nesterov");
+}
+
+}  // namespace
+
+Solver::Solver(std::shared_ptr<Net> net, SolverParams params)
+    : net_(std::move(net)), params_(std::move(params)), schedule_(params_.schedule) {
+  PCC_CONFIG(params_.iter_size >= 1, "iter_size must be at least 1, not ", params_.iter_size);
+  PCC_CONFIG(params_.regularization_type == "L2" || params_.regularization_type == "L1", "regularization_type \"",
+             params_.regularization_type, "\" is unknown; known: L1, L2");
+  UpdateDesc desc;
+  desc.rule = rule_of(params_.type);
+  desc.l1 = params_.regularization_type == "L1";
+  desc.clip = params_.clip_gradients;
+  desc.iter_size = params_.iter_size;
+  for (const int p : net_->learnable()) {
+    const Param& param = net_->params()[static_cast<size_t>(p)];
+    if (param.statistic || param.lr_mult == 0) continue;
+    UpdateSegment segment;
+    segment.offset = net_->offset(p);
+    segment.count = param.shape.count();
+    segment.lr_mult = static_cast<float>(param.lr_mult);
+    segment.decay_mult = static_cast<float>(param.decay_mult);
+    desc.segments.push_back(segment);
+  }
+  const Tensor data = net_->data_block(), diff = net_->diff_block();
+  history_ = std::make_shared<Memory>(data.spec.bytes());
+  OpSite site;
+  site.name = "update";
+  site.params.assign(3, data.spec);
+  site.want_dparam.assign(3, false);
+  update_ = net_->backend().make(desc, site);
+  if (!update_) update_ = backend("reference").make(desc, site);
+  PCC_CHECK(update_, "no backend makes the update");
+  OpBuffers buffers;
+  buffers.params = {data, diff, {history_->data(), data.spec}};
+  buffers.dparams.resize(3);
+  scratch_ = std::make_unique<Memory>(update_->needs().forward_scratch);
+  buffers.scratch = scratch_->data();
+  update_->bind(buffers);
+}
+
+double Solver::forward_backward() {
+  net_->clear_param_diffs();
+  double loss = 0;
+  for (int64_t i = 0; i < params_.iter_size; ++i) {
+    loss += net_->forward();
+    net_->backward();
+  }
+  return loss / static_cast<double>(params_.iter_size);
+}
+
+void Solver::apply_update() {
+  StepState state = net_->state();
+  state.lr = lr();
+  state.momentum = momentum();
+  state.weight_decay = params_.weight_decay;
+  update_->forward(state);
+  ++iteration_;
+}
+
+Solver::Run Solver::run(int64_t count, double seconds, const std::function<void()>& poll) {
+  const auto begin = std::chrono::steady_clock::now();
+  Run run;
+  run.losses.reserve(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) {
+    const double loss = forward_backward();
+    if (!std::isfinite(loss)) {
+      run.losses.push_back(loss);
+      run.diverged = true;
+      break;
+    }
+    apply_update();
+    run.losses.push_back(loss);
+    if (poll) poll();
+    if (stop_.exchange(false)) {
+      run.stopped = true;
+      break;
+    }
+    if (std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() > seconds) break;
+  }
+  return run;
+}
+
+Tensor Solver::history(int param) const {
+  const Param& owner = net_->params()[static_cast<size_t>(param)];
+  return {history_->data() + net_->offset(param) * size_of(net_->options().dtype), {owner.shape, net_->options().dtype, Layout::plain}};
+}
+
+}  // namespace pcc

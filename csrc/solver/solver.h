@@ -1,0 +1,68 @@
+// Solver: the iterations of Caffe's SGDSolver over one train net. Tests, logs and snapshots are the caller's (train/ in Python).
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "graph/net.h"
+#include "solver/schedule.h"
+
+namespace pcc {
+
+struct SolverParams {
+  std::string type = "SGD";  // SGD or Nesterov
+  ScheduleParams schedule;
+  float weight_decay = 0;
+  std::string regularization_type = "L2";
+  float clip_gradients = -1;
+  int64_t iter_size = 1;
+};
+
+class Solver {
+ public:
+  Solver(std::shared_ptr<Net> net, SolverParams params);
+
+  // The first half of an iteration: clears the parameters' diffs, iter_size forward and backward passes.
+  // Returns the loss averaged over them (Caffe's display); the loss blob holds that of the last one.
+  double forward_backward();
+  // The second half: the update at the current lr and momentum; then the iteration is over.
+  void apply_update();
+
+  struct Run {
+    std::vector<double> losses;  // one per finished iteration
+    bool stopped = false;        // by request_stop
+    bool diverged = false;       // the last loss is not finite; that iteration's update was not made
+  };
+  // Up to `count` iterations, or as many as fit into about `seconds`. `poll` is called after each one.
+  Run run(int64_t count, double seconds, const std::function<void()>& poll);
+  void request_stop() { stop_ = true; }
+
+  int64_t iteration() const { return iteration_; }
+  // Goes on at `iteration`; current_step is what a snapshot of a multistep run holds.
+  void restore(int64_t iteration, int64_t current_step) {
+    iteration_ = iteration;
+    schedule_.restore(iteration, current_step);
+  }
+  int64_t current_step() const { return schedule_.current_step(iteration_); }
+  float lr() const { return schedule_.lr(iteration_); }
+  float momentum() const { return schedule_.momentum(iteration_); }
+  const SolverParams& params() const { return params_; }
+  Net& net() { return *net_; }
+  // History of one learnable parameter (Net::learnable()); a view into the solver's block.
+  Tensor history(int param) const;
+
+ private:
+  std::shared_ptr<Net> net_;
+  SolverParams params_;
+  Schedule schedule_;
+  std::shared_ptr<Memory> history_;
+  std::unique_ptr<Memory> scratch_;
+  std::unique_ptr<Op> update_;
+  int64_t iteration_ = 0;
+  std::atomic<bool> stop_{false};
+};
+
+}  // namespace pcc
