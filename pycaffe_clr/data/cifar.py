@@ -181,12 +181,21 @@ def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     return str(text).encode("latin1")
 
 
+def _frombuffer(raw: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> _Array:
+    """How numpy pickles an array in protocol 5."""
+    array = _Array()
+    array.state = (1, shape, dtype, order == "F", bytes(raw))
+    return array
+
+
 class _Unpickler(pickle.Unpickler):
     """Reads the makers' batches and nothing else: a pickle can otherwise run any function."""
 
     _ALLOWED = {
         ("numpy.core.multiarray", "_reconstruct"): _Array,
         ("numpy._core.multiarray", "_reconstruct"): _Array,
+        ("numpy.core.numeric", "_frombuffer"): _frombuffer,
+        ("numpy._core.numeric", "_frombuffer"): _frombuffer,
         ("numpy", "ndarray"): _Array,
         ("numpy", "dtype"): _Dtype,
         ("_codecs", "encode"): _encode,

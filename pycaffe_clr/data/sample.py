@@ -64,22 +64,30 @@ def make_sample(root: Path | None = None) -> Path:
     return root
 
 
-def draw(train: Split, test: Split, folder: Path) -> None:
-    """Write the sample's files from the whole of MNIST: how those in the package were made.
+def draw(train: Split, test: Split) -> tuple[Split, Split]:
+    """The sample's digits out of the whole of MNIST: how those in the package were chosen.
 
-    Equally many digits of each class, drawn without replacement by a fixed seed, kept in their
-    published order.
+    Equally many of each class, drawn without replacement by a fixed seed, in their published
+    order.
     """
+    return _draw(train, _PER_CLASS["train"]), _draw(test, _PER_CLASS["test"])
+
+
+def _draw(split: Split, per_class: int) -> Split:
+    generator = np.random.default_rng(_SEED)
+    of_class = (np.flatnonzero(split.labels == digit) for digit in range(10))
+    chosen = [generator.choice(digits, per_class, replace=False) for digits in of_class]
+    taken = np.sort(np.concatenate(chosen))
+    return Split(split.images[taken], split.labels[taken])
+
+
+def write_files(train: Split, test: Split, folder: Path) -> None:
+    """Write the files of the sample, as they lie in the package."""
     folder.mkdir(parents=True, exist_ok=True)
     for part, split in (("train", train), ("test", test)):
-        generator = np.random.default_rng(_SEED)
-        of_class = (np.flatnonzero(split.labels == digit) for digit in range(10))
-        count = _PER_CLASS[part]
-        chosen = [generator.choice(digits, count, replace=False) for digits in of_class]
-        taken = np.sort(np.concatenate(chosen))
-        for i, block in enumerate(np.split(split.images[taken, 0], _PARTS[part])):
+        for i, block in enumerate(np.split(split.images[:, 0], _PARTS[part])):
             _write_idx(folder / f"{part}-images-{i}.gz", block)
-        _write_idx(folder / f"{part}-labels.gz", split.labels[taken])
+        _write_idx(folder / f"{part}-labels.gz", split.labels)
 
 
 def _write_idx(path: Path, array: np.ndarray) -> None:

@@ -1,0 +1,168 @@
+"""Reading ahead: order, position, errors and a clean stop."""
+
+import gc
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from pycaffe_clr.data import ArraySource, Feeder, LmdbSource, batch_records, writer
+from pycaffe_clr.errors import ConfigError, DataError
+
+
+def numbered(count):
+    """A source whose pixel says which record it is."""
+    data = np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    return ArraySource(data, np.arange(count), "numbered")
+
+
+class Failing(ArraySource):
+    """Raises at one record, slowly at the others."""
+
+    def read(self, records, count=None, out=None):
+        if 7 in np.asarray(records):
+            raise DataError("numbered: record 7 (key '7') is broken")
+        time.sleep(0.002)
+        return super().read(records, count, out)
+
+
+def feeder_threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("feeder")]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    yield
+    gc.collect()
+    for thread in feeder_threads():
+        thread.join(5)
+    assert feeder_threads() == []
+
+
+def walk(size, count, replicas):
+    """Caffe's DataLayer, step by step: every replica skips what is another's."""
+    batches = []
+    offset = [0] * replicas
+    for _ in range(3):
+        batch = []
+        for rank in range(replicas):
+            taken = 0
+            while taken < size:
+                if offset[rank] % replicas == rank:
+                    batch.append(offset[rank] % count)
+                    taken += 1
+                offset[rank] += 1
+            while offset[rank] % replicas != rank:
+                offset[rank] += 1
+        batches.append(batch)
+    return batches
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 3, 4])
+@pytest.mark.parametrize("threads", [1, 4])
+def test_records_go_to_replicas_as_in_caffe(replicas, threads):
+    with Feeder(numbered(10), 3, replicas=replicas, threads=threads) as feeder:
+        for i, expected in enumerate(walk(3, 10, replicas)):
+            batch = feeder.next()
+            assert batch.labels.tolist() == expected
+            assert batch.data.ravel().tolist() == expected
+            assert batch.numbers.tolist() == expected
+            assert feeder.position == batch.position == (i + 1) * 3 * replicas
+    assert batch_records(8, 2, 2, 10).tolist() == [8, 0, 9, 1]
+
+
+def test_a_batch_may_be_larger_than_the_set():
+    with Feeder(numbered(3), 8) as feeder:
+        assert feeder.next().labels.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+        assert feeder.next().labels.tolist()[:2] == [2, 0]
+
+
+def test_a_feeder_goes_on_from_a_position():
+    with Feeder(numbered(10), 4, threads=2) as feeder:
+        for _ in range(5):
+            feeder.next()
+        position = feeder.position
+        expected = [feeder.next().labels.tolist() for _ in range(4)]
+    with Feeder(numbered(10), 4, start=position) as feeder:
+        assert [feeder.next().labels.tolist() for _ in range(4)] == expected
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_error_comes_where_its_batch_would(threads):
+    source = Failing(np.zeros((20, 1, 1, 1), np.uint8))
+    feeder = Feeder(source, 2, threads=threads, depth=4)
+    for _ in range(3):
+        feeder.next()
+    for _ in range(2):
+        with pytest.raises(DataError, match="record 7"):
+            feeder.next()
+    assert feeder.position == 6
+
+
+def test_a_broken_record_in_a_database_reaches_the_consumer(tmp_path):
+    writer.write_records(tmp_path / "db", np.zeros((9, 1, 2, 2), np.uint8), np.zeros(9), 5)
+    file = tmp_path / "db" / "data.mdb"
+    content = bytearray(file.read_bytes())
+    at = content.find(b"00005\x08\x01") + 6
+    content[at] = 2  # two channels
+    file.write_bytes(content)
+    with Feeder(LmdbSource(tmp_path / "db"), 3) as feeder:
+        feeder.next()
+        with pytest.raises(DataError, match=r"record 5 \(key '00005'\): Datum of 2x2x2"):
+            feeder.next()
+
+
+def test_other_failures_are_data_errors_too():
+    class Odd(ArraySource):
+        def read(self, records, count=None, out=None):
+            raise ZeroDivisionError("odd")
+
+    feeder = Feeder(Odd(np.zeros((2, 1, 1, 1), np.uint8), name="odd set"), 1)
+    with pytest.raises(DataError, match="odd set: reading ahead failed: ZeroDivisionError"):
+        feeder.next()
+
+
+def test_reading_ahead_is_bounded():
+    calls = []
+
+    class Counted(ArraySource):
+        def read(self, records, count=None, out=None):
+            calls.append(records)
+            return super().read(records, count, out)
+
+    with Feeder(Counted(np.zeros((50, 1, 1, 1), np.uint8)), 1, depth=3) as feeder:
+        time.sleep(0.1)
+        assert len(calls) == 3
+        feeder.next()
+        time.sleep(0.1)
+        assert len(calls) == 4 and feeder.position == 1
+
+
+def test_a_batch_stays_whole_until_the_next_is_taken():
+    with Feeder(numbered(200), 5, depth=2, threads=2) as feeder:
+        for i in range(30):
+            batch = feeder.next()
+            time.sleep(0.001)
+            assert batch.data.ravel().tolist() == [(5 * i + k) % 200 for k in range(5)]
+
+
+def test_threads_end_when_a_feeder_is_dropped_or_closed():
+    feeder = Feeder(numbered(10), 2, threads=3)
+    assert len(feeder_threads()) == 3
+    del feeder
+    gc.collect()
+    for thread in feeder_threads():
+        thread.join(5)
+    assert feeder_threads() == []
+    feeder = Feeder(numbered(10), 2)
+    feeder.close()
+    feeder.close()
+    with pytest.raises(DataError, match="closed"):
+        feeder.next()
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"replicas": 0}, {"start": -1}, {"depth": 0}])
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(ConfigError, match="numbered"):
+        Feeder(numbered(3), **{"batch_size": 1, **wrong})
