@@ -1,4 +1,57 @@
+// A change of layout between two ops that disagree.
+#include <cstring>
+
+#include "backends/onednn/engine.h"
 #include "backends/onednn/makers.h"
+
 namespace pcc::onednn {
-std::unique_ptr<Op> make_reorder(const ReorderDesc&, const OpSite&) { return nullptr; }
+
+namespace {
+
+class ReorderOp : public Op {
+ public:
+  explicit ReorderOp(const OpSite& site)
+      : there_(site.name, describe(site.in[0]), describe(site.out[0]), false), backward_(site.backward()) {
+    if (backward_) back_ = Reorder(site.name, describe(site.out[0]), describe(site.in[0]), false);
+    count_ = site.in[0].bytes();
+  }
+
+  OpNeeds needs() const override {
+    OpNeeds needs;
+    needs.forward_scratch = there_.scratch_bytes();
+    if (backward_) needs.backward_scratch = back_.scratch_bytes();
+    return needs;
+  }
+
+  void bind(const OpBuffers& buffers) override {
+    Op::bind(buffers);
+    forward_call_ = there_.call(buffers.in[0].data, buffers.out[0].data, buffers.scratch);
+    if (backward_ && buffers.din[0] && !buffers.dout[0].empty())
+      backward_call_ = back_.call(buffers.dout[0][0].data, buffers.din[0].data, buffers.scratch);
+  }
+
+  void forward(const StepState&) override { forward_call_.run(); }
+
+  void backward(const StepState&) override {
+    if (backward_call_)
+      backward_call_.run();
+    else if (buffers_.din[0])
+      std::memset(buffers_.din[0].data, 0, static_cast<size_t>(count_));
+  }
+
+  std::string implementation() const override { return there_.implementation(); }
+
+ private:
+  Reorder there_, back_;
+  bool backward_;
+  int64_t count_;
+  Call forward_call_, backward_call_;
+};
+
+}  // namespace
+
+std::unique_ptr<Op> make_reorder(const ReorderDesc&, const OpSite& site) {
+  return std::make_unique<ReorderOp>(site);
+}
+
 }  // namespace pcc::onednn
