@@ -249,9 +249,11 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
     }
   }
   Buffer& stash = memory.raw("stash", needs.stash_bytes);
-  Buffer& scratch = memory.raw("scratch", std::max(needs.forward_scratch, needs.backward_scratch));
+  Buffer& scratch = memory.raw("scratch", needs.forward_scratch);
+  Buffer& backward_scratch = memory.raw("backward scratch", needs.backward_scratch);
   buffers.stash = stash.data();
   buffers.scratch = scratch.data();
+  buffers.backward_scratch = backward_scratch.data();
   made->bind(buffers);
 
   StepState state = op.state;
@@ -288,7 +290,7 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
       for (size_t p = 0; p < buffers.dout[i].size(); ++p) store(buffers.dout[i][p], dout[i][p]);
     for (const Tensor& tensor : buffers.dparams)
       if (tensor) store(tensor, Values(static_cast<size_t>(tensor.count()), kNoise));
-    scratch.spoil();
+    backward_scratch.spoil();
     made->backward(state);
     memory.check("backward");
     ++state.pass;

@@ -1,5 +1,6 @@
-// The reference backend: plain loops that read like the formulas, in float and double, on any processor. It answers every
-// descriptor, in plain layouts, and is the yardstick of the others. Its results do not depend on the number of threads.
+// The reference backend: plain loops that read like the formulas, in float and double, on any
+// processor. It answers every descriptor, in plain layouts, and is the yardstick of the others. Its
+// results do not depend on the number of threads.
 #pragma once
 
 #include "ops/op.h"

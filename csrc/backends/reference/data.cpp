@@ -1,0 +1,108 @@
+// Where values come from: fillers, and records turned into samples.
+#include "backends/reference/reference_op.h"
+#include "core/random.h"
+#include "graph/layer.h"
+
+namespace pcc::reference {
+namespace {
+
+// DummyData. Constants are written anew as well: the memory may have served others since the last
+// pass.
+template <typename T>
+class Fill : public ReferenceOp<T> {
+ public:
+  Fill(const FillDesc& desc, const OpSite& site) : ReferenceOp<T>(site), desc_(desc) {}
+
+  void forward(const StepState& state) override {
+    const int64_t count = this->out_shape().count();
+    double* values = static_cast<double*>(this->buffers_.scratch);
+    const uint32_t layer = this->site_.stream ^ (desc_.top * 0x9E3779B9u);
+    fill(desc_.filler, this->out_shape(), {state.seed, state.net, layer, state.pass}, values);
+    T* y = this->out();
+    for_each(count, [=](int64_t i) { y[i] = static_cast<T>(values[i]); });
+  }
+
+ protected:
+  void forward_needs(OpNeeds& needs) const override {
+    needs.forward_scratch = this->out_shape().count() * static_cast<int64_t>(sizeof(double));
+  }
+
+ private:
+  FillDesc desc_;
+};
+
+template <typename T>
+class Transform : public ReferenceOp<T> {
+ public:
+  Transform(const TransformDesc& desc, const OpSite& site)
+      : ReferenceOp<T>(site),
+        desc_(desc),
+        record_(desc.feed->record_shape()),
+        samples_(site.out[0].shape[0]),
+        rows_(site.out[0].shape[2]),
+        columns_(site.out[0].shape[3]) {
+    PCC_CHECK(samples_ % desc.replicas == 0, "'", site.name, "': a batch of ", samples_, " for ",
+              desc.replicas, " replicas");
+  }
+
+  void forward(const StepState& state) override {
+    const RecordBatch batch = desc_.feed->next(samples_);
+    const RandomStream stream{state.seed, state.net, this->site_.stream, state.pass};
+    for_each_piece(samples_, record_.count(), [&, this](int64_t k) {
+      const int64_t sample = k % desc_.replicas * (samples_ / desc_.replicas) + k / desc_.replicas;
+      const int64_t record = (batch.first + k) % batch.total;
+      if (batch.is_float)
+        transform(static_cast<const float*>(batch.records) + record * record_.count(), sample,
+                  stream);
+      else
+        transform(static_cast<const uint8_t*>(batch.records) + record * record_.count(), sample,
+                  stream);
+      if (this->outs() > 1) this->out(1)[sample] = static_cast<T>(batch.labels[record]);
+    });
+  }
+
+ private:
+  // y = (x - mean) * scale over the crop, mirrored or not; the mean is that of the place in the
+  // record, not in the crop.
+  template <typename Value>
+  void transform(const Value* record, int64_t sample, const RandomStream& stream) {
+    const uint64_t draw = 3 * static_cast<uint64_t>(sample);
+    const bool mirror = desc_.mirror && (stream.bits(draw) & 1);
+    const int64_t row = offset(record_[1] - rows_, stream, draw + 1);
+    const int64_t column = offset(record_[2] - columns_, stream, draw + 2);
+    const std::vector<float>* mean =
+        desc_.mean && !desc_.mean->empty() ? desc_.mean.get() : nullptr;
+    const bool whole = mean && static_cast<int64_t>(mean->size()) == record_.count();
+    const T scale = static_cast<T>(desc_.scale);
+    T* y = this->out() + sample * record_[0] * rows_ * columns_;
+    for (int64_t c = 0; c < record_[0]; ++c) {
+      const size_t channel = mean && mean->size() > 1 ? static_cast<size_t>(c) : 0;
+      const T flat = mean && !whole ? static_cast<T>((*mean)[channel]) : T(0);
+      for (int64_t h = 0; h < rows_; ++h, y += columns_) {
+        const int64_t at = (c * record_[1] + row + h) * record_[2] + column;
+        for (int64_t w = 0; w < columns_; ++w) {
+          const T average = whole ? static_cast<T>((*mean)[static_cast<size_t>(at + w)]) : flat;
+          y[mirror ? columns_ - 1 - w : w] = (static_cast<T>(record[at + w]) - average) * scale;
+        }
+      }
+    }
+  }
+  // Of the crop within the record, which is `room` larger: anywhere when training, else in the
+  // middle.
+  int64_t offset(int64_t room, const RandomStream& stream, uint64_t draw) const {
+    if (desc_.crop == 0) return 0;
+    return desc_.train ? static_cast<int64_t>(stream.bits(draw) % static_cast<uint64_t>(room + 1))
+                       : room / 2;
+  }
+
+  TransformDesc desc_;
+  Shape record_;  // (C, H, W)
+  int64_t samples_, rows_, columns_;
+};
+
+}  // namespace
+
+PCC_REFERENCE_OP(FillDesc, Fill)
+PCC_REFERENCE_OP(TransformDesc, Transform)
+
+}  // namespace pcc::reference

@@ -1,0 +1,248 @@
+// Softmax, SoftmaxWithLoss and Accuracy. Scores are seen as (outer, classes, inner), cut at an
+// axis; a column is one (outer, inner).
+#include <cfloat>
+
+#include "backends/reference/reference_op.h"
+
+namespace pcc::reference {
+namespace {
+
+struct Columns {
+  int64_t outer, classes, inner;
+
+  Columns(const Shape& shape, int axis)
+      : outer(shape.count(0, axis)), classes(shape[axis]), inner(shape.count(axis + 1)) {}
+  int64_t count() const { return outer * inner; }
+  // Where class 0 of a column lies; the next classes follow `inner` apart.
+  int64_t first(int64_t column) const { return column / inner * classes * inner + column % inner; }
+};
+
+// The probabilities of one column: exp(x - largest) / total, which cannot overflow.
+template <typename T>
+struct SoftmaxColumn {
+  const T* x;
+  int64_t step;
+  T largest, total;
+
+  SoftmaxColumn(const T* scores, int64_t classes, int64_t inner)
+      : x(scores), step(inner), largest(scores[0]) {
+    for (int64_t c = 1; c < classes; ++c) largest = std::max(largest, x[c * step]);
+    double sum = 0;
+    for (int64_t c = 0; c < classes; ++c) sum += std::exp(x[c * step] - largest);
+    total = static_cast<T>(sum);
+  }
+  T operator()(int64_t c) const { return std::exp(x[c * step] - largest) / total; }
+};
+
+template <typename T>
+class Softmax : public ReferenceOp<T> {
+ public:
+  Softmax(const SoftmaxDesc& desc, const OpSite& site)
+      : ReferenceOp<T>(site), columns_(site.in[0].shape, desc.axis) {}
+
+  void forward(const StepState&) override {
+    const auto [outer, classes, inner] = columns_;
+    for_each_piece(columns_.count(), classes,
+                   [=, this, classes = classes, inner = inner](int64_t column) {
+                     const int64_t first = columns_.first(column);
+                     const SoftmaxColumn<T> p(this->in(0) + first, classes, inner);
+                     for (int64_t c = 0; c < classes; ++c) this->out()[first + c * inner] = p(c);
+                   });
+  }
+
+ protected:
+  void backward_needs(OpNeeds& needs) const override { needs.out = this->all_outs(); }
+  void backward_op(const StepState&) override {
+    const int64_t classes = columns_.classes, inner = columns_.inner;
+    for_each_piece(columns_.count(), classes, [=, this](int64_t column) {
+      const int64_t first = columns_.first(column);
+      const T *y = this->out() + first, *dy = this->dout() + first;
+      T* dx = this->din(0) + first;
+      const T dot =
+          static_cast<T>(sum_of(classes, [=](int64_t c) { return dy[c * inner] * y[c * inner]; }));
+      for (int64_t c = 0; c < classes; ++c) dx[c * inner] = (dy[c * inner] - dot) * y[c * inner];
+    });
+  }
+
+ private:
+  Columns columns_;
+};
+
+// Class numbers as a blob of floats.
+template <typename T>
+class Labels {
+ public:
+  Labels(bool has_ignore, int64_t ignore, int64_t classes)
+      : has_ignore_(has_ignore), ignore_(ignore), classes_(classes) {}
+  bool ignored(T label) const { return has_ignore_ && static_cast<int64_t>(label) == ignore_; }
+  // Throws a data error at the first label that is neither a class nor ignored. Columns of one
+  // sample: `per_sample`.
+  void check(const std::string& name, const T* labels, int64_t count, int64_t per_sample) const {
+    for (int64_t i = 0; i < count; ++i) {
+      const T label = labels[i];
+      const bool sane = label > T(-1e9) && label < T(1e9);
+      if (sane && (ignored(label) ||
+                   (static_cast<int64_t>(label) >= 0 && static_cast<int64_t>(label) < classes_)))
+        continue;
+      PCC_THROW(data, "layer '", name, "': the label of sample ", i / per_sample,
+                " of the batch is ", label, ", but there are ", classes_, " classes (0 to ",
+                classes_ - 1, "); check the data's labels and the num_output of the layer before");
+    }
+  }
+
+ private:
+  bool has_ignore_;
+  int64_t ignore_, classes_;
+};
+
+template <typename T>
+class SoftmaxLoss : public ReferenceOp<T> {
+ public:
+  SoftmaxLoss(const SoftmaxLossDesc& desc, const OpSite& site)
+      : ReferenceOp<T>(site),
+        desc_(desc),
+        columns_(site.in[0].shape, desc.axis),
+        labels_(desc.has_ignore_label, desc.ignore_label, columns_.classes) {
+    PCC_CHECK(columns_.outer % desc.groups == 0, "'", site.name, "': ", columns_.outer,
+              " samples do not divide by ", desc.groups, " groups");
+  }
+
+  void forward(const StepState&) override {
+    const T *x = this->in(0), *labels = this->in(1);
+    labels_.check(this->site_.name, labels, columns_.count(),
+                  columns_.count() / this->in_shape(0)[0]);
+    double loss = 0;
+    for (int64_t column = 0; column < group_columns(); ++column) {
+      if (labels_.ignored(labels[column])) continue;
+      const SoftmaxColumn<T> p(x + columns_.first(column), columns_.classes, columns_.inner);
+      loss -= std::log(std::max(p(static_cast<int64_t>(labels[column])), T(FLT_MIN)));
+    }
+    this->out()[0] = static_cast<T>(loss / normalizer(0));
+    if (this->outs() > 1) write_probabilities();
+  }
+
+ protected:
+  void backward_needs(OpNeeds& needs) const override { needs.in = this->all_ins(); }
+  void backward_op(const StepState&) override {
+    const T *x = this->in(0), *labels = this->in(1);
+    T* dx = this->din(0);
+    if (!this->dout(0)) {  // as in Caffe, the probabilities pass no gradient on
+      std::fill_n(dx, this->in_shape(0).count(), T(0));
+      return;
+    }
+    const int64_t classes = columns_.classes, inner = columns_.inner;
+    for (int64_t group = 0; group < desc_.groups; ++group) {
+      const T weight =
+          static_cast<T>(this->dout(0)[0] / normalizer(group) / static_cast<double>(desc_.groups));
+      for_each_piece(group_columns(), classes, [=, this](int64_t piece) {
+        const int64_t column = group * group_columns() + piece, first = columns_.first(column);
+        const bool ignored = labels_.ignored(labels[column]);
+        const SoftmaxColumn<T> p(x + first, classes, inner);
+        for (int64_t c = 0; c < classes; ++c) {
+          const T target = c == static_cast<int64_t>(labels[column]) ? T(1) : T(0);
+          dx[first + c * inner] = ignored ? T(0) : (p(c) - target) * weight;
+        }
+      });
+    }
+  }
+
+ private:
+  int64_t group_columns() const { return columns_.count() / desc_.groups; }
+  // What the sum over a group's columns is divided by; at least 1, as in Caffe.
+  double normalizer(int64_t group) const {
+    int64_t count = 1;
+    switch (desc_.normalization) {
+      case Normalization::full:
+        count = group_columns();
+        break;
+      case Normalization::valid: {
+        const T* labels = this->in(1) + group * group_columns();
+        count = std::count_if(labels, labels + group_columns(),
+                              [this](T l) { return !labels_.ignored(l); });
+        break;
+      }
+      case Normalization::batch_size:
+        count = columns_.outer / desc_.groups;
+        break;
+      case Normalization::none:
+        break;
+    }
+    return static_cast<double>(std::max<int64_t>(1, count));
+  }
+  void write_probabilities() {
+    for_each_piece(columns_.count(), columns_.classes, [this](int64_t column) {
+      const int64_t first = columns_.first(column);
+      const SoftmaxColumn<T> p(this->in(0) + first, columns_.classes, columns_.inner);
+      for (int64_t c = 0; c < columns_.classes; ++c)
+        this->out(1)[first + c * columns_.inner] = p(c);
+    });
+  }
+
+  SoftmaxLossDesc desc_;
+  Columns columns_;
+  Labels<T> labels_;
+};
+
+template <typename T>
+class Accuracy : public ReferenceOp<T> {
+ public:
+  Accuracy(const AccuracyDesc& desc, const OpSite& site)
+      : ReferenceOp<T>(site),
+        desc_(desc),
+        columns_(site.in[0].shape, desc.axis),
+        labels_(desc.has_ignore_label, desc.ignore_label, columns_.classes) {}
+
+  void forward(const StepState&) override {
+    const T *x = this->in(0), *labels = this->in(1);
+    const int64_t counted = columns_.count() / desc_.groups;
+    labels_.check(this->site_.name, labels, counted, columns_.count() / this->in_shape(0)[0]);
+    T* per_class = this->outs() > 1 ? this->out(1) : nullptr;
+    int64_t* seen = static_cast<int64_t*>(this->buffers_.scratch);
+    if (per_class) {
+      std::fill_n(per_class, columns_.classes, T(0));
+      std::fill_n(seen, columns_.classes, 0);
+    }
+    int64_t right = 0, valid = 0;
+    for (int64_t column = 0; column < counted; ++column) {
+      if (labels_.ignored(labels[column])) continue;
+      const int64_t label = static_cast<int64_t>(labels[column]);
+      const bool hit = among_top(x + columns_.first(column), label);
+      ++valid;
+      right += hit;
+      if (!per_class) continue;
+      ++seen[label];
+      per_class[label] += hit;
+    }
+    this->out()[0] = valid == 0 ? T(0) : static_cast<T>(right) / static_cast<T>(valid);
+    if (!per_class) return;
+    for (int64_t c = 0; c < columns_.classes; ++c)
+      per_class[c] = seen[c] == 0 ? T(0) : per_class[c] / static_cast<T>(seen[c]);
+  }
+
+ protected:
+  void forward_needs(OpNeeds& needs) const override {
+    if (this->outs() > 1)
+      needs.forward_scratch = columns_.classes * static_cast<int64_t>(sizeof(int64_t));
+  }
+
+ private:
+  // Fewer than top_k other classes score as high as the true one, or higher.
+  bool among_top(const T* x, int64_t label) const {
+    const T score = x[label * columns_.inner];
+    int64_t better = -1;  // the true class itself will be counted
+    for (int64_t c = 0; c < columns_.classes && better < desc_.top_k; ++c)
+      better += x[c * columns_.inner] >= score;
+    return better < desc_.top_k;
+  }
+  AccuracyDesc desc_;
+  Columns columns_;
+  Labels<T> labels_;
+};
+
+}  // namespace
+
+PCC_REFERENCE_OP(SoftmaxDesc, Softmax)
+PCC_REFERENCE_OP(SoftmaxLossDesc, SoftmaxLoss)
+PCC_REFERENCE_OP(AccuracyDesc, Accuracy)
+
+}  // namespace pcc::reference

@@ -1,0 +1,153 @@
+// What the reference ops share: typed access to an op's tensors, and sums over many numbers.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <string>
+
+#include "core/parallel.h"
+#include "ops/op.h"
+
+namespace pcc::reference {
+
+// Ranges of at least this many cheap elements are worth a thread.
+inline constexpr int64_t kGrain = 4096;
+
+// An op over T, float or double, with everything in plain layout. The planner sums the parts of
+// dout before.
+template <typename T>
+class ReferenceOp : public Op {
+ public:
+  explicit ReferenceOp(const OpSite& site) : site_(site) {}
+
+  OpNeeds needs() const override {
+    OpNeeds needs;
+    if (site_.training && site_.backward()) backward_needs(needs);
+    forward_needs(needs);
+    return needs;
+  }
+  // Without any gradient from above there is nothing to add, and every din is zero.
+  void backward(const StepState& state) final {
+    bool any = false;
+    for (const auto& parts : buffers_.dout) any = any || !parts.empty();
+    if (any) return backward_op(state);
+    for (const Tensor& din : buffers_.din)
+      if (din) std::memset(din.data, 0, static_cast<size_t>(din.spec.bytes()));
+  }
+  std::string implementation() const override { return "plain loops"; }
+
+ protected:
+  virtual void forward_needs(OpNeeds& needs) const { (void)needs; }
+  virtual void backward_needs(OpNeeds& needs) const { (void)needs; }
+  virtual void backward_op(const StepState& state) { (void)state; }
+
+  const T* in(int i) const { return buffers_.in[index(i)].template as<T>(); }
+  T* out(int i = 0) const { return buffers_.out[index(i)].template as<T>(); }
+  T* param(int i) const { return buffers_.params[index(i)].template as<T>(); }
+  // Null where nobody wants that gradient.
+  T* din(int i) const { return buffers_.din[index(i)].template as<T>(); }
+  T* dparam(int i) const { return buffers_.dparams[index(i)].template as<T>(); }
+  // Null where that output got no gradient.
+  const T* dout(int i = 0) const {
+    const auto& parts = buffers_.dout[index(i)];
+    return parts.empty() ? nullptr : parts[0].template as<T>();
+  }
+  int ins() const { return static_cast<int>(site_.in.size()); }
+  int outs() const { return static_cast<int>(site_.out.size()); }
+  const Shape& in_shape(int i) const { return site_.in[index(i)].shape; }
+  const Shape& out_shape(int i = 0) const { return site_.out[index(i)].shape; }
+  // Lists for OpNeeds.
+  std::vector<bool> all_ins() const { return std::vector<bool>(site_.in.size(), true); }
+  std::vector<bool> all_outs() const { return std::vector<bool>(site_.out.size(), true); }
+
+  OpSite site_;
+
+ private:
+  static size_t index(int i) { return static_cast<size_t>(i); }
+};
+
+// Sum of value(0) .. value(count - 1) in double, in one fixed order that the compiler can
+// vectorise.
+template <typename Value>
+double sum_of(int64_t count, Value&& value) {
+  constexpr int kLanes = 8;
+  double lanes[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes)
+    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += static_cast<double>(value(i + lane));
+  for (int lane = 0; i < count; ++i, ++lane) lanes[lane] += static_cast<double>(value(i));
+  return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) +
+         ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+}
+
+// For each element: body(i), spread over threads.
+template <typename Body>
+void for_each(int64_t count, Body&& body) {
+  parallel(count, kGrain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) body(i);
+  });
+}
+
+// For each of `count` independent pieces of `size` elements each: body(i).
+template <typename Body>
+void for_each_piece(int64_t count, int64_t size, Body&& body) {
+  const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(1, size));
+  parallel(count, grain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) body(i);
+  });
+}
+
+// The makers, one per descriptor; each is instantiated for float and double in its family's file.
+using OpPointer = std::unique_ptr<Op>;
+template <typename T>
+OpPointer make_op(const ConvDesc& desc, const OpSite& site);
+template <typename T>
+OpPointer make_op(const PoolDesc& desc, const OpSite& site);
+template <typename T>
+OpPointer make_op(const LrnDesc& desc, const OpSite& site);
+template <typename T>
+OpPointer make_op(const NormActDesc& desc, const OpSite& site);
+template <typename T>
+OpPointer make_op(const AffineDesc& desc, const OpSite& site);
+template <typename T>
+OpPointer make_op(const PointwiseDesc& desc, const OpSite& site);
+template <typename T>
+OpPointer make_op(const DropoutDesc& desc, const OpSite& site);
+template <typename T>
+OpPointer make_op(const EltwiseDesc& desc, const OpSite& site);
+template <typename T>
+OpPointer make_op(const ConcatDesc& desc, const OpSite& site);
+template <typename T>
+OpPointer make_op(const SliceDesc& desc, const OpSite& site);
+template <typename T>
+OpPointer make_op(const GemmDesc& desc, const OpSite& site);
+template <typename T>
+OpPointer make_op(const SoftmaxDesc& desc, const OpSite& site);
+template <typename T>
+OpPointer make_op(const SoftmaxLossDesc& desc, const OpSite& site);
+template <typename T>
+OpPointer make_op(const AccuracyDesc& desc, const OpSite& site);
+template <typename T>
+OpPointer make_op(const FillDesc& desc, const OpSite& site);
+template <typename T>
+OpPointer make_op(const TransformDesc& desc, const OpSite& site);
+template <typename T>
+OpPointer make_op(const ReorderDesc& desc, const OpSite& site);
+template <typename T>
+OpPointer make_op(const SumDesc& desc, const OpSite& site);
+template <typename T>
+OpPointer make_op(const UpdateDesc& desc, const OpSite& site);
+
+}  // namespace pcc::reference
+
+// Makes both instances of one maker, from a class template Class<T>(desc, site).
+#define PCC_REFERENCE_OP(Desc, Class)                            \
+  template <typename T>                                          \
+  OpPointer make_op(const Desc& desc, const OpSite& site) {      \
+    return std::make_unique<Class<T>>(desc, site);               \
+  }                                                              \
+  template OpPointer make_op<float>(const Desc&, const OpSite&); \
+  template OpPointer make_op<double>(const Desc&, const OpSite&);

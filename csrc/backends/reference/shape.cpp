@@ -1,0 +1,165 @@
+// Concat and Slice, and what the planner inserts: reorders between layouts and sums of gradient
+// parts.
+#include "backends/reference/reference_op.h"
+
+namespace pcc::reference {
+namespace {
+
+// Where parts of a whole lie along an axis: part k is (outer, size k * inner) and begins `first`
+// into each row of the whole.
+struct Cut {
+  int64_t outer = 1, row = 1;        // rows of the whole, elements in each
+  std::vector<int64_t> first, size;  // per part, in elements of a row
+
+  Cut(const Shape& whole, const std::vector<TensorSpec>& parts, int axis)
+      : outer(whole.count(0, axis)), row(whole.count(axis)) {
+    int64_t at = 0;
+    for (const TensorSpec& part : parts) {
+      first.push_back(at);
+      size.push_back(part.shape.count(axis));
+      at += size.back();
+    }
+  }
+  template <typename T>
+  void gather(int part, const T* whole, T* to) const {
+    const int64_t begin = first[static_cast<size_t>(part)], width = size[static_cast<size_t>(part)];
+    for_each_piece(outer, width, [=, this](int64_t o) {
+      std::copy_n(whole + o * row + begin, width, to + o * width);
+    });
+  }
+  // from null: zeros.
+  template <typename T>
+  void scatter(int part, const T* from, T* whole) const {
+    const int64_t begin = first[static_cast<size_t>(part)], width = size[static_cast<size_t>(part)];
+    for_each_piece(outer, width, [=, this](int64_t o) {
+      if (from)
+        std::copy_n(from + o * width, width, whole + o * row + begin);
+      else
+        std::fill_n(whole + o * row + begin, width, T(0));
+    });
+  }
+};
+
+template <typename T>
+class Concat : public ReferenceOp<T> {
+ public:
+  Concat(const ConcatDesc& desc, const OpSite& site)
+      : ReferenceOp<T>(site), cut_(site.out[0].shape, site.in, desc.axis) {}
+
+  void forward(const StepState&) override {
+    for (int k = 0; k < this->ins(); ++k) cut_.scatter(k, this->in(k), this->out());
+  }
+
+ protected:
+  void backward_op(const StepState&) override {
+    for (int k = 0; k < this->ins(); ++k)
+      if (this->din(k)) cut_.gather(k, this->dout(), this->din(k));
+  }
+
+ private:
+  Cut cut_;
+};
+
+template <typename T>
+class Slice : public ReferenceOp<T> {
+ public:
+  Slice(const SliceDesc& desc, const OpSite& site)
+      : ReferenceOp<T>(site), cut_(site.in[0].shape, site.out, desc.axis) {}
+
+  void forward(const StepState&) override {
+    for (int k = 0; k < this->outs(); ++k) cut_.gather(k, this->in(0), this->out(k));
+  }
+
+ protected:
+  void backward_op(const StepState&) override {
+    for (int k = 0; k < this->outs(); ++k) cut_.scatter(k, this->dout(k), this->din(0));
+  }
+
+ private:
+  Cut cut_;
+};
+
+// Walks a value of any layout: element (n, c, p), p a place in the plane, lies at base(n, c) + p *
+// step.
+struct Walk {
+  Layout layout;
+  int64_t samples = 1, channels = 1, area = 1, step = 1;
+
+  explicit Walk(const TensorSpec& spec) : layout(spec.layout) {
+    if (spec.layout == Layout::plain && spec.shape.axes() != 4) {  // one row: any shape
+      area = spec.shape.count();
+      return;
+    }
+    samples = spec.shape[0];
+    channels = spec.shape[1];
+    area = spec.shape.count(2);
+    step = layout == Layout::nhwc ? channels : block_of(layout);
+  }
+  int64_t base(int64_t n, int64_t c) const {
+    if (layout == Layout::nhwc) return n * area * channels + c;
+    const int64_t block = block_of(layout);
+    return (n * channels + c / block * block) * area + c % block;
+  }
+};
+
+template <typename T>
+class Reorder : public ReferenceOp<T> {
+ public:
+  Reorder(const ReorderDesc&, const OpSite& site)
+      : ReferenceOp<T>(site), from_(site.in[0]), to_(site.out[0]) {
+    PCC_CHECK(site.in[0].shape == site.out[0].shape, "'", site.name, "': a reorder from ",
+              site.in[0].shape, " to ", site.out[0].shape);
+  }
+  void forward(const StepState&) override { copy(from_, this->in(0), to_, this->out()); }
+
+ protected:
+  void backward_op(const StepState&) override { copy(to_, this->dout(), from_, this->din(0)); }
+
+ private:
+  static void copy(const Walk& from, const T* x, const Walk& to, T* y) {
+    for_each_piece(from.samples * from.channels, from.area, [=](int64_t row) {
+      const T* source = x + from.base(row / from.channels, row % from.channels);
+      T* target = y + to.base(row / from.channels, row % from.channels);
+      for (int64_t p = 0; p < from.area; ++p) target[p * to.step] = source[p * from.step];
+    });
+  }
+  Walk from_, to_;
+};
+
+// The parts all lie in one layout, whichever it is.
+template <typename T>
+class Sum : public ReferenceOp<T> {
+ public:
+  Sum(const SumDesc&, const OpSite& site) : ReferenceOp<T>(site) {
+    for (const TensorSpec& part : site.in)
+      PCC_CHECK(part == site.out[0], "'", site.name, "': a sum of unlike parts");
+  }
+  void forward(const StepState&) override {
+    T* y = this->out();
+    const T* first = this->in(0);
+    for_each(count(), [=](int64_t i) { y[i] = first[i]; });
+    for (int k = 1; k < this->ins(); ++k) {
+      const T* x = this->in(k);
+      for_each(count(), [=](int64_t i) { y[i] += x[i]; });
+    }
+  }
+
+ protected:
+  void backward_op(const StepState&) override {
+    const T* dy = this->dout();
+    for (int k = 0; k < this->ins(); ++k)
+      if (T* dx = this->din(k)) std::copy_n(dy, count(), dx);
+  }
+
+ private:
+  int64_t count() const { return this->out_shape().count(); }
+};
+
+}  // namespace
+
+PCC_REFERENCE_OP(ConcatDesc, Concat)
+PCC_REFERENCE_OP(SliceDesc, Slice)
+PCC_REFERENCE_OP(ReorderDesc, Reorder)
+PCC_REFERENCE_OP(SumDesc, Sum)
+
+}  // namespace pcc::reference
