@@ -1,0 +1,230 @@
+"""Time one training step of the project against PyTorch's, in turn, on the same net.
+
+    python tests/benchmarks/bench_step.py --torch-python /path/to/venv/bin/python
+    python tests/benchmarks/bench_step.py --nets lenet --rounds 5 --json step.json
+    python tests/benchmarks/bench_step.py --only-torch
+
+A step is forward, backward and the SGD update with momentum and weight decay, in float32. The nets
+are LeNet at batch 512 and the report's ResNet-56 at batch 128. Each worker is a process of its own
+that warms up, times every step and prints its median and its peak memory. PyTorch runs as NCHW, as
+channels_last and compiled (both layouts); the fastest of these then takes turns with the project,
+A B A B, so that a drifting clock hits both. The ratio is PyTorch's median over the project's: above
+1 the project is faster. The project reads its pictures through a Data layer from an LMDB (--feed
+dummy: without one), PyTorch keeps one batch in memory: reading counts against the project only.
+
+The two sides may live in different environments: --torch-python and --project-python name the
+interpreters (default: the one that runs this script).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+HERE = Path(__file__).resolve().parent
+TORCH_VARIANTS = ("nchw", "channels_last", "compile_nchw", "compile_channels_last")
+# shape: (N, C, H, W). steps: timed per process, after the warm-up.
+NETS = {
+    "lenet": {"shape": (512, 1, 28, 28), "warmup": 10, "steps": 30},
+    "resnet56": {"shape": (128, 3, 32, 32), "warmup": 4, "steps": 10},
+}
+LR, MOMENTUM, WEIGHT_DECAY = 0.001, 0.9, 1e-4
+
+
+def processor() -> str:
+    """Name of the processor, as the kernel gives it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
+
+
+def peak_mib() -> float:
+    """Peak resident memory of this whole process in MiB.
+
+    VmHWM rather than getrusage's ru_maxrss: the latter starts at the parent's size after a fork.
+    """
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError("/proc/self/status has no VmHWM")
+
+
+def timed(step: Callable[[], object], warmup: int, steps: int) -> list[float]:
+    """Seconds of each of `steps` calls, after `warmup` untimed ones."""
+    for _ in range(warmup):
+        step()
+    times = []
+    for _ in range(steps):
+        start = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+# --- PyTorch ---------------------------------------------------------------------------------
+
+
+def torch_worker(net_name: str, variant: str, threads: int) -> tuple[list[float], str]:
+    """Step times of one PyTorch variant, and the version of PyTorch."""
+    import torch
+    import torch_nets
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(1)
+    spec = NETS[net_name]
+    net = torch_nets.NETS[net_name]()
+    images = torch.randn(spec["shape"])
+    labels = torch.randint(0, 10, spec["shape"][:1])
+    if variant.endswith("channels_last"):
+        net = net.to(memory_format=torch.channels_last)
+        images = images.to(memory_format=torch.channels_last)
+
+    def loss_of(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(net(x), y)
+
+    forward = torch.compile(loss_of) if variant.startswith("compile") else loss_of
+    optimizer = torch.optim.SGD(
+        net.parameters(), lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, fused=True
+    )
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        forward(images, labels).backward()
+        optimizer.step()
+
+    return timed(step, spec["warmup"], spec["steps"]), f"PyTorch {torch.__version__}"
+
+
+# --- the project -----------------------------------------------------------------------------
+
+
+def project_worker(net_name: str, variant: str, threads: int) -> tuple[list[float], str]:
+    """Step times of the project, and its version; `variant` is the feed: 'data' or 'dummy'."""
+    import caffe_nets
+
+    import pycaffe_clr
+
+    spec = NETS[net_name]
+    with tempfile.TemporaryDirectory() as folder:
+        solver_file = caffe_nets.write_solver(
+            Path(folder), net_name, spec["shape"], variant, LR, MOMENTUM, WEIGHT_DECAY
+        )
+        solver = pycaffe_clr.get_solver(str(solver_file))
+        times = timed(lambda: solver.step(1), spec["warmup"], spec["steps"])
+    return times, f"pycaffe_clr {getattr(pycaffe_clr, '__version__', '?')}"
+
+
+# --- the turns -------------------------------------------------------------------------------
+
+
+def run_worker(python: str, side: str, net: str, variant: str, threads: int) -> dict:
+    """Run one worker process; its times in ms, peak MiB and version."""
+    env = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
+    command = [python, str(Path(__file__).resolve()), "--worker", side, "--nets", net]
+    command += ["--variant", variant, "--threads", str(threads)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{side} {variant} on {net} failed:\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def worker_main(args: argparse.Namespace) -> int:
+    """Entry of a worker process: one JSON line on standard output."""
+    worker = {"torch": torch_worker, "project": project_worker}[args.worker]
+    times, version = worker(args.nets[0], args.variant, args.threads)
+    ms = [1e3 * t for t in times]
+    print(json.dumps({"ms": ms, "peak_mib": peak_mib(), "version": version}))
+    return 0
+
+
+def line(name: str, runs: list[dict]) -> str:
+    """One row of the table: median and fastest step, spread of the runs' medians, memory."""
+    steps = [ms for run in runs for ms in run["ms"]]
+    medians = sorted(median(run["ms"]) for run in runs)
+    peak = max(run["peak_mib"] for run in runs)
+    return (
+        f"  {name:30s} median {median(steps):8.1f} ms  min {min(steps):8.1f} ms"
+        f"  runs {medians[0]:.1f}-{medians[-1]:.1f} ms  peak {peak:6.0f} MiB"
+    )
+
+
+def bench_net(net: str, args: argparse.Namespace) -> dict:
+    """Measure one net and print its table; returns the figures."""
+    shape = "x".join(map(str, NETS[net]["shape"]))
+    print(f"{net}, batch {shape}, {args.threads} threads")
+    survey = {}
+    for variant in args.variants:
+        survey[variant] = [run_worker(args.torch_python, "torch", net, variant, args.threads)]
+        print(line(f"PyTorch {variant}", survey[variant]), flush=True)
+    best = min(survey, key=lambda v: median(survey[v][0]["ms"]))
+    result: dict = {"net": net, "survey": survey, "best": best}
+    if args.only_torch:
+        return result
+    ours, theirs = [], []
+    for _ in range(args.rounds):
+        ours.append(run_worker(args.project_python, "project", net, args.feed, args.threads))
+        theirs.append(run_worker(args.torch_python, "torch", net, best, args.threads))
+    other = "dummy" if args.feed == "data" else "data"
+    aside = [run_worker(args.project_python, "project", net, other, args.threads)]
+    print(line(f"project, feed {args.feed}", ours))
+    print(line(f"project, feed {other}, aside", aside))
+    print(line(f"PyTorch {best}, its turns", theirs))
+    ratios = [median(t["ms"]) / median(o["ms"]) for o, t in zip(ours, theirs, strict=True)]
+    whole = median(ms for t in theirs for ms in t["ms"]) / median(
+        ms for o in ours for ms in o["ms"]
+    )
+    memory = max(o["peak_mib"] for o in ours) / max(t["peak_mib"] for t in theirs)
+    print(
+        f"  ratio {whole:.2f}x ({', '.join(f'{r:.2f}' for r in ratios)} round by round);"
+        f" memory {memory:.2f} of PyTorch's",
+        flush=True,
+    )
+    result.update(
+        project=ours,
+        other_feed=aside,
+        torch=theirs,
+        ratio=whole,
+        round_ratios=ratios,
+        memory=memory,
+    )
+    return result
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--nets", nargs="+", choices=sorted(NETS), default=["resnet56", "lenet"])
+    parser.add_argument("--variants", nargs="+", choices=TORCH_VARIANTS, default=TORCH_VARIANTS)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3, help="turns of project and PyTorch")
+    parser.add_argument("--torch-python", default=sys.executable)
+    parser.add_argument("--project-python", default=sys.executable)
+    parser.add_argument("--feed", choices=("data", "dummy"), default="data", help="see caffe_nets")
+    parser.add_argument("--only-torch", action="store_true", help="PyTorch's variants alone")
+    parser.add_argument("--json", type=Path, help="write every figure to this file")
+    parser.add_argument("--worker", choices=("torch", "project"), help=argparse.SUPPRESS)
+    parser.add_argument("--variant", default="nchw", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        return worker_main(args)
+    print(f"processor: {processor()}; load {os.getloadavg()[0]:.2f} at the start")
+    results = [bench_net(net, args) for net in args.nets]
+    if args.json:
+        args.json.write_text(json.dumps({"processor": processor(), "nets": results}) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
