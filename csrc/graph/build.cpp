@@ -235,7 +235,6 @@ class LayerLowering : public Lowering {
 // Which blob each bottom and top is: an in-place top is another version of the blob, any other name twice is an error.
 void name_blobs(Built& built) {
   std::map<std::string, int> latest;
-  std::set<std::string> layer_names;
   for (LayerInfo& info : built.layers) {
     const LayerSpec& spec = info.layer->spec();
     for (const std::string& bottom : spec.bottoms) {
@@ -325,9 +324,7 @@ void make_layers(const std::vector<LayerSpec>& specs, const std::map<std::string
                  Built& built) {
   PCC_CONFIG(!specs.empty(), "the net has no layers in phase ", options.train ? "TRAIN" : "TEST",
              "; check the include and exclude rules of its layers");
-  std::set<std::string> names;
   for (const LayerSpec& spec : specs) {
-    PCC_CONFIG(names.insert(spec.name).second || spec.name.empty(), spec.title(), ": two layers of this phase have that name");
     LayerContext context;
     context.train = options.train;
     context.replicas = options.replicas;

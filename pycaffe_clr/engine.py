@@ -1,0 +1,193 @@
+"""From an upgraded NetParameter to a core Net: specs, records and means, settings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pycaffe_clr.data import Feeder, open_source, read_mean, resolve
+from pycaffe_clr.errors import ConfigError
+from pycaffe_clr.native import core
+from pycaffe_clr.prototxt import layer_specs, schema
+
+_log = logging.getLogger(__name__)
+_DEVICES = {"cpu": "", "onednn": "onednn", "reference": "reference"}
+
+
+@cache
+def ready_core() -> Any:
+    """The compiled module, with the schema of defaults handed over."""
+    module = core()
+    module.set_schema(schema())
+    return module
+
+
+def backend_of(device: str) -> str:
+    """The backend that a device means: "cpu" is the fastest of this build.
+
+    Raises ConfigError for an unknown device, or one that this build lacks.
+    """
+    module = ready_core()
+    name = _DEVICES.get(device)
+    if name is None:
+        hint = "; this version has no GPU backend" if device in ("gpu", "cuda") else ""
+        raise ConfigError(f'device "{device}" is unknown; known: {", ".join(_DEVICES)}{hint}')
+    name = name or module.default_backend()
+    if name not in module.backends():
+        raise ConfigError(f"this build has no {name} backend; it has: {module.backends()}")
+    return str(name)
+
+
+class StreamSource:
+    """A database too large to hold, as the core reads it: batch by batch, read ahead.
+
+    shape: (C, H, W). position: the record that the next batch begins with.
+    """
+
+    def __init__(self, source: Any, threads: int) -> None:
+        self._source = source
+        self._threads = threads
+        self._feeder: Feeder | None = None
+        self._count = 0
+        self._start = 0
+        self.shape = source.shape
+
+    @property
+    def position(self) -> int:
+        at = self._feeder.position if self._feeder else self._start
+        return at % len(self._source)
+
+    def seek(self, position: int) -> None:
+        self.close()
+        self._start = position % len(self._source)
+
+    def next(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """The next `count` records, in the database's order; valid until the next call."""
+        if self._feeder is None or count != self._count:
+            start = self.position
+            self.close()
+            self._count = count
+            self._feeder = Feeder(self._source, count, start=start, threads=self._threads)
+        batch = self._feeder.next()
+        return batch.data, batch.labels
+
+    def close(self) -> None:
+        if self._feeder is not None:
+            self._feeder.close()
+            self._feeder = None
+
+
+class Records:
+    """Databases by path, opened once: a train and a test net may read the same one.
+
+    data_dir: where relative paths are looked up after the working directory.
+    """
+
+    def __init__(self, data_dir: str | Path | None = None) -> None:
+        self.data_dir = data_dir
+        self._sources: dict[Path, Any] = {}
+
+    def feed(self, settings: Mapping[str, Any], where: str) -> Any:
+        """A core RecordFeed over the database of a data_param.
+
+        Raises DataError if it is missing or broken, ConfigError if no source is named.
+        """
+        if "source" not in settings:
+            raise ConfigError(f"{where}: data_param needs a source, the path of a database")
+        path = resolve(settings["source"], self.data_dir, "database", _log.info)
+        if path not in self._sources:
+            self._sources[path] = open_source(path)
+        source = self._sources[path]
+        held = source.held
+        module = ready_core()
+        if held is not None:
+            return module.ArrayFeed(held.data, held.labels)
+        return module.StreamFeed(StreamSource(source, max(1, int(settings.get("prefetch", 1)) // 4)))
+
+    def mean(self, name: str, shape: tuple[int, int, int]) -> np.ndarray:
+        """The mean image of a transform_param's mean_file, float32 (C, H, W)."""
+        return read_mean(resolve(name, self.data_dir, "mean file", _log.info), shape)
+
+
+def _last(message: Any) -> Mapping[str, Any]:
+    return message[-1] if isinstance(message, list) else message
+
+
+def layer_feed(spec: Mapping[str, Any], records: Records) -> tuple[Any, Any] | None:
+    """(feed, mean or None) for a layer that reads records; None for every other layer."""
+    attributes = spec["attributes"]
+    where = f"{spec['where']}: layer '{spec['name']}'"
+    transform = _last(attributes.get("transform_param", {}))
+    feed = None
+    if spec["type"] == "Data":
+        feed = records.feed(_last(attributes.get("data_param", {})), where)
+    elif spec["type"] == "MemoryData":
+        # The arrays come later, by set_input_arrays; until then there is one batch of zeros.
+        memory = _last(attributes.get("memory_data_param", {}))
+        dims = [int(memory.get(n, 0)) for n in ("batch_size", "channels", "height", "width")]
+        if min(dims) <= 0:
+            raise ConfigError(
+                f"{where}: memory_data_param needs batch_size, channels, height and width above 0"
+            )
+        feed = ready_core().ArrayFeed(np.zeros(dims, np.float32))
+    if feed is None:
+        return None
+    mean = None
+    if "mean_file" in transform:
+        mean = records.mean(transform["mean_file"], tuple(feed.shape))
+    return feed, mean
+
+
+def build_net(
+    net: Any,
+    *,
+    phase: int | None = None,
+    level: int = 0,
+    stages: Sequence[str] = (),
+    device: str = "cpu",
+    dtype: str = "float32",
+    fuse: bool = False,
+    keep: Sequence[str] = (),
+    replicas: int = 1,
+    seed: int = 1,
+    index: int = 0,
+    records: Records | None = None,
+    share: Any = None,
+) -> tuple[Any, list[dict[str, Any]], dict[str, Any]]:
+    """Build a core Net: (net, layer specs, feeds by layer name).
+
+    net: upgraded NetParameter; phase, level and stages as in layer_specs. share: a core Net whose
+    parameters are used. index: 0 for the train net, 1 + i for test net i (it keys the random
+    numbers). Raises ConfigError and DataError.
+    """
+    module = ready_core()
+    specs = layer_specs(net, phase, level, stages)
+    records = records or Records()
+    feeds = {}
+    for spec in specs:
+        feed = layer_feed(spec, records)
+        if feed is not None:
+            feeds[spec["name"]] = feed
+    train = (net.state.phase if phase is None else phase) == 0
+    settings = {
+        "train": train,
+        "backend": backend_of(device),
+        "dtype": dtype,
+        "fuse": fuse,
+        "keep": list(keep),
+        "replicas": replicas,
+        "seed": seed,
+        "index": index,
+        "force_backward": bool(net.force_backward),
+    }
+    made = module.Net(specs, settings, feeds, share)
+    for warning in made.warnings():
+        _log.warning("%s", warning)
+    if made.fallbacks():
+        _log.warning("run by the reference backend: %s", ", ".join(made.fallbacks()))
+    return made, specs, {name: feed for name, (feed, _) in feeds.items()}

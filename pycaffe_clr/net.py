@@ -1,0 +1,459 @@
+"""Net, with pycaffe's names and meaning."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pycaffe_clr.engine import Records, build_net
+from pycaffe_clr.errors import ConfigError, DataError
+from pycaffe_clr.prototxt import filter_net, read_net
+from pycaffe_clr.prototxt.rules import merged_state
+from pycaffe_clr.prototxt.weights import fit, read_weights, write_weights
+
+TRAIN, TEST = 0, 1
+_log = logging.getLogger(__name__)
+
+
+class Settings:
+    """What set_mode_cpu, set_random_seed and their like set: the defaults of nets made later."""
+
+    device = "cpu"
+    seed: int | None = None
+
+
+def _seed() -> int:
+    if Settings.seed is not None:
+        return Settings.seed
+    return int(np.random.SeedSequence().generate_state(1, np.uint32)[0])
+
+
+class Blob:
+    """A named array of a net: `data` and `diff` are numpy views, in Caffe's row-major order.
+
+    The views stay valid and are kept up to date: what is written into them counts in the next
+    pass, and each pass writes its results back.
+    """
+
+    def __init__(self, net: Net, name: str) -> None:
+        self._net = net
+        self._name = name
+
+    @property
+    def data(self) -> np.ndarray:
+        """Values, in the shape of the blob."""
+        view: np.ndarray = self._net._core.data(self._name)
+        return view
+
+    @property
+    def diff(self) -> np.ndarray:
+        """Gradient of the loss with respect to the values, as of the last backward pass."""
+        view: np.ndarray = self._net._core.diff(self._name)
+        return view
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self._net._wanted.get(self._name, self._net._core.shape(self._name)))
+
+    @property
+    def count(self) -> int:
+        return int(np.prod(self.shape))
+
+    def _dim(self, axis: int) -> int:
+        return self.shape[axis] if axis < len(self.shape) else 1
+
+    @property
+    def num(self) -> int:
+        return self._dim(0)
+
+    @property
+    def channels(self) -> int:
+        return self._dim(1)
+
+    @property
+    def height(self) -> int:
+        return self._dim(2)
+
+    @property
+    def width(self) -> int:
+        return self._dim(3)
+
+    def reshape(self, *dims: int) -> None:
+        """Give an input blob another shape; the rest of the net follows at Net.reshape or the
+        next forward. Raises ConfigError for a blob that a layer computes."""
+        if self._name not in self._net.inputs:
+            raise ConfigError(
+                f"blob '{self._name}' cannot be reshaped: a layer computes it. "
+                f"Reshape an input: {', '.join(self._net.inputs) or 'this net has none'}"
+            )
+        self._net._wanted[self._name] = [int(d) for d in dims]
+        self._net.reshape()
+
+    def __repr__(self) -> str:
+        return f"Blob('{self._name}', shape={self.shape})"
+
+
+class ParamBlob:
+    """One parameter of a layer: `data` and `diff` are views of the memory that training uses."""
+
+    def __init__(self, net: Net, index: int, shape: Sequence[int]) -> None:
+        self._core = net._core
+        self._index = index
+        self.shape = tuple(shape)
+
+    @property
+    def data(self) -> np.ndarray:
+        view: np.ndarray = self._core.param_data(self._index)
+        return view
+
+    @property
+    def diff(self) -> np.ndarray:
+        view: np.ndarray = self._core.param_diff(self._index)
+        return view
+
+    @property
+    def count(self) -> int:
+        return int(np.prod(self.shape))
+
+    def __repr__(self) -> str:
+        return f"ParamBlob(shape={self.shape})"
+
+
+class LayerView:
+    """What pycaffe's net.layers holds: type and parameters of one layer."""
+
+    def __init__(self, net: Net, row: Mapping[str, Any]) -> None:
+        self.type: str = row["type"]
+        self.name: str = row["name"]
+        params = net._param_rows
+        self.blobs = [ParamBlob(net, i, params[i]["shape"]) for i in row["params"]]
+
+    def __repr__(self) -> str:
+        return f"Layer('{self.name}', {self.type})"
+
+
+class Net:
+    """A net read from a prototxt.
+
+    Net(file, phase), Net(file, weights, phase), or by keyword as in pycaffe: Net(file, phase,
+    level=, stages=, weights=). Every blob is kept; fuse=True builds the fast plan that `run` uses,
+    in which only inputs and outputs (and the blobs in `keep`) can be looked at.
+
+    device: "cpu", "reference" or "onednn"; dtype: "float32", or "float64" on the reference backend;
+    data_dir: where databases lie; defines: values of placeholders, {"xBS": "128"}.
+    Raises ConfigError for a wrong prototxt, DataError for wrong databases or weights.
+    """
+
+    def __init__(
+        self,
+        network_file: str | Path,
+        *args: Any,
+        phase: int | None = None,
+        level: int = 0,
+        stages: Sequence[str] | None = None,
+        weights: str | Path | None = None,
+        device: str | None = None,
+        dtype: str = "float32",
+        fuse: bool = False,
+        keep: Sequence[str] = (),
+        replicas: int = 1,
+        seed: int | None = None,
+        data_dir: str | Path | None = None,
+        defines: Mapping[str, str] | None = None,
+    ) -> None:
+        if len(args) == 2:
+            weights, phase = args
+        elif len(args) == 1:
+            (phase,) = args
+        elif args:
+            raise TypeError("Net takes a file, optional weights, and a phase")
+        if phase not in (TRAIN, TEST):
+            raise ConfigError(f"phase must be caffe.TRAIN (0) or caffe.TEST (1), not {phase!r}")
+        param = read_net(network_file, defines)
+        core, specs, feeds = build_net(
+            param,
+            phase=phase,
+            level=level,
+            stages=tuple(stages or ()),
+            device=device or Settings.device,
+            dtype=dtype,
+            fuse=fuse,
+            keep=keep,
+            replicas=replicas,
+            seed=_seed() if seed is None else seed,
+            records=Records(data_dir),
+        )
+        state = merged_state(phase, param)
+        state.level = level
+        state.stage.extend(stages or ())
+        self._attach(core, filter_net(param, state), feeds)
+        if weights is not None:
+            self.copy_from(weights)
+
+    @classmethod
+    def from_core(cls, core: Any, param: Any, feeds: Mapping[str, Any]) -> Net:
+        """A Net around a core net that exists (a solver's). param: its filtered NetParameter."""
+        net = cls.__new__(cls)
+        net._attach(core, param, feeds)
+        return net
+
+    def _attach(self, core: Any, param: Any, feeds: Mapping[str, Any]) -> None:
+        self._core = core
+        self._param = param
+        self._feeds = dict(feeds)
+        self._wanted: dict[str, list[int]] = {}
+        self._rows = core.layers()
+        self._param_rows = core.params()
+        self.inputs: list[str] = list(core.inputs())
+        self.outputs: list[str] = list(core.outputs())
+        self.name: str = param.name
+        self.blobs: OrderedDict[str, Blob] = OrderedDict((n, Blob(self, n)) for n in core.blobs())
+        self.params: OrderedDict[str, list[ParamBlob]] = OrderedDict()
+        for row in self._rows:
+            if row["params"]:
+                self.params[row["name"]] = [
+                    ParamBlob(self, i, self._param_rows[i]["shape"]) for i in row["params"]
+                ]
+        self.layers = [LayerView(self, row) for row in self._rows]
+        self._layer_names = [row["name"] for row in self._rows]
+        self.layer_dict = OrderedDict(zip(self._layer_names, self.layers, strict=True))
+        self.bottom_names = OrderedDict((r["name"], list(r["bottoms"])) for r in self._rows)
+        self.top_names = OrderedDict((r["name"], list(r["tops"])) for r in self._rows)
+
+    # --- passes ---------------------------------------------------------------------------------
+
+    def _layer_index(self, name: str | None, otherwise: int) -> int:
+        if name is None:
+            return otherwise
+        if name not in self._layer_names:
+            raise ConfigError(f"the net has no layer '{name}'")
+        return self._layer_names.index(name)
+
+    def _write(self, arrays: Mapping[str, Any], what: str) -> None:
+        for name, array in arrays.items():
+            view = getattr(self.blobs[name], what)
+            array = np.asarray(array)
+            if array.shape[:1] != view.shape[:1] or array.size != view.size:
+                raise ConfigError(
+                    f"blob '{name}' has shape {view.shape}, the array given for it {array.shape}"
+                )
+            view[...] = array.reshape(view.shape)
+
+    def forward(
+        self,
+        blobs: Sequence[str] | None = None,
+        start: str | None = None,
+        end: str | None = None,
+        **kwargs: Any,
+    ) -> dict[str, np.ndarray]:
+        """Run the layers from `start` to `end` (by name, both included); by default all.
+
+        kwargs: arrays for input blobs. Returns {blob: array} for the outputs and for `blobs`.
+        Raises ConfigError for unknown names and arrays of another shape.
+        """
+        unknown = set(kwargs) - set(self.inputs)
+        if unknown or (kwargs and set(kwargs) != set(self.inputs)):
+            raise ConfigError(
+                f"forward was given {sorted(kwargs)}, but this net's inputs are {self.inputs}"
+            )
+        self._write(kwargs, "data")
+        first = self._layer_index(start, 0)
+        last = self._layer_index(end, len(self._rows) - 1)
+        self._core.forward(first, last)
+        names = self.top_names[end] if end is not None else self.outputs
+        return {name: self.blobs[name].data for name in [*names, *(blobs or ())]}
+
+    def backward(
+        self,
+        diffs: Sequence[str] | None = None,
+        start: str | None = None,
+        end: str | None = None,
+        **kwargs: Any,
+    ) -> dict[str, np.ndarray]:
+        """Run backward from layer `start` down to `end`; by default through the whole net.
+
+        kwargs: diffs of output blobs. Parameters' diffs are added to, as in Caffe: see
+        clear_param_diffs. Returns {blob: diff} of the inputs, or of the bottoms of `end`, and of
+        `diffs`.
+        """
+        first = self._layer_index(start, len(self._rows) - 1)
+        last = self._layer_index(end, 0)
+        tops = self.top_names[start] if start is not None else self.outputs
+        if kwargs and set(kwargs) != set(tops):
+            raise ConfigError(f"backward was given {sorted(kwargs)}, but starts at {tops}")
+        self._write(kwargs, "diff")
+        self._core.backward(first, last)
+        names = self.bottom_names[end] if end is not None else self.inputs
+        wanted = [*names, *(diffs or ())]
+        return {name: self.blobs[name].diff for name in wanted}
+
+    def _batches(self, arrays: Mapping[str, Any]) -> Iterator[tuple[dict[str, np.ndarray], int]]:
+        """The arrays cut into batches of the net, the last one padded with zeros, and its size."""
+        names = list(arrays)
+        batch = self.blobs[names[0]].shape[0]
+        total = len(arrays[names[0]])
+        for begin in range(0, total, batch):
+            piece = {}
+            for name in names:
+                part = np.asarray(arrays[name])[begin : begin + batch]
+                full = np.zeros((batch, *part.shape[1:]), np.float32)
+                full[: len(part)] = part
+                piece[name] = full
+            yield piece, min(batch, total - begin)
+
+    def forward_all(self, blobs: Sequence[str] | None = None, **kwargs: Any) -> dict[str, Any]:
+        """forward() over more samples than one batch holds; the last batch is padded."""
+        collected: dict[str, list[np.ndarray]] = {}
+        for piece, size in self._batches(kwargs):
+            for name, array in self.forward(blobs, **piece).items():
+                collected.setdefault(name, []).append(np.array(array[:size]))
+        return {name: np.concatenate(parts) for name, parts in collected.items()}
+
+    def forward_backward_all(
+        self, blobs: Sequence[str] | None = None, diffs: Sequence[str] | None = None, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """forward() and backward() over more samples than one batch holds.
+
+        kwargs: arrays for inputs, and diffs for outputs.
+        """
+        values: dict[str, list[np.ndarray]] = {}
+        gradients: dict[str, list[np.ndarray]] = {}
+        tops = [name for name in kwargs if name in self.outputs]
+        for piece, size in self._batches(kwargs):
+            seeds = {name: piece.pop(name) for name in tops}
+            for name, array in self.forward(blobs, **piece).items():
+                values.setdefault(name, []).append(np.array(array[:size]))
+            for name, array in self.backward(diffs, **seeds).items():
+                gradients.setdefault(name, []).append(np.array(array[:size]))
+        return (
+            {name: np.concatenate(parts) for name, parts in values.items()},
+            {name: np.concatenate(parts) for name, parts in gradients.items()},
+        )
+
+    def reshape(self) -> None:
+        """Let the whole net follow input blobs that were reshaped. Views made before go stale."""
+        if self._wanted:
+            self._core.reshape(self._wanted)
+            self._wanted = {}
+
+    def clear_param_diffs(self) -> None:
+        """Set every parameter's diff to zero."""
+        self._core.clear_param_diffs()
+
+    def set_input_arrays(self, data: np.ndarray, labels: np.ndarray, ind: int = 0) -> None:
+        """Feed the net's MemoryData layer number `ind`.
+
+        data: (N, C, H, W) float32; labels: (N,). N must be a multiple of the batch size. Raises
+        ConfigError if the net has no such layer, DataError for wrong shapes.
+        """
+        layers = [row["name"] for row in self._rows if row["type"] == "MemoryData"]
+        if ind >= len(layers):
+            raise ConfigError(f"the net has {len(layers)} MemoryData layers; number {ind} is asked")
+        name = layers[ind]
+        batch = self.blobs[self.top_names[name][0]].shape[0]
+        if len(data) % batch:
+            raise DataError(
+                f"layer '{name}': {len(data)} samples are no multiple of its batch_size {batch}"
+            )
+        flat = np.asarray(labels).reshape(len(labels), -1)[:, 0].astype(np.int32)
+        self._feeds[name].replace(np.ascontiguousarray(data, np.float32), flat)
+
+    # --- weights --------------------------------------------------------------------------------
+
+    def copy_from(self, weights: str | Path) -> None:
+        """Copy the weights of layers of the same name from a .caffemodel (binary or HDF5).
+
+        Layers that the net lacks are left out, as in Caffe. Nothing is changed if a shape does not
+        fit. Raises DataError naming the layer and both shapes.
+        """
+        load_weights(self._core, read_weights(weights), str(weights))
+
+    def share_with(self, other: Net) -> None:
+        """Copy the weights of another net's layers of the same name into this one.
+
+        Unlike in pycaffe later changes do not follow; a solver's test nets do share.
+        """
+        weights = {n: [p.data for p in blobs] for n, blobs in other.params.items()}
+        load_weights(self._core, weights, f"net '{other.name}'")
+
+    def save(self, path: str | Path, write_diff: bool = False) -> None:
+        """Write a .caffemodel that Caffe reads; HDF5 where the name ends in .h5."""
+        save_weights(path, self._core, self._param, write_diff)
+
+    def save_hdf5(self, path: str | Path, write_diff: bool = False) -> None:
+        """Write the weights as HDF5, whatever the name."""
+        save_weights(path, self._core, self._param, write_diff, hdf5=True)
+
+    load_hdf5 = copy_from
+
+    @property
+    def blob_loss_weights(self) -> OrderedDict[str, float]:
+        """Loss weight of each blob."""
+        weights = OrderedDict((name, 0.0) for name in self.blobs)
+        for row in self._rows:
+            for name, weight in zip(row["tops"], row["loss_weights"], strict=True):
+                if name in weights:
+                    weights[name] = weight
+        return weights
+
+    def __repr__(self) -> str:
+        return f"Net('{self.name}', {len(self._rows)} layers, {self._core.backend})"
+
+
+def load_weights(core: Any, weights: Mapping[str, Sequence[Any]], name: str) -> list[str]:
+    """Copy weights into a core net by layer name; returns the layers that got some.
+
+    All shapes are checked before anything is changed. Raises DataError.
+    """
+    rows = core.params()
+    plan = []
+    taken = []
+    for layer in core.layers():
+        arrays = weights.get(layer["name"])
+        if not arrays or not layer["params"]:
+            continue
+        if len(arrays) != len(layer["params"]):
+            raise DataError(
+                f"{name}: layer '{layer['name']}' has {len(arrays)} parameters there, "
+                f"but {len(layer['params'])} in this net"
+            )
+        taken.append(layer["name"])
+        for place, (index, array) in enumerate(zip(layer["params"], arrays, strict=True)):
+            if array is None:
+                continue
+            shape = rows[index]["shape"]
+            fitted = fit(np.asarray(array), shape)
+            if fitted is None:
+                raise DataError(
+                    f"{name}: parameter {place} of layer '{layer['name']}' has shape "
+                    f"{tuple(np.shape(array))}, but {tuple(shape)} in this net. To train that "
+                    "layer anew under these weights, rename it"
+                )
+            plan.append((index, fitted))
+    ignored = [n for n in weights if n not in taken and weights[n]]
+    if ignored:
+        _log.info("%s: ignoring layers that this net lacks: %s", name, ", ".join(ignored))
+    if weights and not taken:
+        _log.warning("%s: no layer of this net has weights there", name)
+    for index, array in plan:
+        core.param_data(index)[...] = array
+    return taken
+
+
+def save_weights(
+    path: str | Path, core: Any, param: Any, write_diff: bool = False, hdf5: bool | None = None
+) -> None:
+    """Write the parameters of a core net. param: its filtered NetParameter. Raises DataError."""
+    rows = core.params()
+    weights = {r["name"]: [core.param_data(i) for i in r["params"]] for r in core.layers()}
+    weights = {name: arrays for name, arrays in weights.items() if arrays}
+    diffs = None
+    if write_diff:
+        diffs = {r["name"]: [core.param_diff(i) for i in r["params"]] for r in core.layers()}
+    shared = {(r["layer"], r["index"]) for i, r in enumerate(rows) if r["owner"] != i}
+    write_weights(path, param, weights, diffs, shared=shared, hdf5=hdf5)
