@@ -7,7 +7,14 @@ import time
 import numpy as np
 import pytest
 
-from pycaffe_clr.data import ArraySource, Feeder, LmdbSource, batch_records, writer
+from pycaffe_clr.data import (
+    ArraySource,
+    Feeder,
+    LmdbSource,
+    RecordStream,
+    batch_records,
+    writer,
+)
 from pycaffe_clr.errors import ConfigError, DataError
 
 
@@ -166,3 +173,27 @@ def test_threads_end_when_a_feeder_is_dropped_or_closed():
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ConfigError, match="numbered"):
         Feeder(numbered(3), **{"batch_size": 1, **wrong})
+
+
+def test_a_stream_goes_on_wherever_it_is_put():
+    stream = RecordStream(numbered(10), threads=2)
+    assert stream.shape == (1, 1, 1) and len(stream) == 10 and stream.position == 0
+    assert stream.next(4)[1].tolist() == [0, 1, 2, 3]
+    assert stream.next(4)[0].ravel().tolist() == [4, 5, 6, 7]
+    assert stream.next(3)[1].tolist() == [8, 9, 0]
+    assert stream.position == 1
+    stream.seek(17)
+    assert stream.position == 7
+    assert stream.next(2)[1].tolist() == [7, 8]
+    stream.close()
+    assert stream.next(2)[1].tolist() == [9, 0]
+    stream.close()
+
+
+def test_a_stream_raises_where_the_broken_record_is():
+    stream = RecordStream(Failing(np.zeros((20, 1, 1, 1), np.uint8)))
+    stream.next(5)
+    for _ in range(2):
+        with pytest.raises(DataError, match="record 7"):
+            stream.next(5)
+        assert stream.position == 5

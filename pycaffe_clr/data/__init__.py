@@ -4,6 +4,7 @@ from pycaffe_clr.data.feeder import Batch, Feeder, batch_records
 from pycaffe_clr.data.mean import read_mean
 from pycaffe_clr.data.resolve import resolve
 from pycaffe_clr.data.sources import ArraySource, Held, LmdbSource, Source, open_source
+from pycaffe_clr.data.stream import RecordStream
 
 __all__ = [
     "ArraySource",
@@ -11,6 +12,7 @@ __all__ = [
     "Feeder",
     "Held",
     "LmdbSource",
+    "RecordStream",
     "Source",
     "batch_records",
     "open_source",

@@ -1,0 +1,60 @@
+"""A source as the engine's data layers take it: the next so many records, from a position on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pycaffe_clr.data.feeder import Feeder
+from pycaffe_clr.data.sources import Source
+
+
+class RecordStream:
+    """Records of `source` in order, wrapping at the end, read ahead by background threads.
+
+    The position is that of the records handed out, modulo the size of the source; what was read
+    ahead does not count. Reading ahead starts with the first `next` and again after a `seek` or
+    another count. Errors of the source are raised when their records' turn comes.
+    """
+
+    def __init__(self, source: Source, depth: int = 3, threads: int = 1) -> None:
+        self.source = source
+        self.shape = source.shape
+        self._depth, self._threads = depth, threads
+        self._feeder: Feeder | None = None
+        self._count = 0
+        self._position = 0
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def position(self) -> int:
+        """Number of the record that the next batch begins with."""
+        return self._position
+
+    def seek(self, position: int) -> None:
+        """Go on with record `position`, modulo the size of the source."""
+        self.close()
+        self._position = position % len(self.source)
+
+    def next(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Images (count, C, H, W) and int32 labels (count,), valid until the next call."""
+        if self._feeder is None or count != self._count:
+            self.close()
+            self._feeder = Feeder(
+                self.source,
+                count,
+                start=self._position,
+                depth=self._depth,
+                threads=self._threads,
+            )
+            self._count = count
+        batch = self._feeder.next()
+        self._position = batch.position % len(self.source)
+        return batch.data, batch.labels
+
+    def close(self) -> None:
+        """Stop the threads; `next` starts new ones."""
+        if self._feeder is not None:
+            self._feeder.close()
+            self._feeder = None
