@@ -58,6 +58,7 @@ def test_an_empty_folder_is_no_database(places):
     [
         ("examples/cifar10/cifar10_train_lmdb", "pycaffe_clr data cifar10 --root D"),
         ("data/cifar100/mean.binaryproto", "pycaffe_clr data cifar100 --root D"),
+        ("/a/mnist-user/cifar10/train_lmdb", "pycaffe_clr data cifar10 --root D"),
         ("/a/imagenet/val_lmdb", "pycaffe_clr data synthetic --like imagenet --root D"),
         ("own_lmdb", "--data-dir or PYCAFFE_CLR_DATA"),
     ],

@@ -13,9 +13,8 @@ from pycaffe_clr.errors import DataError
 DATA_DIR_VARIABLE = "PYCAFFE_CLR_DATA"
 _LOG = logging.getLogger("pycaffe_clr")
 
-# A word in the path and the command that makes what the path names. The first match counts.
+# A word in a path and the command that makes what it names. The last part with a word counts.
 _COMMANDS = (
-    ("sample", "data mnist --sample"),
     ("mnist", "data mnist"),
     ("cifar100", "data cifar100"),
     ("cifar-100", "data cifar100"),
@@ -28,12 +27,12 @@ _STAND_IN = " (a synthetic stand-in; ImageNet itself is converted by Caffe's cre
 
 def make_command(path: str | Path, data_dir: str | Path | None = None) -> str:
     """A sentence that says which command makes the data at `path`, or where to put it."""
-    text = str(path).lower()
     root = f" --root {data_dir}" if data_dir else ""
-    for word, command in _COMMANDS:
-        if word in text:
-            note = _STAND_IN if "imagenet" in command else ""
-            return f"Make it with: pycaffe_clr {command}{root}{note}"
+    for part in reversed(Path(str(path).lower()).parts):
+        for word, command in _COMMANDS:
+            if word in part:
+                note = _STAND_IN if "imagenet" in command else ""
+                return f"Make it with: pycaffe_clr {command}{root}{note}"
     return f"Give its folder by --data-dir or {DATA_DIR_VARIABLE}"
 
 
