@@ -1,15 +1,11 @@
 """The schema: equal to Caffe's, and alone in its pool."""
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool
 
 from pycaffe_clr import proto
-
-SHARED = Path(os.environ.get("PYCAFFE_CLR_SHARED") or Path(__file__).parents[2] / "shared")
 
 
 def test_messages_are_classes_with_caffes_defaults():
@@ -38,20 +34,20 @@ def test_default_pool_stays_free_for_another_caffe():
         descriptor_pool.Default().FindMessageTypeByName("caffe.NetParameter")
 
 
-@pytest.mark.skipif(not (SHARED / "caffe-schema.json").exists(), reason="no shared folder")
-def test_schema_equals_the_one_of_files_in_the_wild():
+def test_schema_equals_the_one_of_files_in_the_wild(shared):
     """Every message, field, number, label, type, default and packing."""
-    path = SHARED / "caffe-schema.json"
+    path = shared / "caffe-schema.json"
     schema = json.loads(path.read_text())
     kinds = descriptor_pb2.FieldDescriptorProto.Type
     for name, fields in schema["messages"].items():
         ours = {field.name: field for field in proto.message_class(name).DESCRIPTOR.fields}
+        required = _required(name)
         for number, label, kind, field_name, *options in fields:
             field = ours.pop(field_name)
             option = options[0] if options else {}
             assert field.number == number, f"{name}.{field_name}"
-            assert field.is_repeated == (label == "repeated")
-            assert field.is_required == (label == "required")
+            assert proto.is_repeated(field) == (label == "repeated")
+            assert (field in required) == (label == "required")
             if field.message_type or field.enum_type:
                 full = (field.message_type or field.enum_type).full_name
                 assert full == f"caffe.{kind}"
@@ -66,6 +62,13 @@ def test_schema_equals_the_one_of_files_in_the_wild():
     for name, values in schema["enums"].items():
         enum = proto.POOL.FindEnumTypeByName(f"caffe.{name}")
         assert {value.name: value.number for value in enum.values} == values
+
+
+def _required(name):
+    """Fields that an empty message is reported to lack."""
+    message = proto.message_class(name)()
+    fields = message.DESCRIPTOR.fields_by_name
+    return [fields[missing] for missing in message.FindInitializationErrors()]
 
 
 def _default(field):

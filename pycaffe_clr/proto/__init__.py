@@ -86,6 +86,14 @@ TRAIN = 0
 TEST = 1
 
 
+def is_repeated(field: Any) -> bool:
+    """Whether a FieldDescriptor is repeated; older protobuf packages say so by its label."""
+    try:
+        return field.is_repeated
+    except AttributeError:
+        return field.label == field.LABEL_REPEATED
+
+
 def phase_name(phase: int) -> str:
     """`TRAIN` or `TEST`."""
     return "TRAIN" if phase == TRAIN else "TEST"

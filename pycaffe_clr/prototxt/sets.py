@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pycaffe_clr.errors import ConfigError
+from pycaffe_clr.proto import is_repeated
 from pycaffe_clr.prototxt.source import source_of
 from pycaffe_clr.prototxt.text import parse_value, unknown_field
 
@@ -41,7 +42,7 @@ def _set(message: Any, path: list[str], text: str, where: str) -> None:
     if field is None:
         raise ConfigError(f"{where}: {unknown_field(message.DESCRIPTOR, name)}")
     if field.message_type:
-        if field.is_repeated:
+        if is_repeated(field):
             if not rest:
                 raise ConfigError(f"{where}: choose one of the {name}s by number or name")
             _set_inside(_element(getattr(message, name), rest[0], where), rest[1:], text, where)
@@ -52,7 +53,7 @@ def _set(message: Any, path: list[str], text: str, where: str) -> None:
         raise ConfigError(f"{where}: {name} is a plain value, it has no field {rest[0]}")
     if not text.strip():
         message.ClearField(name)
-    elif field.is_repeated:
+    elif is_repeated(field):
         values = [parse_value(field, item.strip(), where) for item in text.split(",")]
         message.ClearField(name)
         getattr(message, name).extend(values)

@@ -96,13 +96,15 @@ def _describe(field: Any) -> dict[str, Any]:
     kind = _kind(field)
     default: Any = None
     if kind == "enum":
-        number = field.enum_type.values[0].number if field.is_repeated else field.default_value
+        number = (
+            field.enum_type.values[0].number if proto.is_repeated(field) else field.default_value
+        )
         default = field.enum_type.values_by_number[number].name
     elif kind != "message":
-        default = _ZEROS[kind] if field.is_repeated else field.default_value
+        default = _ZEROS[kind] if proto.is_repeated(field) else field.default_value
     return {
         "kind": kind,
-        "repeated": field.is_repeated,
+        "repeated": proto.is_repeated(field),
         "default": default,
         "message": field.message_type.name if kind == "message" else "",
     }
@@ -125,7 +127,7 @@ def _reader(field: Any) -> _Reader:
         read = message_tree
     elif kind == "enum":
         read = _enum_reader(field)
-    return field.name, read, field.is_repeated
+    return field.name, read, proto.is_repeated(field)
 
 
 def _tree(message: Any, left_out: frozenset[str] | set[str]) -> dict[str, Any]:

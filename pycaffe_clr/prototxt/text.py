@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pycaffe_clr.errors import ConfigError
-from pycaffe_clr.proto import LayerParameter, NetParameter, SolverParameter
+from pycaffe_clr.proto import LayerParameter, NetParameter, SolverParameter, is_repeated
 from pycaffe_clr.prototxt.forks import FORK_NAMES
 from pycaffe_clr.prototxt.source import FieldPath, Source, remember
 from pycaffe_clr.prototxt.tokens import (
@@ -146,7 +146,7 @@ class _FieldInfo(NamedTuple):
         if kind == "enum":
             values = {value.name: value.number for value in field.enum_type.values}
         descriptor = field.message_type or field.enum_type
-        return _FieldInfo(field.name, kind, field.is_repeated, low, high, values, descriptor)
+        return _FieldInfo(field.name, kind, is_repeated(field), low, high, values, descriptor)
 
 
 _INT32 = (-(2**31), 2**31 - 1)

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from pycaffe_clr.errors import ConfigError
+from pycaffe_clr.proto import is_repeated
 from pycaffe_clr.prototxt.source import Source
 
 _log = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ def _set(layer: Any, target: tuple[str, str], value: Any) -> None:
         message.CopyFrom(value)
         return
     field = message.DESCRIPTOR.fields_by_name[target[1]]
-    if field.is_repeated:
+    if is_repeated(field):
         getattr(message, field.name).append(value)
     elif field.message_type:
         getattr(message, field.name).CopyFrom(value)

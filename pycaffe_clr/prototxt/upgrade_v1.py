@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pycaffe_clr.errors import ConfigError
+from pycaffe_clr.proto import is_repeated
 from pycaffe_clr.prototxt.source import Source
 
 V1_TYPES = {
@@ -104,7 +105,7 @@ def upgrade_v1_layers(net: Any, source: Source) -> None:
                     while len(new.param) <= number:
                         new.param.add()
                     setattr(new.param[number], _PER_PARAM[name], item)
-            elif name in _SHARED and field.is_repeated:
+            elif name in _SHARED and is_repeated(field):
                 getattr(new, name).extend(value)
             elif name in _SHARED:
                 setattr(new, name, value)

@@ -12,6 +12,7 @@ import math
 from typing import Any
 
 from pycaffe_clr.errors import ConfigError
+from pycaffe_clr.proto import is_repeated
 from pycaffe_clr.prototxt.source import Source, source_of
 
 _log = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ def _check_numbers(solver: Any, source: Source) -> None:
     for field, values in solver.ListFields():
         if field.cpp_type != field.CPPTYPE_FLOAT:
             continue
-        for index, value in enumerate(values if field.is_repeated else [values]):
+        for index, value in enumerate(values if is_repeated(field) else [values]):
             if not math.isfinite(value):
                 raise ConfigError(
                     f"{source.where(field.name, index)}: {field.name} is {value}, "

@@ -154,6 +154,8 @@ def parse_state(data: bytes, name: str = "<solverstate>") -> SolverState:
         elif number == 4:
             wire.expect(kind, wire.VARINT, "current_step", name)
             state.current_step = _count(value, "current_step", name)
+    if not state.history and not state.learned_net:
+        raise DataError(f"{name}: holds no history and names no weights; is it truncated?")
     return state
 
 

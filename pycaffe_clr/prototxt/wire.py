@@ -22,6 +22,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _LEGACY_SHAPE = (1, 2, 3, 4)
 _DATA, _DIFF, _SHAPE, _DOUBLE_DATA, _DOUBLE_DIFF = 5, 6, 7, 8, 9
 _MAX_AXES = 32  # as in Caffe's blob.hpp
+_NO_VALUES = np.empty(0, np.float32)
 
 
 def fields(data: memoryview, what: str) -> Iterator[tuple[int, int, Any]]:
@@ -111,7 +112,7 @@ def decode_blob(data: memoryview, what: str, diff: bool = False) -> Array:
         elif number in _LEGACY_SHAPE:
             expect(kind, VARINT, "the old shape", what)
             legacy[number] = signed(value)
-    values = np.concatenate(pieces) if len(pieces) != 1 else pieces[0]
+    values = pieces[0] if len(pieces) == 1 else np.concatenate([_NO_VALUES, *pieces])
     if shape is None:
         shape = [legacy.get(n, 0) for n in _LEGACY_SHAPE] if legacy else [len(values)]
     if len(shape) > _MAX_AXES or any(size < 0 for size in shape):

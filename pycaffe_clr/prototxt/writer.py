@@ -6,6 +6,8 @@ import math
 import struct
 from typing import Any
 
+from pycaffe_clr.proto import is_repeated
+
 
 def format_message(message: Any) -> str:
     """The text of a message: fields by number, floats in the shortest form that reads back equal.
@@ -40,7 +42,7 @@ def _as_float32(value: float) -> float:
 
 def _message(message: Any, indent: str, lines: list[str]) -> None:
     for field, values in message.ListFields():
-        for value in values if field.is_repeated else [values]:
+        for value in values if is_repeated(field) else [values]:
             if field.cpp_type == field.CPPTYPE_MESSAGE:
                 lines.append(f"{indent}{field.name} {{\n")
                 _message(value, indent + "  ", lines)
