@@ -21,7 +21,9 @@ target_compile_definitions(pcc_flags INTERFACE PCC_VERSION="${PROJECT_VERSION}")
 target_compile_options(pcc_flags INTERFACE
   -fno-math-errno -ffp-contract=off -Wall -Wextra -Wpedantic -Wno-psabi
   # GCC 12 sees overlaps in std::string that are not there (its bug 105651).
-  -Wno-restrict)
+  -Wno-restrict
+  # Designated initialisers name what differs from the default; the rest is meant to be left out.
+  -Wno-missing-field-initializers)
 if(PYCAFFE_CLR_WERROR)
   target_compile_options(pcc_flags INTERFACE -Werror)
 endif()
