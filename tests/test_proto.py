@@ -85,3 +85,17 @@ def _parsed(text, field):
     if field.cpp_type in (field.CPPTYPE_STRING, field.CPPTYPE_ENUM):
         return text
     return int(text)
+
+
+def test_scripts_for_pycaffe_find_caffe_pb2():
+    from google.protobuf import text_format
+
+    from pycaffe_clr.proto import caffe_pb2
+
+    net = text_format.Merge('layer { name: "a" phase: TEST }', caffe_pb2.NetParameter())
+    assert net.layer[0].phase == caffe_pb2.TEST
+    assert isinstance(net, proto.NetParameter)
+    assert caffe_pb2.Phase.Name(0) == "TRAIN"
+    assert caffe_pb2.V1LayerParameter.LayerType.Value("CONVOLUTION") == 4
+    assert caffe_pb2.V1LayerParameter.RELU == 18
+    assert caffe_pb2.Datum(label=3).label == 3

@@ -110,7 +110,7 @@ def test_inception_is_read_quickly(shared):
     path = shared / "originals/Imagenet/architectures/inception-resnet-v2.prototxt"
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         layer_specs(read_net(path), proto.TRAIN)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert min(times) < 0.75

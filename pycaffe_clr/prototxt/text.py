@@ -9,7 +9,6 @@ what this takes.
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +29,7 @@ from pycaffe_clr.prototxt.tokens import (
     tokenize,
     undefined_placeholders,
 )
+from pycaffe_clr.prototxt.values import parse_float, parse_integer, unescape
 
 
 def parse_text(
@@ -277,7 +277,7 @@ class _Parser:
         kind, text, _ = self.tokens[self.next]
         self.next += 1
         if info.kind == "float":
-            number = _float(text) if kind in (NUMBER, WORD) else None
+            number = parse_float(text) if kind in (NUMBER, WORD) else None
             if number is not None:
                 return -number if negative else number
         elif info.kind == "bool":
@@ -286,7 +286,7 @@ class _Parser:
         elif kind == WORD and info.kind == "enum" and not negative and text in info.values:
             return info.values[text]
         elif kind == NUMBER:
-            whole = _integer(text)
+            whole = parse_integer(text)
             if whole is not None:
                 whole = -whole if negative else whole
                 if info.kind == "enum" and whole in info.values.values():
@@ -309,7 +309,7 @@ class _Parser:
         if info.kind == "string" and "\\" not in joined and "\0" not in joined:
             return joined
         try:
-            data = _unescape(joined)
+            data = unescape(joined)
             return data if info.kind == "bytes" else data.decode("utf-8")
         except ValueError as error:
             self.next = start
@@ -335,7 +335,7 @@ class _Parser:
             close = difflib.get_close_matches(text.upper(), info.values, n=1)
             if len(info.values) > 6:
                 expected = f"a {info.descriptor.name}" + (f" like {close[0]}" if close else "")
-        elif info.kind == "int" and kind == NUMBER and _integer(text.lstrip("-")) is not None:
+        elif info.kind == "int" and kind == NUMBER and parse_integer(text.lstrip("-")) is not None:
             expected = f"a whole number from {info.low} to {info.high}"
         else:
             expected = _EXPECTED[info.kind]
@@ -369,64 +369,6 @@ def _shown(kind: int, text: str) -> str:
         return "the end of the file"
     text = text if len(text) <= 40 else text[:37] + "..."
     return text if kind == STRING else f'"{text}"'
-
-
-def _float(text: str) -> float | None:
-    lowered = text.lower()
-    if lowered in ("inf", "infinity"):
-        return math.inf
-    if lowered == "nan":
-        return math.nan
-    if lowered[0] == "0" and len(text) > 1 and lowered[1] in "x01234567":
-        return None  # hexadecimal and octal are for whole numbers
-    try:
-        return float(text[:-1] if lowered.endswith("f") else text)
-    except ValueError:
-        return None
-
-
-def _integer(text: str) -> int | None:
-    try:
-        if text[:2].lower() == "0x":
-            return int(text, 16)
-        if text[0] == "0" and len(text) > 1:
-            return int(text, 8)
-        # The length guard keeps Python's limit on digits, and its cost, out of the way.
-        return int(text) if len(text) < 30 else None
-    except ValueError:
-        return None
-
-
-_SIMPLE_ESCAPES = {
-    "n": b"\n", "r": b"\r", "t": b"\t", "a": b"\a", "b": b"\b", "f": b"\f", "v": b"\v",
-    "\\": b"\\", "'": b"'", '"': b'"', "?": b"?",
-}  # fmt: skip
-_ESCAPE = re.compile(
-    r"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.?))",
-    re.DOTALL,
-)
-
-
-def _unescape(text: str) -> bytes:
-    """C's escapes resolved, as bytes; raises ValueError for one that C does not have."""
-    pieces = []
-    done = 0
-    for match in _ESCAPE.finditer(text):
-        pieces.append(text[done : match.start()].encode())
-        done = match.end()
-        octal, hexadecimal, short, long, simple = match.groups()
-        if octal is not None:
-            pieces.append(bytes([int(octal, 8) & 255]))
-        elif hexadecimal is not None:
-            pieces.append(bytes([int(hexadecimal, 16)]))
-        elif short is not None or long is not None:
-            pieces.append(chr(int(short or long, 16)).encode())
-        elif simple in _SIMPLE_ESCAPES:
-            pieces.append(_SIMPLE_ESCAPES[simple])
-        else:
-            raise ValueError(f"unknown escape {match[0]!r} in a string")
-    pieces.append(text[done:].encode())
-    return b"".join(pieces)
 
 
 def _reason(error: Exception) -> str:
