@@ -74,6 +74,7 @@ def test_filter_net_keeps_only_what_is_included():
     filtered = filter_net(net, proto.NetState(phase=proto.TEST))
     assert [kept.name for kept in filtered.layer] == ["b"]
     assert len(net.layer) == 2 and filtered.state.phase == proto.TEST
+    assert layer_specs(filtered)[0]["where"] == "<net>:2"
 
 
 SOLVER = 'base_lr: 1 lr_policy: "fixed" '

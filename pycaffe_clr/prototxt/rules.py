@@ -8,7 +8,7 @@ from typing import Any
 
 from pycaffe_clr import proto
 from pycaffe_clr.errors import ConfigError
-from pycaffe_clr.prototxt.source import Source, source_of
+from pycaffe_clr.prototxt.source import Source, remember, source_of
 
 _log = logging.getLogger(__name__)
 
@@ -77,11 +77,18 @@ def included_layers(
 
 
 def filter_net(net: Any, state: Any | None = None) -> Any:
-    """A copy of the net with only the layers of `state` (by default the net's own)."""
+    """A copy of the net with only the layers of `state` (by default the net's own).
+
+    Positions stay known.
+    """
     state = state if state is not None else net.state
+    source = source_of(net)
+    kept = list(included_layers(net, state, source))
     filtered = proto.NetParameter()
     filtered.CopyFrom(net)
     filtered.ClearField("layer")
-    filtered.layer.extend(layer for _, layer in included_layers(net, state))
+    filtered.layer.extend(layer for _, layer in kept)
     filtered.state.CopyFrom(state)
+    offsets = dict(enumerate(source.layers))
+    remember(filtered, source.with_layers([offsets.get(index) for index, _ in kept]))
     return filtered

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from bisect import bisect_right
 from collections import OrderedDict
 from typing import Any
@@ -56,6 +57,12 @@ class Source:
         """`file:line` of layer number `index` of the upgraded net."""
         offset = self.layers[index] if index < len(self.layers) else None
         return self.name if offset is None else f"{self.name}:{self.line_and_column(offset)[0]}"
+
+    def with_layers(self, layers: list[int | None]) -> Source:
+        """The same text for a net with other layers."""
+        source = copy.copy(self)
+        source.layers = layers
+        return source
 
 
 # Messages take no attributes and no weak references, so the sources of those read last are kept
