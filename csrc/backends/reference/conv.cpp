@@ -179,7 +179,9 @@ class Conv : public ReferenceOp<T> {
   // For each piece: body(piece, columns), where no two threads share the columns.
   template <typename Body>
   void for_each_with_columns(int64_t pieces, Body body) {
-    parallel(slots_, 1, [&](int64_t begin, int64_t end, int) {
+    // A convolution of a few thousand products is over before a second thread has woken up.
+    const bool small = g_.samples * g_.maps * g_.map_area * g_.group_channels() * g_.taps < 16384;
+    parallel(slots_, small ? slots_ : 1, [&](int64_t begin, int64_t end, int) {
       for (int64_t slot = begin; slot < end; ++slot)
         for (int64_t piece = slot; piece < pieces; piece += slots_)
           body(piece, scratch_ + slot * slot_elements());

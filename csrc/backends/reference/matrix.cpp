@@ -86,7 +86,8 @@ void multiply_parallel(int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixV
                        int64_t stride, bool accumulate) {
   constexpr int64_t kTile = 64;
   const int64_t across = (n + kTile - 1) / kTile, down = (m + kTile - 1) / kTile;
-  parallel(across * down, 1, [&](int64_t begin, int64_t end, int) {
+  const int64_t grain = m * n * k < 16384 ? across * down : 1;
+  parallel(across * down, grain, [&](int64_t begin, int64_t end, int) {
     for (int64_t piece = begin; piece < end; ++piece) {
       const int64_t i = piece / across * kTile, j = piece % across * kTile;
       multiply<T>(std::min(kTile, m - i), std::min(kTile, n - j), k,
