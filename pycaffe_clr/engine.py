@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pycaffe_clr.data import Feeder, open_source, read_mean, resolve
+from pycaffe_clr.data import RecordStream, open_source, read_mean, resolve
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.native import core
 from pycaffe_clr.prototxt import layer_specs, schema
@@ -43,45 +43,6 @@ def backend_of(device: str) -> str:
     return str(name)
 
 
-class StreamSource:
-    """A database too large to hold, as the core reads it: batch by batch, read ahead.
-
-    shape: (C, H, W). position: the record that the next batch begins with.
-    """
-
-    def __init__(self, source: Any, threads: int) -> None:
-        self._source = source
-        self._threads = threads
-        self._feeder: Feeder | None = None
-        self._count = 0
-        self._start = 0
-        self.shape = source.shape
-
-    @property
-    def position(self) -> int:
-        at = self._feeder.position if self._feeder else self._start
-        return at % len(self._source)
-
-    def seek(self, position: int) -> None:
-        self.close()
-        self._start = position % len(self._source)
-
-    def next(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """The next `count` records, in the database's order; valid until the next call."""
-        if self._feeder is None or count != self._count:
-            start = self.position
-            self.close()
-            self._count = count
-            self._feeder = Feeder(self._source, count, start=start, threads=self._threads)
-        batch = self._feeder.next()
-        return batch.data, batch.labels
-
-    def close(self) -> None:
-        if self._feeder is not None:
-            self._feeder.close()
-            self._feeder = None
-
-
 class Records:
     """Databases by path, opened once: a train and a test net may read the same one.
 
@@ -107,7 +68,7 @@ class Records:
         module = ready_core()
         if held is not None:
             return module.ArrayFeed(held.data, held.labels)
-        return module.StreamFeed(StreamSource(source, max(1, int(settings.get("prefetch", 1)) // 4)))
+        return module.StreamFeed(RecordStream(source))
 
     def mean(self, name: str, shape: tuple[int, int, int]) -> np.ndarray:
         """The mean image of a transform_param's mean_file, float32 (C, H, W)."""

@@ -1,0 +1,114 @@
+"""Caffe's log: glog's line prefix, and Caffe's lines word for word, so that existing parsers work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TextIO
+
+
+def number(value: float) -> str:
+    """A number as C++ streams print it: six significant digits."""
+    return f"{value:.6g}"
+
+
+class CaffeLog:
+    """Writes log lines to any number of text streams.
+
+    Each line carries the prefix `I0321 09:01:36.326753 154467 solver.cpp:218] `; file names and
+    line numbers are those of Caffe's sources, since parsers look for them.
+    """
+
+    def __init__(self, *streams: TextIO) -> None:
+        self.streams = list(streams)
+        self._pid = os.getpid()
+
+    def write(self, text: str, place: str, level: str = "I") -> None:
+        """One message. text: may have several lines, of which the first gets the prefix."""
+        now = datetime.now()
+        line = f"{level}{now:%m%d %H:%M:%S.%f} {self._pid} {place}] {text}\n"
+        for stream in self.streams:
+            stream.write(line)
+
+    def flush(self) -> None:
+        for stream in self.streams:
+            stream.flush()
+
+    # --- the story of a run ---------------------------------------------------------------------
+
+    def settings(self, text: str) -> None:
+        self.write("Initializing solver from parameters: \n" + text.rstrip("\n"), "solver.cpp:45")
+
+    def net(
+        self, text: str, layers: Sequence[Mapping[str, Any]], shapes: Mapping[str, Any]
+    ) -> None:
+        """What Net::Init prints: the net, then every layer with its tops.
+
+        layers: rows of core Net.layers(); shapes: dims by blob name.
+        """
+        self.write("Initializing net from parameters: \n" + text.rstrip("\n"), "net.cpp:53")
+        memory = 0
+        for layer in layers:
+            name = layer["name"]
+            self.write(f"Creating Layer {name}", "net.cpp:86")
+            for bottom in layer["bottoms"]:
+                self.write(f"{name} <- {bottom}", "net.cpp:408")
+            for top in layer["tops"]:
+                place = " (in-place)" if top in layer["bottoms"] else ""
+                self.write(f"{name} -> {top}{place}", "net.cpp:369" if place else "net.cpp:382")
+            self.write(f"Setting up {name}", "net.cpp:124")
+            for top, weight in zip(layer["tops"], layer["loss_weights"], strict=True):
+                dims = shapes.get(top, ())
+                count = 1
+                for dim in dims:
+                    count *= dim
+                memory += 4 * count
+                text_dims = "".join(f"{dim} " for dim in dims)
+                self.write(f"Top shape: {text_dims}({count})", "net.cpp:131")
+                if weight:
+                    self.write(f"    with loss weight {number(weight)}", "net.cpp:134")
+            self.write(f"Memory required for data: {memory}", "net.cpp:139")
+        for layer in reversed(layers):
+            needs = "needs" if layer["need_backward"] else "does not need"
+            place = "net.cpp:200" if layer["need_backward"] else "net.cpp:202"
+            self.write(f"{layer['name']} {needs} backward computation.", place)
+        self.write("Network initialization done.", "net.cpp:257")
+
+    def testing(self, iteration: int, index: int) -> None:
+        self.write(f"Iteration {iteration}, Testing net (#{index})", "solver.cpp:347")
+
+    def outputs(
+        self, kind: str, values: Iterable[tuple[str, float]], weights: Mapping[str, float]
+    ) -> None:
+        """`Train net output #0: loss = 2.36 (* 1 = 2.36 loss)`. kind: "Train" or "Test"."""
+        place = "solver.cpp:258" if kind == "Train" else "solver.cpp:414"
+        for index, (name, value) in enumerate(values):
+            weight = weights.get(name, 0.0)
+            loss = f" (* {number(weight)} = {number(weight * value)} loss)" if weight else ""
+            self.write(f"    {kind} net output #{index}: {name} = {number(value)}{loss}", place)
+
+    def display(self, iteration: int, loss: float, count: int, seconds: float) -> None:
+        """count: iterations since the last display, which took `seconds`."""
+        rate = count / seconds if count and seconds > 0 else 0.0
+        self.write(
+            f"Iteration {iteration} ({number(rate)} iter/s, {number(seconds)}s/{count} iters), "
+            f"loss = {number(loss)}",
+            "solver.cpp:239",
+        )
+
+    def rates(self, iteration: int, lr: float, momentum: float, weight_decay: float) -> None:
+        self.write(
+            f"Iteration {iteration}, lr = {number(lr)}, momentum = {number(momentum)}, "
+            f"weight decay = {number(weight_decay)}",
+            "sgd_solver.cpp:155",
+        )
+
+    def snapshot(self, weights: str, state: str, hdf5: bool) -> None:
+        kind = "HDF5" if hdf5 else "binary proto"
+        self.write(f"Snapshotting to {kind} file {weights}", "solver.cpp:464")
+        place = "sgd_solver.cpp:341" if hdf5 else "sgd_solver.cpp:328"
+        self.write(f"Snapshotting solver state to {kind} file {state}", place)
+
+    def finished(self) -> None:
+        self.write("Optimization Done.", "solver.cpp:332")
