@@ -25,11 +25,12 @@ def tool(name: str) -> str | None:
     return str(own) if own.is_file() else shutil.which(name)
 
 
-def run_or_fail(command: list[str]) -> None:
-    """Run a command and fail the test with its output if it fails."""
+def run_or_fail(command: list[str]) -> str:
+    """Run a command and return its output, with which the test fails if the command does."""
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if done.returncode != 0:
         pytest.fail(f"{shlex.join(command)}\n{done.stdout[-20000:]}{done.stderr[-20000:]}", False)
+    return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,11 @@ def build() -> Iterator[Path]:
 def test_cpp(build: Path, name: str) -> None:
     ctest = tool("ctest")
     assert ctest is not None
-    run_or_fail([ctest, "--test-dir", str(build), "--output-on-failure", "-R", f"^{name}$"])
+    output = run_or_fail(
+        [ctest, "--test-dir", str(build), "--output-on-failure", "-R", f"^{name}$"]
+    )
+    if "No tests were found" in output:
+        pytest.skip("not in this build, which has no oneDNN")
 
 
 def test_vector_kernels_share_no_functions(build: Path) -> None:
