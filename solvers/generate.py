@@ -275,11 +275,11 @@ def lenet_sample() -> Run:
     """The first run of a newcomer: seconds, with no download."""
     comment = (
         "LeNet on the 10,000 + 2,000 real digits that ship with the package: the 1cycle run of "
-        f"{REPORT}, table 2, scaled to 4 epochs of batches of 64. "
+        f"{REPORT}, table 2, scaled to 8 epochs of batches of 64. "
         "Make the data with: pycaffe_clr data mnist --sample"
     )
     task = Task("lenet_sample", 10_000, 64, 1, test_iter=20, test_interval=125)
-    run = one_cycle(comment, task, (0.005, 0.05), 1.75, 4, (0.95, 0.8), 5e-4)
+    run = one_cycle(comment, task, (0.005, 0.05), 3.5, 8, (0.95, 0.8), 5e-4)
     return Run(comment, run.fields | {"display": 25, "random_seed": 1})
 
 
