@@ -96,8 +96,8 @@ bool equal(const A& a, const B& b) {
 
 #define CHECK_EQ(a, b)                                                                   \
   do {                                                                                   \
-    const auto& check_a = (a);                                                           \
-    const auto& check_b = (b);                                                           \
+    const auto check_a = (a); /* copies: (a) may be part of a temporary */               \
+    const auto check_b = (b);                                                            \
     if (!::testing::equal(check_a, check_b))                                             \
       ::testing::fail(__FILE__, __LINE__,                                                \
                       #a " == " #b ": got " + ::testing::show(check_a) + ", expected " + \
