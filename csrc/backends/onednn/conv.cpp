@@ -47,21 +47,21 @@ class ConvOp : public Op {
     forward_calls_.clear();
     data_calls_.clear();
     weights_calls_.clear();
-    void* const scratch = buffers.scratch;
     void* const w = buffers.params[0].data;
 
-    void* staged = bind_stage(to_forward_, w, forward_calls_);
+    void* staged = bind_stage(to_forward_, w, buffers.scratch, forward_calls_);
     Call& forward = forward_calls_.emplace_back(name_, forward_.primitive);
     forward.argument(DNNL_ARG_SRC, x_, buffers.in[0].data);
     forward.argument(DNNL_ARG_WEIGHTS, forward_.weights, staged);
     if (bias_) forward.argument(DNNL_ARG_BIAS, bias_desc_, buffers.params[1].data);
     forward.argument(DNNL_ARG_DST, y_, buffers.out[0].data);
-    forward.argument(DNNL_ARG_SCRATCHPAD, forward_.scratchpad, at(scratch, forward_scratchpad_));
+    forward.argument(DNNL_ARG_SCRATCHPAD, forward_.scratchpad, at(buffers.scratch, forward_scratchpad_));
 
     if (buffers.dout.empty() || buffers.dout[0].empty()) return;
     void* const dy = buffers.dout[0][0].data;
+    void* const scratch = buffers.backward_scratch;
     if (data_ && buffers.din[0]) {
-      staged = bind_stage(to_data_, w, data_calls_);
+      staged = bind_stage(to_data_, w, scratch, data_calls_);
       Call& data = data_calls_.emplace_back(name_, data_->primitive);
       data.argument(DNNL_ARG_DIFF_DST, y_, dy);
       data.argument(DNNL_ARG_WEIGHTS, data_->weights, staged);
@@ -91,7 +91,7 @@ class ConvOp : public Op {
     for (const Call& call : data_calls_) call.run();
     for (const Call& call : weights_calls_) call.run();
     if (weights_calls_.empty() || !bias_ || !buffers_.dparams[1]) return;
-    const float* const from = static_cast<const float*>(at(buffers_.scratch, bias_gradient_));
+    const float* const from = static_cast<const float*>(at(buffers_.backward_scratch, bias_gradient_));
     float* const to = buffers_.dparams[1].as<float>();
     for (int64_t i = 0; i < buffers_.dparams[1].count(); ++i) to[i] += from[i];
   }
@@ -124,10 +124,11 @@ class ConvOp : public Op {
     return stage;
   }
 
-  void* bind_stage(const Stage& stage, void* weights, std::vector<Call>& calls) const {
+  void* bind_stage(const Stage& stage, void* weights, void* scratch,
+                   std::vector<Call>& calls) const {
     if (!stage.reorder) return weights;
-    void* const staged = at(buffers_.scratch, stage.offset);
-    calls.push_back(stage.reorder->call(weights, staged, at(buffers_.scratch, stage.scratch)));
+    void* const staged = at(scratch, stage.offset);
+    calls.push_back(stage.reorder->call(weights, staged, at(scratch, stage.scratch)));
     return staged;
   }
 
@@ -144,14 +145,6 @@ class ConvOp : public Op {
   int64_t gradient_ = 0, bias_gradient_ = 0, add_scratch_ = 0;
   std::vector<Call> forward_calls_, data_calls_, weights_calls_;
 };
-
-bool wants_weights(const OpSite& site) {
-  for (const bool want : site.want_dparam)
-    if (want) return true;
-  return false;
-}
-
-bool wants_data(const OpSite& site) { return !site.want_din.empty() && site.want_din[0]; }
 
 }  // namespace
 

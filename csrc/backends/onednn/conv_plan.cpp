@@ -1,5 +1,7 @@
 #include "backends/onednn/conv_plan.h"
 
+#include "backends/onednn/makers.h"
+
 namespace pcc::onednn {
 
 namespace {
@@ -80,7 +82,7 @@ ConvPlan::ConvPlan(const ConvDesc& desc, const OpSite& site, const dnnl::memory:
                    const dnnl::memory::desc& y)
     : transposed_(desc.transposed),
       has_bias_(desc.bias),
-      training_(site.backward()),
+      training_(trains(site)),
       stride_(desc.stride),
       dilation_(desc.dilation),
       pad_(desc.pad),

@@ -27,8 +27,8 @@ int penalty(const ConvDesc& desc, const OpSite& site, const Pair& pair) {
   const ConvPlan plan(desc, site, describe(site.in[0].shape, pair.first),
                       describe(site.out[0].shape, pair.second));
   int sum = penalty(plan.forward(false));
-  if (sum < 1000 && site.want_din[0]) sum += penalty(plan.backward_data(false));
-  if (sum < 1000 && site.want_dparam[0]) sum += penalty(plan.backward_weights(false));
+  if (sum < 1000 && wants_data(site)) sum += penalty(plan.backward_data(false));
+  if (sum < 1000 && wants_weights(site)) sum += penalty(plan.backward_weights(false));
   return sum;
 }
 
@@ -78,8 +78,8 @@ LayoutChoice decide(const ConvDesc& desc, const OpSite& site) {
 
 std::string key_of(const ConvDesc& desc, const OpSite& site) {
   std::string key = concat(site.in[0].shape, ' ', site.out[0].shape, ' ', name_of(site.in[0].layout),
-                           ' ', desc.group, desc.bias, desc.transposed, site.want_din[0],
-                           site.want_dparam[0], site.training);
+                           ' ', desc.group, desc.bias, desc.transposed, wants_data(site),
+                           wants_weights(site));
   for (const std::vector<int64_t>* list : {&desc.kernel, &desc.stride, &desc.pad, &desc.dilation})
     for (const int64_t number : *list) key += ' ' + std::to_string(number);
   return key;

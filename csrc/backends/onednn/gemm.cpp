@@ -14,7 +14,7 @@ namespace {
 class GemmOp : public Op {
  public:
   GemmOp(const GemmDesc& desc, const OpSite& site) : desc_(desc), name_(site.name) {
-    needs_.in = {site.backward() && site.want_dparam[0]};
+    needs_.in = {trains(site) && site.want_dparam[0]};
   }
 
   OpNeeds needs() const override { return needs_; }

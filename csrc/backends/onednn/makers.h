@@ -41,6 +41,19 @@ LayoutChoice vote_pool(const PoolDesc& desc, const OpSite& site);
 LayoutChoice vote_concat(const ConcatDesc& desc, const OpSite& site);
 LayoutChoice vote_slice(const SliceDesc& desc, const OpSite& site);
 
+// Whether backward will ever be called.
+inline bool trains(const OpSite& site) { return site.training && site.backward(); }
+
+// Whether backward must compute the gradient of input 0; of any parameter.
+inline bool wants_data(const OpSite& site) {
+  return site.training && !site.want_din.empty() && site.want_din[0];
+}
+inline bool wants_weights(const OpSite& site) {
+  for (const bool want : site.want_dparam)
+    if (want) return site.training;
+  return false;
+}
+
 // Whether a value of that shape can lie in that layout.
 bool can_have(const Shape& shape, Layout layout);
 

@@ -13,7 +13,7 @@ namespace {
 class PoolOp : public Op {
  public:
   PoolOp(const PoolDesc& desc, const OpSite& site, const dnnl::memory::dims& pad_end)
-      : name_(site.name), x_(describe(site.in[0])), y_(describe(site.out[0])), backward_(site.backward()) {
+      : name_(site.name), x_(describe(site.in[0])), y_(describe(site.out[0])), backward_(trains(site)) {
     using namespace dnnl;
     const bool max = desc.method == PoolDesc::Method::max;
     const algorithm method = max ? algorithm::pooling_max : algorithm::pooling_avg_include_padding;
@@ -51,7 +51,7 @@ class PoolOp : public Op {
     backward_call_.argument(DNNL_ARG_DIFF_DST, y_, buffers.dout[0][0].data);
     backward_call_.argument(DNNL_ARG_DIFF_SRC, x_, buffers.din[0].data);
     backward_call_.argument(DNNL_ARG_WORKSPACE, workspace_, buffers.stash);
-    backward_call_.argument(DNNL_ARG_SCRATCHPAD, backward_scratchpad_, buffers.scratch);
+    backward_call_.argument(DNNL_ARG_SCRATCHPAD, backward_scratchpad_, buffers.backward_scratch);
   }
 
   void forward(const StepState&) override { forward_call_.run(); }

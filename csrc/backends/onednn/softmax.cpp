@@ -11,7 +11,7 @@ namespace {
 class SoftmaxOp : public Op {
  public:
   SoftmaxOp(const SoftmaxDesc& desc, const OpSite& site)
-      : name_(site.name), value_(describe(site.out[0])), backward_(site.backward()) {
+      : name_(site.name), value_(describe(site.out[0])), backward_(trains(site)) {
     using namespace dnnl;
     guarded(name_, "prepare softmax", [&] {
       const softmax_forward::primitive_desc there(
@@ -47,7 +47,7 @@ class SoftmaxOp : public Op {
     backward_call_.argument(DNNL_ARG_DST, value_, buffers.out[0].data);
     backward_call_.argument(DNNL_ARG_DIFF_DST, value_, buffers.dout[0][0].data);
     backward_call_.argument(DNNL_ARG_DIFF_SRC, value_, buffers.din[0].data);
-    backward_call_.argument(DNNL_ARG_SCRATCHPAD, backward_scratchpad_, buffers.scratch);
+    backward_call_.argument(DNNL_ARG_SCRATCHPAD, backward_scratchpad_, buffers.backward_scratch);
   }
 
   void forward(const StepState&) override { forward_call_.run(); }
