@@ -82,6 +82,7 @@ class DataLayer : public SourceLayer {
             "no database was opened for it; expected data_param { source: ... }");
     const Shape record = desc_.feed->record_shape();
     require(record.axes() == 3, "expected records of 3 axes (C, H, W); got ", record);
+    check_shape("a record", record);
     desc_.mean = mean_of(record);
     const int64_t crop = desc_.crop;
     require(crop <= record[1] && crop <= record[2], "crop_size: ", crop, " exceeds the records, ",

@@ -27,7 +27,7 @@ class BatchNormLayer : public LayerBase {
 
   void lower(Lowering& to) const override {
     const ValueId x = to.bottom(0);
-    const Shape& shape = to.shape(x);
+    const Shape shape = to.shape(x);  // a copy: adding values may move the original
     if (shape.axes() > 1) return to.simple(desc_, {x}, {0, 1, 2}, shape);
     const Shape column{shape[0], 1};
     to.top(0, to.view(to.op(desc_, {to.view(x, column)}, {0, 1, 2}, {column})[0], shape));
