@@ -1,6 +1,7 @@
 // Fillers: how a parameter gets its first values. Source: Caffe's filler.hpp. Every value is a
 // function of its index and the stream, so that the result is the same for any number of threads.
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "core/parallel.h"
@@ -15,17 +16,32 @@ void fill_constant(const FillerDesc& filler, int64_t count, double* out) {
   std::fill(out, out + count, filler.value);
 }
 
+// RandomStream::uniform for a whole range: a block of four numbers is drawn once, not four times.
 void fill_uniform(const RandomStream& stream, int64_t count, double min, double max, double* out) {
   parallel(count, kGrain, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i)
-      out[i] = min + (max - min) * stream.uniform(static_cast<uint64_t>(i));
+    for (int64_t i = begin; i < end;) {
+      const std::array<uint32_t, 4> four = stream.block(static_cast<uint64_t>(i) / 4);
+      do {
+        out[i] = min + (max - min) * ((four[static_cast<size_t>(i % 4)] >> 8) * 0x1.0p-24);
+        ++i;
+      } while (i < end && i % 4 != 0);
+    }
   });
 }
 
-void fill_normal(const RandomStream& stream, int64_t count, double mean, double std, double* out) {
-  parallel(count, kGrain, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i)
-      out[i] = mean + std * stream.normal(static_cast<uint64_t>(i));
+// RandomStream::normal for a whole range: element 2k is radius * cos and 2k + 1 radius * sin of one
+// pair of numbers.
+void fill_normal(const RandomStream& stream, int64_t count, double mean, double deviation,
+                 double* out) {
+  parallel((count + 1) / 2, kGrain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t pair = begin; pair < end; ++pair) {
+      const std::array<uint32_t, 4> four = stream.block(static_cast<uint64_t>(pair));
+      const double radius =
+          deviation * std::sqrt(-2.0 * std::log(((four[0] >> 8) + 1) * 0x1.0p-24));
+      const double angle = 6.283185307179586476925 * ((four[1] >> 8) * 0x1.0p-24);
+      out[2 * pair] = mean + radius * std::cos(angle);
+      if (2 * pair + 1 < count) out[2 * pair + 1] = mean + radius * std::sin(angle);
+    }
   });
 }
 

@@ -153,6 +153,16 @@ TEST(constant_fills_any_shape) {
   CHECK_EQ(filled(filler("msra", "AVERAGE"), {2, 3, 1, 2, 2}).size(), 24u);
 }
 
+TEST(fillers_draw_the_streams_numbers) {
+  const pcc::RandomStream stream{.seed = 5, .layer = 6, .pass = 7};
+  const std::vector<double> uniform = filled(filler("uniform"), {9997}, stream);
+  const std::vector<double> normal = filled(filler("gaussian"), {9997}, stream);
+  for (uint64_t i = 0; i < 9997; ++i) {
+    CHECK_EQ(uniform[i], stream.uniform(i));
+    CHECK_NEAR(normal[i], stream.normal(i), 1e-12);
+  }
+}
+
 TEST(fillers_depend_on_nothing_but_the_stream) {
   const int before = pcc::threads();
   for (const char* type : {"uniform", "gaussian", "xavier", "msra", "positive_unitball"}) {
