@@ -1,107 +1,158 @@
-// Pooling over oneDNN where its rules are Caffe's.
+// Pooling with Caffe's rules: output sizes rounded up, windows clipped, averages divided by the window clipped to the padding. Own
+// kernels: oneDNN's divide by the whole window, and have no vectors for plain layout.
 #include <algorithm>
 #include <cstring>
-#include <optional>
 
-#include "backends/onednn/engine.h"
+#include "backends/onednn/kernels/pool_loops.h"
+#include "backends/onednn/kernels/tables.h"
 #include "backends/onednn/makers.h"
+#include "core/parallel.h"
 
 namespace pcc::onednn {
 
+PCC_TABLES(PoolLoops, pool_table)
+
+const PoolLoops& pool_loops() { return pick_pool_table(loops().isa); }
+
 namespace {
+
+// The windows of one axis, after clipping.
+struct Windows {
+  std::vector<int32_t> begin, end, start;
+  std::vector<int64_t> extent;  // clipped to the padding only: what an average divides by
+  int64_t size;
+
+  Windows(const PoolDesc& desc, const OpSite& site, int axis) : size(site.in[0].shape[2 + axis]) {
+    for (int64_t i = 0; i < site.out[0].shape[2 + axis]; ++i) {
+      const int64_t from = i * desc.stride[axis] - desc.pad[axis];
+      const int64_t to = std::min(from + desc.kernel[axis], size + desc.pad[axis]);
+      start.push_back(static_cast<int32_t>(from));
+      extent.push_back(to - from);
+      begin.push_back(static_cast<int32_t>(std::max<int64_t>(0, from)));
+      end.push_back(static_cast<int32_t>(std::min(to, size)));
+    }
+  }
+  bool any_empty() const {
+    for (size_t i = 0; i < begin.size(); ++i)
+      if (begin[i] >= end[i]) return true;
+    return false;
+  }
+  PoolAxis axis() const {
+    return {begin.data(), end.data(), start.data(), size, static_cast<int64_t>(begin.size())};
+  }
+};
 
 class PoolOp : public Op {
  public:
-  PoolOp(const PoolDesc& desc, const OpSite& site, const dnnl::memory::dims& pad_end)
-      : name_(site.name), x_(describe(site.in[0])), y_(describe(site.out[0])), backward_(trains(site)) {
-    using namespace dnnl;
-    const bool max = desc.method == PoolDesc::Method::max;
-    const algorithm method = max ? algorithm::pooling_max : algorithm::pooling_avg_include_padding;
-    const memory::dims kernel = {desc.kernel[0], desc.kernel[1]}, pad = {desc.pad[0], desc.pad[1]},
-                       stride = {desc.stride[0], desc.stride[1]}, dilation = {0, 0};
-    const pooling_forward::primitive_desc there(
-        engine(), backward_ ? prop_kind::forward_training : prop_kind::forward_inference, method, x_, y_,
-        stride, kernel, dilation, pad, pad_end, user_scratchpad());
-    forward_ = pooling_forward(there);
-    implementation_ = there.impl_info_str();
-    forward_scratchpad_ = there.scratchpad_desc();
-    needs_.forward_scratch = static_cast<int64_t>(forward_scratchpad_.get_size());
-    if (!backward_) return;
-    workspace_ = there.workspace_desc();
-    needs_.stash_bytes = static_cast<int64_t>(workspace_.get_size());
-    const pooling_backward::primitive_desc back(engine(), method, x_, y_, stride, kernel, dilation, pad,
-                                                pad_end, there, user_scratchpad());
-    backward_primitive_ = pooling_backward(back);
-    backward_scratchpad_ = back.scratchpad_desc();
-    needs_.backward_scratch = static_cast<int64_t>(backward_scratchpad_.get_size());
+  PoolOp(const PoolDesc& desc, const OpSite& site, Windows rows, Windows columns)
+      : max_(desc.method == PoolDesc::Method::max),
+        backward_(trains(site)),
+        rows_(std::move(rows)),
+        columns_(std::move(columns)),
+        loops_(pool_loops()),
+        isa_(loops().isa) {
+    const Shape& x = site.in[0].shape;
+    const int64_t block = site.in[0].layout == Layout::nhwc ? x[1] : block_of(site.in[0].layout);
+    planes_ = x[0] * x[1] / block;
+    for (const int64_t height : rows_.extent)
+      for (const int64_t width : columns_.extent)
+        divisor_.push_back(static_cast<float>(height * width));
+    plane_ = {rows_.axis(), columns_.axis(), block, block, desc.kernel[1], divisor_.data()};
+    x_plane_ = x[2] * x[3] * block;
+    y_plane_ = plane_.rows.windows * plane_.columns.windows * block;
+    small_ = desc.kernel[0] * desc.kernel[1] <= 256;
+    halves_ = max_ && block == 1;
+    for (int axis = 0; axis < 2; ++axis)
+      halves_ = halves_ && desc.kernel[axis] == 2 && desc.stride[axis] == 2 && desc.pad[axis] == 0 &&
+                x[2 + axis] % 2 == 0;
+    grain_ = std::max<int64_t>(1, 8192 / x_plane_);
+    if (max_ && backward_) needs_.stash_bytes = planes_ * y_plane_ * (small_ ? 1 : 4);
   }
 
   OpNeeds needs() const override { return needs_; }
 
-  void bind(const OpBuffers& buffers) override {
-    Op::bind(buffers);
-    forward_call_ = Call(name_, forward_);
-    forward_call_.argument(DNNL_ARG_SRC, x_, buffers.in[0].data);
-    forward_call_.argument(DNNL_ARG_DST, y_, buffers.out[0].data);
-    forward_call_.argument(DNNL_ARG_WORKSPACE, workspace_, buffers.stash);
-    forward_call_.argument(DNNL_ARG_SCRATCHPAD, forward_scratchpad_, buffers.scratch);
-    backward_call_ = Call();
-    if (!backward_ || !buffers.din[0] || buffers.dout[0].empty()) return;
-    backward_call_ = Call(name_, backward_primitive_);
-    backward_call_.argument(DNNL_ARG_DIFF_DST, y_, buffers.dout[0][0].data);
-    backward_call_.argument(DNNL_ARG_DIFF_SRC, x_, buffers.din[0].data);
-    backward_call_.argument(DNNL_ARG_WORKSPACE, workspace_, buffers.stash);
-    backward_call_.argument(DNNL_ARG_SCRATCHPAD, backward_scratchpad_, buffers.backward_scratch);
+  void forward(const StepState&) override {
+    const float* const x = buffers_.in[0].as<float>();
+    float* const y = buffers_.out[0].as<float>();
+    void* const stash = backward_ ? buffers_.stash : nullptr;
+    parallel(planes_, grain_, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) {
+        const float* const from = x + i * x_plane_;
+        float* const to = y + i * y_plane_;
+        if (!max_)
+          loops_.average(plane_, from, to);
+        else if (halves_)
+          loops_.halve(plane_.rows.size, plane_.columns.size, from, to, index<uint8_t>(stash, i));
+        else if (small_)
+          loops_.small.forward(plane_, from, to, index<uint8_t>(stash, i));
+        else
+          loops_.large.forward(plane_, from, to, index<int32_t>(stash, i));
+      }
+    });
   }
-
-  void forward(const StepState&) override { forward_call_.run(); }
 
   void backward(const StepState&) override {
-    if (backward_call_)
-      backward_call_.run();
-    else if (buffers_.din[0])
-      std::memset(buffers_.din[0].data, 0, x_.get_size());
+    float* const dx = buffers_.din[0].as<float>();
+    if (!dx) return;
+    if (buffers_.dout[0].empty()) {
+      std::memset(dx, 0, static_cast<size_t>(planes_ * x_plane_) * sizeof(float));
+      return;
+    }
+    const float* const dy = buffers_.dout[0][0].as<float>();
+    parallel(planes_, grain_, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) {
+        const float* const from = dy + i * y_plane_;
+        float* const to = dx + i * x_plane_;
+        if (!max_)
+          loops_.average_backward(plane_, from, to);
+        else if (halves_)
+          loops_.halve_backward(plane_.rows.size, plane_.columns.size, from,
+                                index<uint8_t>(buffers_.stash, i), to);
+        else if (small_)
+          loops_.small.backward(plane_, from, index<uint8_t>(buffers_.stash, i), to);
+        else
+          loops_.large.backward(plane_, from, index<int32_t>(buffers_.stash, i), to);
+      }
+    });
   }
 
-  std::string implementation() const override { return implementation_; }
+  std::string implementation() const override { return concat("kernel ", isa_); }
 
  private:
-  std::string name_, implementation_;
-  dnnl::memory::desc x_, y_, workspace_, forward_scratchpad_, backward_scratchpad_;
-  bool backward_;
+  template <typename Index>
+  Index* index(void* stash, int64_t plane) const {
+    return stash ? static_cast<Index*>(stash) + plane * y_plane_ : nullptr;
+  }
+
+  bool max_, backward_, small_ = true, halves_ = false;
+  Windows rows_, columns_;
+  const PoolLoops& loops_;
+  const char* isa_;
+  std::vector<float> divisor_;
+  PoolPlane plane_;
+  int64_t planes_ = 0, x_plane_ = 0, y_plane_ = 0, grain_ = 1;
   OpNeeds needs_;
-  dnnl::primitive forward_, backward_primitive_;
-  Call forward_call_, backward_call_;
 };
 
-// How far the last window reaches beyond the picture, per axis; empty where oneDNN's rules are not Caffe's.
-std::optional<dnnl::memory::dims> end_padding(const PoolDesc& desc, const OpSite& site) {
-  dnnl::memory::dims ends;
-  for (int axis = 0; axis < 2; ++axis) {
-    const int64_t size = site.in[0].shape[2 + axis], windows = site.out[0].shape[2 + axis];
-    const int64_t last = (windows - 1) * desc.stride[axis] - desc.pad[axis];
-    const int64_t end = last + desc.kernel[axis] - size;
-    // Every window must hold a part of the picture.
-    if (desc.pad[axis] >= desc.kernel[axis] || last >= size) return std::nullopt;
-    // oneDNN divides an average by the whole kernel, Caffe by its part within the padding.
-    if (desc.method == PoolDesc::Method::average && end > desc.pad[axis]) return std::nullopt;
-    ends.push_back(end);
-  }
-  return ends;
-}
+// A 1x1 plane lies the same way in every layout.
+bool is_one_by_one(const Shape& shape) { return shape[2] == 1 && shape[3] == 1; }
 
 }  // namespace
 
 std::unique_ptr<Op> make_pool(const PoolDesc& desc, const OpSite& site) {
-  if (site.out.size() > 1 || site.in[0].layout != site.out[0].layout) return nullptr;
-  const std::optional<dnnl::memory::dims> ends = end_padding(desc, site);
-  if (!ends) return nullptr;
-  return guarded(site.name, "prepare pooling",
-                 [&] { return std::make_unique<PoolOp>(desc, site, *ends); });
+  if (site.out.size() > 1) return nullptr;  // a top for the mask
+  if (site.in[0].layout != site.out[0].layout && !is_one_by_one(site.out[0].shape)) return nullptr;
+  Windows rows(desc, site, 0), columns(desc, site, 1);
+  if (rows.any_empty() || columns.any_empty()) return nullptr;
+  return std::make_unique<PoolOp>(desc, site, std::move(rows), std::move(columns));
 }
 
 LayoutChoice vote_pool(const PoolDesc&, const OpSite& site) {
-  return site.out.size() > 1 ? vote_plain(site) : vote_follow(site);
+  if (site.out.size() > 1) return vote_plain(site);
+  LayoutChoice choice = vote_follow(site);
+  // Global pooling is followed by an inner product, which wants plain: say so, and no reorder is needed.
+  if (is_one_by_one(site.out[0].shape)) choice.out[0] = Layout::plain;
+  return choice;
 }
 
 }  // namespace pcc::onednn
