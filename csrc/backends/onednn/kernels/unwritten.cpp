@@ -3,7 +3,6 @@
 
 namespace pcc::onednn {
 
-std::unique_ptr<Op> make_norm_act(const NormActDesc&, const OpSite&) { return nullptr; }
 std::unique_ptr<Op> make_lrn(const LrnDesc&, const OpSite&) { return nullptr; }
 std::unique_ptr<Op> make_affine(const AffineDesc&, const OpSite&) { return nullptr; }
 std::unique_ptr<Op> make_pointwise(const PointwiseDesc&, const OpSite&) { return nullptr; }
