@@ -110,6 +110,7 @@ class StreamFeed : public RecordFeed {
     py::gil_scoped_acquire gil;
     source_.attr("seek")(position);
   }
+  size_t size() const { return py::len(source_); }
 
  private:
   py::object source_;
@@ -146,7 +147,8 @@ void bind_feeds(py::module_& m) {
       .def("__len__", &ArrayFeed::size);
   py::class_<StreamFeed, RecordFeed, std::shared_ptr<StreamFeed>>(m, "StreamFeed", "Records that a Python object delivers.")
       .def(py::init<py::object>(), py::arg("source"),
-           "source: has shape (C, H, W), next(count) -> (records, labels), position, seek(position).");
+           "source: has shape (C, H, W), next(count) -> (records, labels), position, seek(position).")
+      .def("__len__", &StreamFeed::size, "Records of the source; TypeError if it does not say.");
 }
 
 }  // namespace pcc
