@@ -58,7 +58,7 @@ class InnerProductLayer : public LayerBase {
     desc_.transpose = params.get_bool("transpose");
     axis_ = params.get_int("axis");
     weight_filler_ = read_filler(params.sub("weight_filler"));
-    if (desc_.bias) bias_filler_ = read_filler(params.sub("bias_filler"));
+    bias_filler_ = read_filler(params.sub("bias_filler"));  // read without a bias, too: no note
   }
 
   std::vector<ParamDecl> params() const override {

@@ -54,8 +54,8 @@ class ConvolutionLayer : public LayerBase {
     desc_.bias = params.get_bool("bias_term");
     desc_.transposed = transposed_;
     weight_filler_ = read_filler(params.sub("weight_filler"));
-    if (desc_.bias) bias_filler_ = read_filler(params.sub("bias_filler"));
-    params.has("force_nd_im2col");  // how Caffe computes, not what
+    bias_filler_ = read_filler(params.sub("bias_filler"));  // read without a bias, too: no note
+    params.has("force_nd_im2col");                          // how Caffe computes, not what
     params.has("engine");
   }
 

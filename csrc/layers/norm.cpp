@@ -114,7 +114,7 @@ class ScaleLayer : public BroadcastLayer {
     desc_.scale_from_input = !learned_;
     filler_.value = 1;
     if (learned_ && params.has("filler")) filler_ = read_filler(params.sub("filler"));
-    if (desc_.bias) bias_filler_ = read_filler(params.sub("bias_filler"));
+    bias_filler_ = read_filler(params.sub("bias_filler"));  // read without a bias, too: no note
   }
 
   std::vector<ParamDecl> params() const override {

@@ -156,6 +156,5 @@ TEST(scale_does_not_read_what_it_does_not_use) {
       "1 }",
       {{2, 3}, {3}});
   CHECK_EQ(built.layer->spec().attributes.unread(),
-           (std::vector<std::string>{"batch_norm_param", "scale_param.num_axes",
-                                     "scale_param.bias_filler"}));
+           (std::vector<std::string>{"batch_norm_param", "scale_param.num_axes"}));
 }
