@@ -1,6 +1,7 @@
 #include "graph/build.h"
 
 #include <algorithm>
+#include <deque>
 #include <set>
 
 namespace pcc {
@@ -227,7 +228,7 @@ class LayerLowering : public Lowering {
   const NetOptions& options_;
   const std::map<std::string, Shape>& input_shapes_;
   LayerInfo& info_;
-  mutable std::vector<Operand> handles_;
+  mutable std::deque<Operand> handles_;  // a deque: layers hold references to shapes while values are added
   std::vector<int> tops_;
   size_t inputs_ = 0;
 };

@@ -133,7 +133,7 @@ double Net::forward(int first, int last) {
   take_in(first, false);
   ++state_.pass;
   plan_->forward(state_, first, last);
-  give_back();
+  give_back(last, false);
   return losses(first, last);
 }
 
@@ -145,7 +145,7 @@ void Net::backward(int first, int last) {
   PCC_CONFIG(options_.train || options_.force_backward || !options_.fuse, "this net was planned for forward passes only");
   take_in(first, true);
   plan_->backward(state_, first, last);
-  give_back();
+  give_back(last, true);
 }
 
 void Net::clear_param_diffs() { std::memset(diff_memory_->data(), 0, static_cast<size_t>(diff_memory_->bytes())); }
@@ -260,16 +260,22 @@ void Net::take_in(int first, bool backward) {
   }
 }
 
-void Net::give_back() {
+// After a pass that ended at layer `last`: data as of the newest version made by then, diffs of the oldest version reached.
+void Net::give_back(int last, bool backward) {
   for (size_t b = 0; b < hosts_.size(); ++b) {
     const HostBlob& host = hosts_[b];
     const BlobInfo& info = built_.blobs[b];
-    if (host.data) {
-      const Tensor from = plan_->data(info.versions.back().value);
+    const BlobInfo::Version *newest = nullptr, *oldest = nullptr;
+    for (const BlobInfo::Version& version : info.versions) {
+      if (backward || version.layer <= last) newest = &version;
+      if (!oldest && version.layer >= last) oldest = &version;
+    }
+    if (host.data && newest) {
+      const Tensor from = plan_->data(newest->value);
       copy(from, {host.data->data(), plain(from.shape(), options_.dtype)});
     }
-    if (host.diff) {
-      const Tensor from = plan_->diff(info.versions.front().value);
+    if (host.diff && backward && oldest) {
+      const Tensor from = plan_->diff(oldest->value);
       if (from) copy(from, {host.diff->data(), plain(from.shape(), options_.dtype)});
     }
   }

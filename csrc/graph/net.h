@@ -91,7 +91,7 @@ class Net {
   void make_plan(const Net* share);
   double losses(int first, int last) const;
   void take_in(int first, bool backward);
-  void give_back();
+  void give_back(int last, bool backward);
   Tensor live_data(const BlobInfo& blob, int before_layer) const;
   void copy(const Tensor& from, const Tensor& to) const;
   bool visible(int blob) const;
