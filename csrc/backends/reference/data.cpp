@@ -41,6 +41,8 @@ class Transform : public ReferenceOp<T> {
         samples_(site.out[0].shape[0]),
         rows_(site.out[0].shape[2]),
         columns_(site.out[0].shape[3]) {
+    PCC_CHECK(site.out[0].shape[1] == record_[0] && rows_ <= record_[1] && columns_ <= record_[2],
+              "'", site.name, "': samples of ", site.out[0].shape, " from records of ", record_);
     PCC_CHECK(samples_ % desc.replicas == 0, "'", site.name, "': a batch of ", samples_, " for ",
               desc.replicas, " replicas");
   }
