@@ -63,6 +63,13 @@ TEST(channels_that_no_block_divides) {
   check({{2, 28, 7, 7}, 12, two(3), two(1), two(1), two(1), 1, false});
 }
 
+TEST(odd_channels_in_plain_layout) {
+  check({{19, 20, 12, 12}, 50, two(5), two(1), two(0), two(1)});
+  check({{3, 5, 10, 18}, 7, {2, 3}, two(1), two(0), two(1), 1, false});
+  check({{2, 2, 9, 12}, 6, {1, 5}, two(1), two(0), two(1)});
+  check({{2, 3, 4, 26}, 9, {4, 3}, two(1), two(0), two(1)});
+}
+
 TEST(one_by_one) {
   check({{4, 16, 8, 8}, 32, two(1), two(1), two(0), two(1)});
   check({{4, 32, 9, 9}, 64, two(1), two(2), two(0), two(1), 1, false});

@@ -10,6 +10,9 @@ namespace pcc::onednn {
 
 // Over oneDNN's primitives.
 std::unique_ptr<Op> make_conv(const ConvDesc& desc, const OpSite& site);
+// Whether the kernels for plain layout are the fastest for this convolution; make_conv then takes them.
+bool direct_conv_suits(const ConvDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_direct_conv(const ConvDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_gemm(const GemmDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_pool(const PoolDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_reorder(const ReorderDesc& desc, const OpSite& site);
