@@ -27,7 +27,8 @@ class Settings:
     seed: int | None = None
 
 
-def _seed() -> int:
+def fresh_seed() -> int:
+    """The seed of set_random_seed, or one from the system."""
     if Settings.seed is not None:
         return Settings.seed
     return int(np.random.SeedSequence().generate_state(1, np.uint32)[0])
@@ -185,7 +186,7 @@ class Net:
             fuse=fuse,
             keep=keep,
             replicas=replicas,
-            seed=_seed() if seed is None else seed,
+            seed=fresh_seed() if seed is None else seed,
             records=Records(data_dir),
         )
         state = merged_state(phase, param)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TextIO
+
+from pycaffe_clr.errors import DataError
 
 
 def number(value: float) -> str:
@@ -28,12 +31,23 @@ class CaffeLog:
         """One message. text: may have several lines, of which the first gets the prefix."""
         now = datetime.now()
         line = f"{level}{now:%m%d %H:%M:%S.%f} {self._pid} {place}] {text}\n"
-        for stream in self.streams:
-            stream.write(line)
+        for stream in list(self.streams):
+            self._try(stream, lambda to: to.write(line))
 
     def flush(self) -> None:
-        for stream in self.streams:
-            stream.flush()
+        """Hand everything to the system: others can read it, and it outlives this process."""
+        for stream in list(self.streams):
+            self._try(stream, lambda to: to.flush())
+
+    def _try(self, stream: TextIO, act: Callable[[TextIO], Any]) -> None:
+        try:
+            act(stream)
+        except BrokenPipeError:
+            # Nobody reads on (`| head`): no reason to stop training.
+            self.streams.remove(stream)
+        except OSError as error:
+            name = getattr(stream, "name", "log")
+            raise DataError(f"{name}: the log cannot be written: {error.strerror}") from error
 
     # --- the story of a run ---------------------------------------------------------------------
 
@@ -88,11 +102,12 @@ class CaffeLog:
             loss = f" (* {number(weight)} = {number(weight * value)} loss)" if weight else ""
             self.write(f"    {kind} net output #{index}: {name} = {number(value)}{loss}", place)
 
-    def display(self, iteration: int, loss: float, count: int, seconds: float) -> None:
-        """count: iterations since the last display, which took `seconds`."""
+    def display(self, iteration: int, loss: float, count: int, seconds: float, period: int) -> None:
+        """count: iterations since the last display, which took `seconds`. period: the solver's
+        `display`, which is what Caffe prints."""
         rate = count / seconds if count and seconds > 0 else 0.0
         self.write(
-            f"Iteration {iteration} ({number(rate)} iter/s, {number(seconds)}s/{count} iters), "
+            f"Iteration {iteration} ({number(rate)} iter/s, {number(seconds)}s/{period} iters), "
             f"loss = {number(loss)}",
             "solver.cpp:239",
         )
@@ -112,3 +127,22 @@ class CaffeLog:
 
     def finished(self) -> None:
         self.write("Optimization Done.", "solver.cpp:332")
+
+
+class LogHandler(logging.Handler):
+    """Passes this package's own messages on to a CaffeLog, each once."""
+
+    _LEVELS = {logging.INFO: "I", logging.WARNING: "W", logging.ERROR: "E"}
+
+    def __init__(self, log: CaffeLog) -> None:
+        super().__init__(logging.INFO)
+        self._log = log
+        self._seen: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if text in self._seen:
+            return
+        self._seen.add(text)
+        level = self._LEVELS.get(record.levelno, "E")
+        self._log.write(text, f"{record.filename}:{record.lineno}", level)

@@ -2,61 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any, NoReturn
 
 from pycaffe_clr.engine import Records, build_net, ready_core
-from pycaffe_clr.errors import ConfigError, DataError, EngineError
-from pycaffe_clr.net import load_weights, save_weights
-from pycaffe_clr.prototxt import SolverNets, format_message, message_tree, solver_nets
-from pycaffe_clr.prototxt.weights import SolverState, read_state, read_weights, write_state
-from pycaffe_clr.train.log import CaffeLog
-
-_logger = logging.getLogger(__name__)
-_CORE_FIELDS = (
-    "type lr_policy base_lr max_lr gamma power stepsize max_iter stepvalue momentum "
-    "cyclical_momentum weight_decay regularization_type clip_gradients iter_size"
-).split()
-
-
-def core_settings(solver: Any) -> dict[str, Any]:
-    """The fields of a SolverParameter that the core solver reads, by name; unset ones left out."""
-    tree = message_tree(solver)
-    settings = {name: tree[name] for name in _CORE_FIELDS if name in tree}
-    settings.setdefault("type", "SGD")
-    return settings
-
-
-class Schedule:
-    """Learning rate and momentum of a solver, as functions of the iteration.
-
-    solver: a SolverParameter, the path of a solver prototxt, or a dict of its fields.
-    Raises ConfigError for an unknown policy and for settings that it cannot use.
-    """
-
-    def __init__(self, solver: Any) -> None:
-        if isinstance(solver, str | Path):
-            from pycaffe_clr.prototxt import read_solver
-
-            solver = read_solver(solver)
-        settings = dict(solver) if isinstance(solver, Mapping) else core_settings(solver)
-        self._core = ready_core().Schedule(settings)
-
-    def lr(self, iteration: int) -> float:
-        """Learning rate of the update made at `iteration`, counted from 0. A float32 value."""
-        return float(self._core.lr(iteration))
-
-    def momentum(self, iteration: int) -> float:
-        """Momentum of that update. A float32 value."""
-        return float(self._core.momentum(iteration))
+from pycaffe_clr.errors import EngineError
+from pycaffe_clr.net import load_weights
+from pycaffe_clr.prototxt import SolverNets, filter_net, format_message, solver_nets
+from pycaffe_clr.prototxt.weights import SolverState, read_weights
+from pycaffe_clr.train import debug as debug_info
+from pycaffe_clr.train import positions, snapshots
+from pycaffe_clr.train.log import CaffeLog, number
+from pycaffe_clr.train.schedule import Schedule, core_settings
 
 
 @dataclass
@@ -72,7 +34,7 @@ class TestResult:
 
 @dataclass
 class Row:
-    """One finished iteration. loss: as Caffe displays it; test: results of tests before it."""
+    """One finished iteration. loss: as the core returns it, smoothed: as Caffe displays it."""
 
     iteration: int
     loss: float
@@ -82,20 +44,14 @@ class Row:
     outputs: list[tuple[str, float]] = field(default_factory=list)
 
 
-class Listener(Protocol):
-    """What a session tells while it runs. All methods have empty defaults in NullListener."""
-
-    def rows(self, rows: Sequence[Row]) -> None: ...
-    def tested(self, result: TestResult) -> None: ...
-    def snapshotted(self, weights: Path, state: Path) -> None: ...
-    def idle(self) -> None: ...
-
-
-class NullListener:
-    """A listener that ignores everything."""
+class Listener:
+    """What a session tells while it runs. Here every method does nothing."""
 
     def rows(self, rows: Sequence[Row]) -> None:
         """Iterations were finished."""
+
+    def testing(self) -> None:
+        """The test nets are about to be tested."""
 
     def tested(self, result: TestResult) -> None:
         """A test net was tested."""
@@ -104,14 +60,20 @@ class NullListener:
         """A snapshot was written."""
 
     def idle(self) -> None:
-        """Called between short runs of iterations: a place for checkpoints and signals."""
+        """Called between iterations, several times a second where they are short.
+
+        The session stands at the beginning of an iteration, before its tests: a place for
+        checkpoints.
+        """
 
 
 class Session:
     """A solver with its nets, ready to go on from `iteration`.
 
     solver: SolverParameter as read_solver gives it. path: its file, against which `net:` resolves.
-    fuse: build the fast plans. log: where Caffe's lines go. Raises ConfigError and DataError.
+    nets: what solver_nets gave for it, where it was called already. fuse: build the fast plans.
+    log: where Caffe's lines go. folder: where a relative snapshot_prefix counts from. Raises
+    ConfigError and DataError.
     """
 
     def __init__(
@@ -126,35 +88,54 @@ class Session:
         seed: int = 1,
         replicas: int | None = None,
         data_dir: str | Path | None = None,
+        folder: str | Path = "",
         log: CaffeLog | None = None,
         listener: Listener | None = None,
     ) -> None:
         self.param = solver
         self.log = log or CaffeLog()
-        self.listener = listener or NullListener()
+        self.listener = listener or Listener()
+        self.folder = Path(folder)
         self.seed = seed
         self.replicas = replicas or (solver.replicas if solver.HasField("replicas") else 1)
-        self.nets = nets or solver_nets(solver, path, defines)
+        nets = nets or solver_nets(solver, path, defines)
+        # Only the layers that each net has, as snapshots and the log show them.
+        self.train_param = filter_net(nets.train)
+        self.test_params = [filter_net(param) for param in nets.tests]
         self.log.settings(format_message(solver))
         records = Records(data_dir)
         # debug_info looks into every blob, which the fused plan does not keep.
         fuse = fuse and not solver.debug_info
         common: dict[str, Any] = {"device": device, "fuse": fuse, "seed": seed, "records": records}
-        self.net, specs, self.feeds = build_net(self.nets.train, replicas=self.replicas, **common)
-        self._log_net(self.net, self.nets.train, specs)
+        file = solver.net or solver.train_net or "(net_param)"
+        self.log.write(f"Creating training net from net file: {file}", "solver.cpp:102")
+        self.net, _, self.feeds = build_net(self.train_param, replicas=self.replicas, **common)
+        self._log_net(self.net, self.train_param)
         self.test_nets: list[Any] = []
         self.test_feeds: list[dict[str, Any]] = []
-        for index, param in enumerate(self.nets.tests):
-            net, specs, feeds = build_net(param, index=index + 1, share=self.net, **common)
-            self._log_net(net, param, specs)
+        for index, param in enumerate(self.test_params):
+            self.log.write(
+                f"Creating test net (#{index}) specified by net file: {file}", "solver.cpp:190"
+            )
+            net, _, feeds = build_net(param, index=index + 1, share=self.net, **common)
+            self._log_net(net, param)
             self.test_nets.append(net)
             self.test_feeds.append(feeds)
+            self._warn_small_databases(index)
         self.core = ready_core().Solver(self.net, core_settings(solver))
+        self.schedule = Schedule(solver)
         self._weights_of = {id(n): _loss_weights(n) for n in [self.net, *self.test_nets]}
         self.losses: deque[float] = deque(maxlen=max(1, solver.average_loss))
         self.stopping = False
-        self._displayed = (time.monotonic(), 0)
+        self.test_interrupted = False
+        self._snapshot_wanted = False
+        # Called before each iteration, and between its gradients and its update.
+        self.callbacks: list[tuple[Callable[[], None], Callable[[], None]]] = []
+        # When the last display was, on the clock, and at which iteration.
+        self.displayed = (time.monotonic(), 0)
         self._tested_at = -1
+        for weights in solver.weights:
+            self.load(weights)
         self.log.write("Solver scaffolding done.", "solver.cpp:57")
 
     @property
@@ -172,13 +153,23 @@ class Session:
         self.stopping = True
         self.core.request_stop()
 
+    def request_snapshot(self) -> None:
+        """Have a snapshot after the current iteration. Callable from a signal handler."""
+        self._snapshot_wanted = True
+        self.core.request_stop()
+
     # --- iterations -----------------------------------------------------------------------------
 
     def solve(self) -> None:
         """Train to max_iter, with a snapshot and the tests at the end (solver.cpp, Solve)."""
-        self._displayed = (time.monotonic(), self.iteration)
+        self.log.write(f"Solving {self.train_param.name}", "solver.cpp:289")
+        self.log.write(f"Learning Rate Policy: {self.param.lr_policy}", "solver.cpp:290")
+        self.go_on()
+
+    def go_on(self) -> None:
+        """The same without the opening lines, for a run whose log has them already."""
         self.step(self.param.max_iter - self.iteration)
-        if self.param.snapshot_after_train and not self.stopping:
+        if self.param.snapshot_after_train:
             if not self.param.snapshot or self.iteration % self.param.snapshot:
                 self.snapshot()
         if self.stopping:
@@ -187,11 +178,12 @@ class Session:
         if self.param.display and self.iteration % self.param.display == 0:
             loss = self.net.forward()
             self.losses.append(loss)
-            self.log.write(
-                f"Iteration {self.iteration}, loss = {self.smoothed_loss:.6g}", "solver.cpp:327"
-            )
+            text = f"Iteration {self.iteration}, loss = {number(self.smoothed_loss)}"
+            self.log.write(text, "solver.cpp:327")
         if self.param.test_interval and self.iteration % self.param.test_interval == 0:
             self.test_all()
+            if self.stopping:
+                return
         self.log.finished()
 
     def step(self, count: int, burst_seconds: float = 0.25) -> None:
@@ -207,14 +199,17 @@ class Session:
             if self._test_due(at):
                 self.test_all()
                 if self.stopping:
+                    self.listener.idle()
                     break
-            if self.param.display and at % self.param.display == 0:
-                self._display_iteration()
+            display = bool(self.param.display) and at % self.param.display == 0
+            if display or self.callbacks:
+                self._iteration(display)
             else:
                 self._burst(min(end, self._next_event(at)) - at, burst_seconds)
-            if self.param.snapshot and self.iteration % self.param.snapshot == 0:
-                if self.iteration > at:
-                    self.snapshot()
+            due = self.param.snapshot and self.iteration % self.param.snapshot == 0
+            if self._snapshot_wanted or (due and self.iteration > at):
+                self._snapshot_wanted = False
+                self.snapshot()
             self.listener.idle()
 
     def _test_due(self, iteration: int) -> bool:
@@ -226,62 +221,64 @@ class Session:
     def _next_event(self, iteration: int) -> int:
         """The first iteration after this one at which something is due before it or after it."""
         periods = [self.param.display, self.param.test_interval, self.param.snapshot]
-        return min(((iteration // p + 1) * p for p in periods if p), default=iteration + (1 << 30))
+        return min(((iteration // p + 1) * p for p in periods if p), default=iteration + (1 << 20))
 
     def _burst(self, count: int, seconds: float) -> None:
         first = self.iteration
-        schedule = [(self.core.lr, self.core.momentum)]
         losses, _, diverged = self.core.run(count, seconds)
-        rates = ready_core().Schedule(core_settings(self.param)) if len(losses) > 1 else None
         rows = []
-        for offset, loss in enumerate(losses):
-            if diverged and offset == len(losses) - 1:
-                break
+        for iteration, loss in enumerate(losses[:-1] if diverged else losses, first):
             self.losses.append(loss)
-            lr, momentum = (
-                schedule[0]
-                if rates is None or offset == 0
-                else (rates.lr(first + offset), rates.momentum(first + offset))
-            )
-            rows.append(Row(first + offset, loss, self.smoothed_loss, lr, momentum))
+            lr, momentum = self.schedule.lr(iteration), self.schedule.momentum(iteration)
+            rows.append(Row(iteration, loss, self.smoothed_loss, lr, momentum))
         self.listener.rows(rows)
         if diverged:
             self._diverged(losses[-1])
 
-    def _display_iteration(self) -> None:
+    def _iteration(self, display: bool) -> None:
+        """One iteration under Python's eyes."""
         at = self.iteration
-        loss = self.core.forward_backward()
+        for on_start, _ in self.callbacks:
+            on_start()
+        debug = display and self.param.debug_info
+        if debug:
+            loss = debug_info.forward_backward(self.log, self.net, self.param.iter_size)
+        else:
+            loss = self.core.forward_backward()
         if not math.isfinite(loss):
             self._diverged(loss)
         self.losses.append(loss)
-        now = time.monotonic()
-        before, since = self._displayed
-        self.log.display(at, self.smoothed_loss, at - since, now - before)
-        self._displayed = (now, at)
-        outputs = self.outputs(self.net)
-        self.log.outputs("Train", outputs, self._weights_of[id(self.net)])
-        lr, momentum = self.core.lr, self.core.momentum
-        if self.param.debug_info:
-            self._debug(at)
-        self.log.rates(at, lr, momentum, self.param.weight_decay)
+        row = Row(at, loss, self.smoothed_loss, self.core.lr, self.core.momentum)
+        if display:
+            self._display(row)
+        for _, on_gradients in self.callbacks:
+            on_gradients()
         self.core.apply_update()
-        self.listener.rows([Row(at, loss, self.smoothed_loss, lr, momentum, outputs)])
+        if debug:
+            debug_info.log_update(self.log, self.net)
+        self.listener.rows([row])
 
-    def _diverged(self, loss: float) -> None:
+    def _display(self, row: Row) -> None:
+        now = time.monotonic()
+        before, since = self.displayed
+        count = row.iteration - since
+        self.log.display(row.iteration, row.smoothed, count, now - before, self.param.display)
+        self.displayed = (now, row.iteration)
+        row.outputs = self.outputs(self.net)
+        self.log.outputs("Train", row.outputs, self._weights_of[id(self.net)])
+        self.log.rates(row.iteration, row.lr, row.momentum, self.param.weight_decay)
+
+    def _diverged(self, loss: float) -> NoReturn:
         message = (
             f"iteration {self.iteration}: the loss is {loss}; the run has diverged at "
-            f"lr = {self.core.lr:.6g}, momentum = {self.core.momentum:.6g}"
+            f"lr = {number(self.core.lr)}, momentum = {number(self.core.momentum)}"
         )
         self.log.write(message, "solver.cpp:239", "E")
-        raise EngineError(
+        self.log.flush()
+        raise Diverged(
             message + ". Earlier snapshots are untouched. Try a smaller max_lr or base_lr, "
             "a longer stepsize, or clip_gradients"
         )
-
-    def _debug(self, iteration: int) -> None:
-        from pycaffe_clr.train.debug import log_debug_info
-
-        log_debug_info(self.log, self.net)
 
     # --- tests ----------------------------------------------------------------------------------
 
@@ -290,12 +287,21 @@ class Session:
         return [(name, float(value)) for name in net.outputs() for value in net.read(name)]
 
     def test_all(self) -> list[TestResult]:
-        """Test every test net; databases go on where the last test left them."""
+        """Test every test net; databases go on where the last test left them.
+
+        Where the run is stopped meanwhile the nets go back to where they stood before.
+        """
+        self.listener.testing()
+        nets = list(zip(self.test_nets, self.test_feeds, strict=True))
+        before = [positions.capture(net, feeds) for net, feeds in nets]
         results = []
         for index in range(len(self.test_nets)):
             result = self.test(index)
             if result is None:
-                break
+                for (net, feeds), place in zip(nets, before, strict=True):
+                    positions.restore(net, feeds, place)
+                self.test_interrupted = True
+                return results
             results.append(result)
         self._tested_at = self.iteration
         return results
@@ -306,85 +312,72 @@ class Session:
         net = self.test_nets[index]
         iterations = self.param.test_iter[index]
         self.log.testing(self.iteration, index)
-        sums, loss, done = net.test(iterations, lambda: not self.stopping)
-        if done < iterations:
+        self.log.flush()
+        sums, loss, _ = net.test(iterations, lambda: not self.stopping)
+        if self.stopping:
             self.log.write("Test interrupted.", "solver.cpp:379")
             return None
-        outputs = [
-            (name, value / iterations)
-            for name, values in zip(net.outputs(), sums, strict=True)
-            for value in values
-        ]
+        outputs = mean_outputs(net, sums, iterations)
         if self.param.test_compute_loss:
-            self.log.write(f"Test loss: {loss / iterations:.6g}", "solver.cpp:400")
+            self.log.write(f"Test loss: {number(loss / iterations)}", "solver.cpp:400")
         self.log.outputs("Test", outputs, self._weights_of[id(net)])
-        result = TestResult(
-            self.iteration, index, outputs, loss / iterations, time.monotonic() - begin
-        )
+        seconds = time.monotonic() - begin
+        result = TestResult(self.iteration, index, outputs, loss / iterations, seconds)
         self.listener.tested(result)
         return result
+
+    def _warn_small_databases(self, index: int) -> None:
+        net, feeds = self.test_nets[index], self.test_feeds[index]
+        for name, feed in feeds.items():
+            asked = self.param.test_iter[index] * positions.records_per_pass(net, name)
+            size = positions.records_in(feed)
+            if size is not None and asked > size:
+                self.log.write(
+                    f"Test net #{index}, layer '{name}': a test reads {asked} records (test_iter "
+                    f"times batch_size) of a database of {size}: some count more than once",
+                    "solver.cpp:190",
+                    "W",
+                )
 
     # --- snapshots ------------------------------------------------------------------------------
 
     def snapshot(self) -> tuple[Path, Path]:
-        """Write weights and solver state; both whole or not at all. Raises DataError."""
-        hdf5 = self.param.snapshot_format == 0
-        end = ".h5" if hdf5 else ""
-        stem = f"{self.param.snapshot_prefix}_iter_{self.iteration}"
-        weights, state = Path(f"{stem}.caffemodel{end}"), Path(f"{stem}.solverstate{end}")
-        self.log.snapshot(str(weights), str(state), hdf5)
-        save_weights(weights, self.net, self.nets.train, self.param.snapshot_diff, hdf5)
-        write_state(state, self.state(str(weights)), hdf5)
+        """Write weights, then solver state. Raises DataError; earlier snapshots stay whole."""
+        weights, state = snapshots.write(self)
         self.log.flush()
         self.listener.snapshotted(weights, state)
         return weights, state
 
     def state(self, learned_net: str) -> SolverState:
         """What a .solverstate holds now."""
-        history = [np.array(self.core.history(i)) for i in self.net.learnable()]
-        return SolverState(self.iteration, learned_net, history, self.core.current_step)
+        return snapshots.state_of(self, learned_net)
 
-    def restore(self, path: str | Path) -> None:
+    def restore(self, path: str | Path, from_first_record: bool = False) -> None:
         """Go on from a .solverstate and the weights it names.
 
-        Everything is checked before anything is changed. Raises DataError.
+        Data layers go on where a run of the same settings stood at that iteration, or at record 0
+        as Caffe's do (from_first_record). Everything is checked before anything is changed. Raises
+        DataError.
         """
-        path = Path(path)
-        state = read_state(path)
-        rows = self.net.params()
-        learnable = self.net.learnable()
-        if len(state.history) != len(learnable):
-            raise DataError(
-                f"{path}: has {len(state.history)} histories, but this solver "
-                f"({core_settings(self.param)['type']}) needs {len(learnable)}; "
-                "is it of another net, or of another solver type?"
-            )
-        for index, array in zip(learnable, state.history, strict=True):
-            shape = tuple(rows[index]["shape"])
-            if array.size != math.prod(shape):
-                raise DataError(
-                    f"{path}: history of layer '{rows[index]['layer']}' has shape {array.shape}, "
-                    f"but its parameter {rows[index]['index']} has {shape}"
-                )
-        if state.learned_net:
-            learned = Path(state.learned_net)
-            if not learned.is_file():
-                learned = path.parent / learned.name
-            if not learned.is_file():
-                raise DataError(
-                    f"{path}: its weights {state.learned_net} are not there, nor beside it"
-                )
-            load_weights(self.net, read_weights(learned), str(learned))
-        self.set_state(state)
-        self.log.write(f"Restoring previous solver status from {path}", "caffe.cpp:236")
+        snapshots.restore(self, Path(path))
+        if not from_first_record:
+            self.seek(self.iteration)
+
+    def seek(self, iteration: int) -> None:
+        """Put every data layer where a run that was never stopped has it at this iteration."""
+        positions.seek(self.net, self.feeds, iteration * self.param.iter_size)
+        interval = self.param.test_interval
+        # Tests before the iterations 0, interval, 2 * interval, ... below this one.
+        tests = math.ceil(iteration / interval) if interval else 0
+        if tests and not self.param.test_initialization:
+            tests -= 1
+        for index, net in enumerate(self.test_nets):
+            passes = tests * self.param.test_iter[index]
+            positions.seek(net, self.test_feeds[index], passes)
 
     def set_state(self, state: SolverState) -> None:
         """Take over iteration and histories; shapes must fit."""
-        for index, array in zip(self.net.learnable(), state.history, strict=True):
-            view = self.core.history(index)
-            view[...] = np.asarray(array).reshape(view.shape)
-        self.core.restore(state.iter, state.current_step)
-        self._displayed = (time.monotonic(), state.iter)
+        snapshots.set_state(self, state)
 
     def load(self, weights: str | Path) -> None:
         """Start from the weights of a .caffemodel (several: separated by commas)."""
@@ -392,10 +385,23 @@ class Session:
             load_weights(self.net, read_weights(each), each)
             self.log.write(f"Finetuning from {each}", "caffe.cpp:239")
 
-    def _log_net(self, net: Any, param: Any, specs: Sequence[Mapping[str, Any]]) -> None:
+    def _log_net(self, net: Any, param: Any) -> None:
         if self.log.streams:
             shapes = {name: net.shape(name) for name in net.blobs()}
             self.log.net(format_message(param), net.layers(), shapes)
+
+
+class Diverged(EngineError):
+    """The loss is no longer a number."""
+
+
+def mean_outputs(net: Any, sums: Sequence[Sequence[float]], passes: int) -> list[tuple[str, float]]:
+    """(blob, mean) of every element of a test net's outputs. sums: as core Net.test gives them."""
+    return [
+        (name, value / passes)
+        for name, values in zip(net.outputs(), sums, strict=True)
+        for value in values
+    ]
 
 
 def _loss_weights(net: Any) -> dict[str, float]:
@@ -406,5 +412,4 @@ def _loss_weights(net: Any) -> dict[str, float]:
     return weights
 
 
-Stop = Callable[[], None]
-__all__ = ["ConfigError", "Listener", "NullListener", "Row", "Schedule", "Session", "TestResult"]
+__all__ = ["Diverged", "Listener", "Row", "Schedule", "Session", "TestResult", "core_settings"]

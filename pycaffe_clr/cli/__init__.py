@@ -1,0 +1,85 @@
+"""The command `pycaffe_clr`: a table of verbs, each a module with add_arguments and main."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+
+from pycaffe_clr.errors import PycaffeClrError
+
+# Verb -> module, and what --help says. Modules are imported when their verb is used.
+VERBS = {
+    "run": ("run", "train a solver in a folder of its own: log, tables, snapshots, curve.png"),
+    "data": ("data", "make the databases that a net reads: real, a sample, or made-up"),
+    "list": ("list", "the solvers and nets that ship with pycaffe_clr"),
+    "show": ("show", "the plan of a net: ops after fusion, layouts, memory"),
+    "train": ("train", "as `caffe train`"),
+    "test": ("test", "as `caffe test`"),
+    "time": ("time", "as `caffe time`: milliseconds per layer"),
+    "version": ("version", "versions, backends, processor"),
+}
+DEBUG_VARIABLE = "PYCAFFE_CLR_DEBUG"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code: 0, 1 for errors, 130 after Ctrl-C.
+
+    Wrong usage exits with 2, as argparse has it.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0 if words else 2
+    verb = {"--version": "version", "-V": "version"}.get(words[0], words[0])
+    if verb not in VERBS:
+        print(f"error: {verb!r} is no command; known: {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    debug = "--debug" in words[1:] or bool(os.environ.get(DEBUG_VARIABLE))
+    try:
+        module = import_module(f"pycaffe_clr.cli.{VERBS[verb][0]}")
+        parser = argparse.ArgumentParser(prog=f"pycaffe_clr {verb}", allow_abbrev=False)
+        module.add_arguments(parser)
+        parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+        code: int = module.main(parser.parse_args(words[1:]))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader has left (`| head`): nothing may go to stdout any more, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except PycaffeClrError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        print(
+            f"error: {type(error).__name__}: {error} (unexpected: a bug of pycaffe_clr; "
+            f"--debug or {DEBUG_VARIABLE}=1 shows where)",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _usage() -> str:
+    lines = [
+        "usage: pycaffe_clr COMMAND ...",
+        "",
+        "Trains Caffe's nets with cyclical learning rates and cyclical momentum.",
+        "",
+    ]
+    lines += [f"  {verb:<9}{text}" for verb, (_, text) in VERBS.items()]
+    lines += [
+        "",
+        "pycaffe_clr COMMAND --help tells more. A first run: pycaffe_clr run lenet_sample",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,205 @@
+"""`pycaffe_clr show`: what a net becomes, op by op."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pycaffe_clr import catalog
+from pycaffe_clr.cli.messages import show_warnings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `pycaffe_clr show`."""
+    parser.description = (
+        "Print the plan of a net, or of a solver's train net: ops after fusion, the backend that "
+        "runs each, layouts, bytes; then memory, and what is not as fast as it could be."
+    )
+    add = parser.add_argument
+    add("net", metavar="NET|SOLVER", help="a file, or the name of one that ships")
+    add("--phase", choices=["TRAIN", "TEST"], default="TRAIN")
+    add("--device", default="cpu", help="cpu (default), or a backend")
+    add("--data-dir", help="where relative databases lie")
+    add("--replicas", type=int)
+    add("--no-fuse", action="store_true", help="the plan that keeps every blob")
+    add("-D", dest="defines", action="append", default=[], metavar="NAME=VALUE")
+    add("--set", dest="sets", action="append", default=[], metavar="FIELD=VALUE")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print the plan; returns 0. Raises ConfigError, DataError."""
+    from pycaffe_clr.cli.stand_in import StandIn
+    from pycaffe_clr.engine import build_net
+    from pycaffe_clr.prototxt import parse_assignments
+
+    show_warnings()
+    defines = parse_assignments(args.defines, "-D")
+    param, replicas = _find(args, defines)
+    net, _, _ = build_net(
+        param,
+        phase=1 if args.phase == "TEST" else 0,
+        device=args.device,
+        fuse=not args.no_fuse,
+        replicas=args.replicas or (replicas if args.phase == "TRAIN" else 1),
+        records=StandIn(args.data_dir),
+    )
+    width = shutil.get_terminal_size((80, 24)).columns
+    for line in plan_lines(net, width):
+        print(line)
+    print(heap_line(net, args.phase == "TRAIN"))
+    return 0
+
+
+def _find(args: argparse.Namespace, defines: dict[str, str]) -> tuple[Any, int]:
+    """(NetParameter, replicas) of what the user named, be it a net or a solver."""
+    from pycaffe_clr.errors import ConfigError
+    from pycaffe_clr.prototxt import parse_assignments, read_net, read_solver, solver_nets
+
+    sets = parse_assignments(args.sets, "--set")
+    path = _file(args.net)
+    if is_solver(path):
+        solver = read_solver(path, defines, sets)
+        nets = solver_nets(solver, path, defines)
+        if args.phase == "TEST":
+            if not nets.tests:
+                raise ConfigError(f"{path}: the solver has no test net")
+            return nets.tests[0], 1
+        return nets.train, solver.replicas
+    return read_net(path, defines, sets), 1
+
+
+def _file(name: str) -> Path:
+    from pycaffe_clr.errors import ConfigError
+
+    try:
+        return catalog.find_net(name)
+    except ConfigError:
+        try:
+            return catalog.find_solver(name)
+        except ConfigError:
+            pass
+        raise
+
+
+def is_solver(path: Path) -> bool:
+    """Whether a prototxt is a solver: it has a field that only solvers have."""
+    from pycaffe_clr import proto
+    from pycaffe_clr.prototxt.text import read_text
+
+    only = {field.name for field in proto.SolverParameter.DESCRIPTOR.fields}
+    only -= {field.name for field in proto.NetParameter.DESCRIPTOR.fields}
+    depth = 0
+    for line in read_text(path).splitlines():
+        text = line.split("#")[0]
+        if depth == 0 and text.split(":")[0].split("{")[0].strip() in only:
+            return True
+        depth += text.count("{") - text.count("}")
+    return False
+
+
+def bytes_text(count: int) -> str:
+    """`512 B`, `1.5 KB`, `23.4 MB`: powers of 1024."""
+    value = float(count)
+    for unit in ("B", "KB", "MB"):
+        if value < 1024:
+            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GB"
+
+
+def plan_lines(net: Any, width: int = 80) -> list[str]:
+    """The plan as text. net: a core Net."""
+    rows = net.plan()
+    lines = [_row("op", "layers", "backend: implementation", "output", "bytes", width)]
+    lines += [
+        _row(
+            str(row["op"]),
+            "+".join(row["layers"]),
+            f"{row['backend']}: {row['implementation']}",
+            " ".join(row["outs"][:1]) + (" ..." if len(row["outs"]) > 1 else ""),
+            bytes_text(row["bytes"]),
+            width,
+        )
+        for row in rows
+    ]
+    lines += ["", *_totals(net, rows)]
+    return lines
+
+
+def heap_line(net: Any, backward: bool) -> str:
+    """What the heap gains over a further step, after two that settle it. Runs the net."""
+    import ctypes
+
+    class Info(ctypes.Structure):
+        # mallinfo2 of glibc, whose fields are all size_t.
+        _fields_ = [
+            (name, ctypes.c_size_t)
+            for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks "
+            "keepcost".split()
+        ]
+
+    def step() -> None:
+        net.forward()
+        if backward:
+            net.clear_param_diffs()
+            net.backward()
+
+    step()
+    step()
+    try:
+        mallinfo = ctypes.CDLL(None).mallinfo2
+    except AttributeError:
+        return "heap growth of a further step: this C library does not tell"
+    mallinfo.restype = Info
+    before = mallinfo()
+    step()
+    after = mallinfo()
+    grown = after.uordblks + after.hblkhd - before.uordblks - before.hblkhd
+    return f"heap growth of a further step: {grown} B"
+
+
+def _row(op: str, layers: str, made: str, output: str, size: str, width: int) -> str:
+    fixed = 10 + 19 + 10
+    rest = max(width - fixed - 4, 20)
+    layer_width = rest // 2
+    cells = [
+        _cut(op, 10),
+        _cut(layers, layer_width),
+        _cut(made, rest - layer_width),
+        _cut(output, 19),
+    ]
+    return " ".join(cells) + f" {size:>10}"
+
+
+def _cut(text: str, width: int) -> str:
+    return f"{text:<{width}}" if len(text) <= width else f"{text[: width - 2]}.."
+
+
+def _totals(net: Any, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    params = net.params()
+    own = net.learnable()
+    values = sum(_count(params[index]["shape"]) for index in own)
+    layers = len(net.layers())
+    reference = [row for row in rows if row["backend"] == "reference"]
+    lines = [
+        f"{layers} layers, {len(rows)} ops; {values:,} parameters",
+        f"memory: values and gradients {bytes_text(net.arena_bytes)} (shared over time), "
+        f"parameters {bytes_text(8 * values)} with gradients, in all "
+        f"{bytes_text(net.memory_bytes)}",
+    ]
+    if net.backend == "reference":
+        lines.append("backend reference: plain loops")
+    else:
+        names = ", ".join(sorted({str(row["op"]) for row in reference}))
+        lines.append(f"reference ops: {len(reference)}" + (f" ({names})" if names else ""))
+    return lines
+
+
+def _count(shape: Sequence[int]) -> int:
+    count = 1
+    for dim in shape:
+        count *= dim
+    return count

@@ -1,0 +1,54 @@
+"""`pycaffe_clr test`: as `caffe test`."""
+
+from __future__ import annotations
+
+import argparse
+
+from pycaffe_clr.cli.caffe_flags import add_caffe_flags, build_model, gpu_count, phase_of, prepare
+from pycaffe_clr.errors import ConfigError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `caffe test`."""
+    parser.description = "Score --weights on a net: each batch, then the means (caffe.cpp, test)."
+    add_caffe_flags(parser, "model weights gpu iterations phase level stage")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Log every batch's outputs and their means; returns 0."""
+    from pycaffe_clr.train.log import number
+
+    if not args.model:
+        raise ConfigError("need a net to score: --model FILE")
+    if not args.weights:
+        raise ConfigError("need weights to score: --weights FILE")
+    if args.iterations < 1:
+        raise ConfigError(f"--iterations must be 1 or more, not {args.iterations}")
+    log, defines = prepare(args)
+    gpu_count(args, log)
+    net, _ = build_model(args, log, defines, phase_of(args, 1))
+    log.write(f"Running for {args.iterations} iterations.", "caffe.cpp:281")
+    weights = _loss_weights(net)
+    names = [name for name in net.outputs() for _ in net.read(name)]
+    sums = [0.0] * len(names)
+    total = 0.0
+    for batch in range(args.iterations):
+        total += net.forward()
+        values = [value for name in net.outputs() for value in net.read(name)]
+        for place, value in enumerate(values):
+            sums[place] += value
+            log.write(f"Batch {batch}, {names[place]} = {number(value)}", "caffe.cpp:304")
+        log.flush()
+    log.write(f"Loss: {number(total / args.iterations)}", "caffe.cpp:309")
+    for name, value in zip(names, sums, strict=True):
+        mean, weight = value / args.iterations, weights.get(name, 0.0)
+        loss = f" (* {number(weight)} = {number(weight * mean)} loss)" if weight else ""
+        log.write(f"{name} = {number(mean)}{loss}", "caffe.cpp:321")
+    return 0
+
+
+def _loss_weights(net: object) -> dict[str, float]:
+    weights = {}
+    for row in net.layers():  # type: ignore[attr-defined]
+        weights.update(zip(row["tops"], row["loss_weights"], strict=True))
+    return weights

@@ -1,0 +1,75 @@
+"""`pycaffe_clr time`: as `caffe time`, for the fused plan that training uses."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from pycaffe_clr.cli.caffe_flags import add_caffe_flags, build_model, gpu_count, phase_of, prepare
+from pycaffe_clr.errors import ConfigError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `caffe time`."""
+    parser.description = (
+        "Time a net: milliseconds per op (an op stands under the names of the layers it does), "
+        "then in total (caffe.cpp, time)."
+    )
+    add_caffe_flags(parser, "model weights gpu iterations phase level stage")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Log the times; returns 0."""
+    import time
+
+    from pycaffe_clr.train.log import number
+
+    if args.iterations < 1:
+        raise ConfigError(f"--iterations must be 1 or more, not {args.iterations}")
+    log, defines = prepare(args)
+    phase = phase_of(args, 0)
+    gpu_count(args, log)
+    net, _ = build_model(args, log, defines, phase)
+    backward = phase == 0
+
+    def say(text: str, line: int) -> None:
+        log.write(text, f"caffe.cpp:{line}")
+
+    # A first pass settles memory, as in Caffe.
+    say("Performing Forward", 357)
+    say(f"Initial loss: {number(net.forward())}", 362)
+    if backward:
+        say("Performing Backward", 363)
+        net.backward()
+    say("*** Benchmark begins ***", 371)
+    say(f"Testing for {args.iterations} iterations.", 372)
+    rows: list[Any] = []
+    sums: list[list[float]] = []
+    begin = time.perf_counter()
+    for iteration in range(args.iterations):
+        start = time.perf_counter()
+        rows = net.time()
+        if not sums:
+            sums = [[0.0, 0.0] for _ in rows]
+        for place, row in enumerate(rows):
+            sums[place][0] += row[3]
+            sums[place][1] += row[4]
+        passed = 1000 * (time.perf_counter() - start)
+        say(f"Iteration: {iteration + 1} forward-backward time: {number(passed)} ms.", 400)
+        log.flush()
+    total = 1000 * (time.perf_counter() - begin)
+    say("Average time per layer: ", 403)
+    layers = [row["name"] for row in net.layers()]
+    scale = 1000 / args.iterations
+    for row, (forward_time, backward_time) in zip(rows, sums, strict=True):
+        name = "+".join(layers[index] for index in row[2]) or row[0]
+        say(f"{name:>10}\tforward: {number(forward_time * scale)} ms.", 406)
+        say(f"{name:>10}\tbackward: {number(backward_time * scale)} ms.", 409)
+    forward_total = scale * sum(pair[0] for pair in sums)
+    backward_total = scale * sum(pair[1] for pair in sums)
+    say(f"Average Forward pass: {number(forward_total)} ms.", 414)
+    say(f"Average Backward pass: {number(backward_total)} ms.", 416)
+    say(f"Average Forward-Backward: {number(total / args.iterations)} ms.", 418)
+    say(f"Total Time: {number(total)} ms.", 420)
+    say("*** Benchmark ends ***", 421)
+    return 0

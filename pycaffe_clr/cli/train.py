@@ -1,0 +1,72 @@
+"""`pycaffe_clr train`: as `caffe train`, log and all."""
+
+from __future__ import annotations
+
+import argparse
+
+from pycaffe_clr.cli.caffe_flags import add_caffe_flags, gpu_count, prepare, stages_of
+from pycaffe_clr.errors import ConfigError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `caffe train`."""
+    parser.description = (
+        "Train a solver as `caffe train` does: the log goes to stderr, snapshots to "
+        "snapshot_prefix. `pycaffe_clr run` does more."
+    )
+    names = "solver gpu snapshot weights level stage sigint_effect sighup_effect"
+    add_caffe_flags(parser, names)
+    parser.add_argument(
+        "--caffe-resume",
+        action="store_true",
+        help="with --snapshot: start at record 0 of the databases, as Caffe does",
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Train to max_iter; returns 0, also when a signal stopped it."""
+    from pycaffe_clr.catalog import find_solver
+    from pycaffe_clr.prototxt import read_solver, source_of
+    from pycaffe_clr.train.session import Session
+    from pycaffe_clr.train.signals import Signals
+
+    if not args.solver:
+        raise ConfigError("need a solver: --solver FILE")
+    if args.snapshot and args.weights:
+        raise ConfigError("--snapshot and --weights exclude each other: a snapshot has weights")
+    log, defines = prepare(args)
+    path = find_solver(args.solver)
+    solver = read_solver(path, defines)
+    if not solver.max_iter > 0:
+        raise ConfigError(f"{source_of(solver).where('max_iter')}: max_iter is not set")
+    solver.train_state.level = args.level
+    solver.train_state.stage.extend(stages_of(args))
+    if args.weights:
+        del solver.weights[:]
+        solver.weights.extend(args.weights.split(","))
+    replicas = gpu_count(args, log)
+    session = Session(
+        solver,
+        path=path,
+        defines=defines,
+        device=args.device,
+        seed=_seed(solver),
+        replicas=replicas if replicas > 1 else None,
+        data_dir=args.data_dir,
+        log=log,
+    )
+    if args.snapshot:
+        session.restore(args.snapshot, args.caffe_resume)
+    log.write("Starting Optimization", "caffe.cpp:248")
+    with Signals(session, args.sigint_effect, args.sighup_effect):
+        session.solve()
+    log.write("Optimization Done.", "caffe.cpp:259")
+    return 0
+
+
+def _seed(solver: object) -> int:
+    """The solver's random_seed, or a fresh one."""
+    import os
+
+    seed = int(solver.random_seed)  # type: ignore[attr-defined]
+    return seed if seed >= 0 else int.from_bytes(os.urandom(4), "little") >> 1

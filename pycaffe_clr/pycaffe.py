@@ -1,0 +1,167 @@
+"""pycaffe's solvers and module functions, with their names and meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pycaffe_clr.engine import backend_of, ready_core
+from pycaffe_clr.errors import ConfigError
+from pycaffe_clr.net import Net, Settings, fresh_seed
+from pycaffe_clr.prototxt import read_solver
+from pycaffe_clr.train.session import Session
+
+
+class Solver:
+    """A solver over nets whose blobs can be looked at and written between steps.
+
+    solver_file: a solver prototxt. fuse: the fast plans that `run` uses, in which only inputs and
+    outputs can be looked at. replicas, data_dir, defines: as in `pycaffe_clr run`. Nothing is
+    logged unless log is a CaffeLog. Raises ConfigError for a wrong prototxt, DataError for wrong
+    databases.
+    """
+
+    _type: str | None = None
+
+    def __init__(
+        self,
+        solver_file: str | Path,
+        *,
+        device: str | None = None,
+        fuse: bool = False,
+        seed: int | None = None,
+        replicas: int | None = None,
+        data_dir: str | Path | None = None,
+        defines: Mapping[str, str] | None = None,
+        log: Any | None = None,
+    ) -> None:
+        self.param = read_solver(solver_file, defines)
+        if self._type is not None:
+            self.param.type = self._type
+        if seed is None:
+            own = int(self.param.random_seed)
+            seed = own if own >= 0 else fresh_seed()
+        self._session = Session(
+            self.param,
+            path=solver_file,
+            defines=defines,
+            device=device or Settings.device,
+            fuse=fuse,
+            seed=seed,
+            replicas=replicas,
+            data_dir=data_dir,
+            log=log,
+        )
+        session = self._session
+        self.net = Net.from_core(session.net, session.train_param, session.feeds)
+        self.test_nets = [
+            Net.from_core(core, param, feeds)
+            for core, param, feeds in zip(
+                session.test_nets, session.test_params, session.test_feeds, strict=True
+            )
+        ]
+        self._callbacks: list[tuple[Callable[[], None], Callable[[], None]]] = []
+
+    @property
+    def iter(self) -> int:
+        """Updates made so far."""
+        return self._session.iteration
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the next update."""
+        return float(self._session.core.lr)
+
+    @property
+    def momentum(self) -> float:
+        """Momentum of the next update."""
+        return float(self._session.core.momentum)
+
+    def add_callback(self, on_start: Callable[[], None], on_gradients: Callable[[], None]) -> None:
+        """Call functions in every iteration: before it, and between gradients and update."""
+        self._callbacks.append((on_start, on_gradients))
+
+    def step(self, count: int) -> None:
+        """Make `count` iterations, with the tests, displays and snapshots that fall due."""
+        session = self._session
+        session.losses.clear()
+        session.stopping = False
+        session.callbacks = self._callbacks
+        session.step(count)
+
+    def solve(self, resume_file: str | Path | None = None) -> None:
+        """Train to max_iter, from a .solverstate if one is given."""
+        if resume_file is not None:
+            self.restore(resume_file)
+        self._session.losses.clear()
+        self._session.stopping = False
+        self._session.callbacks = self._callbacks
+        self._session.solve()
+
+    def apply_update(self) -> None:
+        """Apply the parameters' diffs as they stand, as one iteration's gradient."""
+        self._session.core.apply_update()
+
+    def snapshot(self) -> None:
+        """Write .caffemodel and .solverstate under snapshot_prefix. Raises DataError."""
+        self._session.snapshot()
+
+    def restore(self, state_file: str | Path) -> None:
+        """Go on from a .solverstate; databases start at record 0, as Caffe's do."""
+        self._session.restore(state_file, from_first_record=True)
+
+    def share_weights(self, net: Net) -> None:
+        """Copy this solver's weights to the net's layers of the same names."""
+        net.share_with(self.net)
+
+
+class SGDSolver(Solver):
+    """A solver that follows SGD, whatever type the file names."""
+
+    _type = "SGD"
+
+
+class NesterovSolver(Solver):
+    """A solver that follows Nesterov's momentum, whatever type the file names."""
+
+    _type = "Nesterov"
+
+
+def get_solver(solver_file: str | Path, **settings: Any) -> Solver:
+    """The solver of the type that the file names. settings: those of Solver."""
+    kind = read_solver(solver_file, settings.get("defines")).type
+    return {"SGD": SGDSolver, "Nesterov": NesterovSolver}.get(kind, Solver)(solver_file, **settings)
+
+
+# --- module functions -----------------------------------------------------------------------------
+
+
+def set_mode_cpu() -> None:
+    """Nets made from now on run on the CPU, with the fastest backend of this build."""
+    Settings.device = "cpu"
+
+
+def set_mode_gpu() -> None:
+    """Nets made from now on run on the GPU. Raises ConfigError where this build has none."""
+    backend_of("gpu")
+    Settings.device = "gpu"
+
+
+def set_device(device: int | str) -> None:
+    """Choose a GPU by number, which has no effect on the CPU; or a backend by name."""
+    if isinstance(device, str):
+        backend_of(device)
+        Settings.device = device
+
+
+def set_random_seed(seed: int) -> None:
+    """Seed of the nets and solvers made from now on. Raises ConfigError below 0."""
+    if seed < 0:
+        raise ConfigError(f"the seed must be 0 or more, not {seed}")
+    Settings.seed = int(seed)
+
+
+def layer_type_list() -> list[str]:
+    """Types of layers that can be built."""
+    return list(ready_core().layer_types())

@@ -1,0 +1,99 @@
+"""debug_info: mean magnitudes of every blob and parameter, as Caffe's net.cpp logs them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pycaffe_clr.train.log import CaffeLog, number
+
+
+def _mean(array: np.ndarray) -> float:
+    return float(np.abs(array, dtype=np.float64).mean()) if array.size else 0.0
+
+
+def forward_backward(log: CaffeLog, net: Any, iter_size: int) -> float:
+    """The gradient half of an iteration, layer by layer and logged; returns the mean loss.
+
+    net: a core train net that keeps its blobs. The numbers are those of a whole pass.
+    """
+    net.clear_param_diffs()
+    loss = 0.0
+    for _ in range(iter_size):
+        loss += _forward(log, net)
+        _backward(log, net)
+    return loss / iter_size
+
+
+def _forward(log: CaffeLog, net: Any) -> float:
+    loss = 0.0
+    before = net.pass_count
+    params = net.params()
+    for position, layer in enumerate(net.layers()):
+        # All layers of one pass draw from the same pass number.
+        net.pass_count = before
+        loss += net.forward(position, position)
+        for top in layer["tops"]:
+            _line(log, "Forward", layer, f"top blob {top} data", _mean(net.data(top)), 544)
+        for place, index in enumerate(layer["params"]):
+            name = params[index]["name"] or str(place)
+            value = _mean(net.param_data(index))
+            _line(log, "Forward", layer, f"param blob {name} data", value, 556)
+    return loss
+
+
+def _backward(log: CaffeLog, net: Any) -> None:
+    layers = net.layers()
+    params = net.params()
+    for position in reversed(range(len(layers))):
+        layer = layers[position]
+        if not layer["need_backward"]:
+            continue
+        net.backward(position, position)
+        needs = layer["bottom_need_backward"]
+        for bottom, need in zip(layer["bottoms"], needs, strict=True):
+            if need:
+                what = f"bottom blob {bottom} diff"
+                _line(log, "Backward", layer, what, _mean(net.diff(bottom)), 569)
+        for place, index in enumerate(layer["params"]):
+            if params[index]["lr_mult"]:
+                value = _mean(net.param_diff(index))
+                _line(log, "Backward", layer, f"param blob {place} diff", value, 579)
+    blocks = [(net.param_data(i).ravel(), net.param_diff(i).ravel()) for i in net.learnable()]
+    data, diff = (np.concatenate(part).astype(np.float64) for part in zip(*blocks, strict=True))
+    log.write(
+        "    [Backward] All net params (data, diff): "
+        f"L1 norm = ({number(np.abs(data).sum())}, {number(np.abs(diff).sum())}); "
+        f"L2 norm = ({number(np.linalg.norm(data))}, {number(np.linalg.norm(diff))})",
+        "net.cpp:618",
+    )
+
+
+def log_update(log: CaffeLog, net: Any) -> None:
+    """The [Update] lines, after an update: parameters, and what was subtracted from them."""
+    params = net.params()
+    for layer in net.layers():
+        for place, index in enumerate(layer["params"]):
+            row = params[index]
+            diff = _mean(net.param_diff(index))
+            if row["owner"] == index:
+                data = _mean(net.param_data(index))
+                log.write(
+                    f"    [Update] Layer {layer['name']}, param {row['name'] or place} "
+                    f"data: {number(data)}; diff: {number(diff)}",
+                    "net.cpp:592",
+                )
+            else:
+                owner = params[row["owner"]]
+                log.write(
+                    f"    [Update] Layer {layer['name']}, param blob {row['name'] or place} "
+                    f"(owned by layer {owner['layer']}, param {row['name']}) "
+                    f"diff: {number(diff)}",
+                    "net.cpp:600",
+                )
+
+
+def _line(log: CaffeLog, kind: str, layer: Any, what: str, value: float, line: int) -> None:
+    text = f"    [{kind}] Layer {layer['name']}, {what}: {number(value)}"
+    log.write(text, f"net.cpp:{line}")

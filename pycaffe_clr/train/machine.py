@@ -1,0 +1,66 @@
+"""What a run depends on beside its solver: versions, processor, threads."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+# Instruction sets by which CPU kernels are chosen.
+_FEATURES = ("sse4_1", "avx", "avx2", "fma", "avx_vnni", "avx512", "amx")
+_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+
+
+def package_version(name: str = "pycaffe_clr") -> str:
+    """Version of an installed package; "unknown" where it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package, of Python and of what computes."""
+    names = ("numpy", "protobuf", "lmdb", "onednn-cpu-gomp")
+    found = {"pycaffe_clr": package_version(), "python": platform.python_version()}
+    found.update({name: package_version(name) for name in names})
+    return found
+
+
+def processor() -> dict[str, str]:
+    """Model and instruction sets of the processor, as far as Linux tells."""
+    found = {"model": platform.processor() or platform.machine(), "features": ""}
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            found["model"] = value.strip()
+        elif key.strip() in ("flags", "Features"):
+            flags = [flag for flag in value.split() if flag.startswith(_FEATURES)]
+            found["features"] = " ".join(sorted(flags))
+            break
+    limits = [f"{name}={os.environ[name]}" for name in _LIMITS if os.environ.get(name)]
+    if limits:
+        found["features"] += f" ({', '.join(limits)})"
+    return found
+
+
+def numerics(core: Any, net: Any) -> dict[str, Any]:
+    """What the last bits of a run depend on. core: the compiled module; net: the core train net."""
+    return {"threads": core.threads(), "backend": net.backend, **processor()}
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """One phrase for each thing that is not as it was: `threads were 2 and are 1`."""
+    names = ("threads", "backend", "features")
+    return [
+        f"{name} were {before[name]} and are {now[name]}"
+        for name in names
+        if name in before and before[name] != now[name]
+    ]

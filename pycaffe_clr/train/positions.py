@@ -1,0 +1,64 @@
+"""Where the nets of a session stand: records consumed, and passes made, which key random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pycaffe_clr.errors import DataError
+
+Feeds = Mapping[str, Any]
+
+
+def capture(net: Any, feeds: Feeds) -> dict[str, Any]:
+    """The place of one core net, as plain numbers that JSON can hold.
+
+    Positions count records that were consumed; what was read ahead does not count.
+    """
+    return {
+        "pass": int(net.pass_count),
+        "feeds": {name: int(feed.position) for name, feed in feeds.items()},
+    }
+
+
+def restore(net: Any, feeds: Feeds, place: Mapping[str, Any]) -> None:
+    """Go back to a place that `capture` gave. Raises DataError for a place of another net."""
+    positions = place["feeds"]
+    if set(positions) != set(feeds):
+        raise DataError(
+            f"positions are there for the data layers {sorted(positions)}, "
+            f"but the net has {sorted(feeds)}"
+        )
+    for name, feed in feeds.items():
+        feed.position = int(positions[name])
+    net.pass_count = int(place["pass"])
+
+
+def seek(net: Any, feeds: Feeds, passes: int) -> None:
+    """Stand where the net would stand after so many forward passes from the start."""
+    for name, feed in feeds.items():
+        feed.position = passes * records_per_pass(net, name)
+    net.pass_count = passes
+
+
+def records_per_pass(net: Any, layer: str) -> int:
+    """Records that a data layer consumes in one forward pass, all replicas together."""
+    top = next(row["tops"][0] for row in net.layers() if row["name"] == layer)
+    return int(net.shape(top)[0])
+
+
+def samples_per_pass(net: Any) -> int:
+    """Samples in one forward pass: the first axis of the first blob; 0 for a net without blobs."""
+    for name in net.blobs():
+        shape = net.shape(name)
+        if shape:
+            return int(shape[0])
+    return 0
+
+
+def records_in(feed: Any) -> int | None:
+    """Records of the feed's database; None where that is not known."""
+    try:
+        return len(feed)
+    except TypeError:
+        return None
