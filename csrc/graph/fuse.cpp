@@ -126,8 +126,11 @@ void fuse(Program& program) {
     left.push_back(std::move(program.nodes[n]));
   }
   program.nodes = std::move(left);
-  for (Value& value : program.values)
-    if (value.producer >= 0) value.producer = place[static_cast<size_t>(value.producer)];
+  for (Value& value : program.values) {
+    if (value.producer < 0) continue;
+    value.gone = gone[static_cast<size_t>(value.producer)];
+    value.producer = place[static_cast<size_t>(value.producer)];
+  }
 }
 
 }  // namespace pcc

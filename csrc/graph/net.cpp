@@ -182,7 +182,7 @@ int Net::layer_index(const std::string& name) const {
 bool Net::visible(int blob) const {
   if (!options_.fuse) return true;
   const Value& value = built_.program.values[static_cast<size_t>(built_.blobs[static_cast<size_t>(blob)].versions.back().value)];
-  return value.keep || value.producer < 0;
+  return !value.gone && (value.keep || value.producer < 0);
 }
 
 void Net::copy(const Tensor& from, const Tensor& to) const {

@@ -25,6 +25,7 @@ Plan::Plan(Program& program, const Backend& backend, DType dtype, bool keep, boo
   for (const Node& node : program.nodes) needs_.push_back(node.op->needs());
   for (size_t v = 0; v < program.values.size(); ++v) {
     const Value& value = program.values[v];
+    if (value.gone) continue;
     values_[v].data = new_block(value.shape.count() * size_of(dtype), std::max(0, value.producer));
     Block& block = blocks_.back();
     block.persistent = keep || value.keep || value.producer < 0;
@@ -194,7 +195,7 @@ void Plan::live() {
   const int end = forward_steps + static_cast<int>(backward_.size());
   const auto readers = program_.readers();
   for (size_t v = 0; v < values_.size(); ++v)
-    if (readers[v].empty()) use(values_[v].data, end);  // an output: read after the pass
+    if (readers[v].empty() && values_[v].data >= 0) use(values_[v].data, end);  // an output: read after the pass
   for (int n = 0; n < forward_steps; ++n) {
     const Node& node = at(program_.nodes, n);
     const OpNeeds& needs = at(needs_, n);

@@ -20,6 +20,7 @@ struct Value {
   int producer = -1;    // node, or -1: from outside
   int layer = -1;       // layer that made it
   bool gradient = false;  // some reader wants to send a gradient here
+  bool gone = false;    // swallowed by a fused node: has no memory
   bool keep = false;    // lives for the whole iteration, with memory of its own
   Layout layout = Layout::plain;
 };
