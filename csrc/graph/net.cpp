@@ -131,7 +131,7 @@ double Net::forward(int first, int last) {
   PCC_CONFIG(first >= 0 && last <= end && first <= last, "a pass over the layers ", first, " to ", last, ", but the net has ", end + 1);
   PCC_CONFIG(!options_.fuse || (first == 0 && last == end), "a pass over some layers only needs a net built with fuse=False");
   take_in(first, false);
-  ++state_.pass;
+  if (first == 0) ++state_.pass;  // a pass in parts is one pass: Dropout draws the same masks
   plan_->forward(state_, first, last);
   give_back(last, false);
   return losses(first, last);
