@@ -293,13 +293,13 @@ class Net:
         wanted = [*names, *(diffs or ())]
         return {name: self.blobs[name].diff for name in wanted}
 
-    def _batches(self, arrays: Mapping[str, Any]) -> Iterator[tuple[dict[str, np.ndarray], int]]:
+    def _batches(self, arrays: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], int]]:
         """The arrays cut into batches of the net, the last one padded with zeros, and its size."""
         names = list(arrays)
         batch = self.blobs[names[0]].shape[0]
         total = len(arrays[names[0]])
         for begin in range(0, total, batch):
-            piece = {}
+            piece: dict[str, Any] = {}
             for name in names:
                 part = np.asarray(arrays[name])[begin : begin + batch]
                 full = np.zeros((batch, *part.shape[1:]), np.float32)

@@ -20,7 +20,7 @@ FLAGS: dict[str, tuple[Any, Any, str]] = {
     "gpu": (
         str,
         "",
-        "GPUs, separated by commas; without a GPU backend as many replicas on the CPU",
+        "GPUs, separated by commas; without a GPU backend: as many replicas",
     ),
     "phase": (str, "", "TRAIN or TEST"),
     "level": (int, 0, "the net's level"),

@@ -48,7 +48,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _loss_weights(net: object) -> dict[str, float]:
-    weights = {}
+    weights: dict[str, float] = {}
     for row in net.layers():  # type: ignore[attr-defined]
         weights.update(zip(row["tops"], row["loss_weights"], strict=True))
     return weights

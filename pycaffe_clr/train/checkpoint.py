@@ -99,7 +99,7 @@ def apply(checkpoint: Checkpoint, session: Session, name: str) -> None:
 def write(path: Path, checkpoint: Checkpoint) -> None:
     """Write the file atomically. Raises DataError; the checkpoint before is then untouched."""
     arrays = {key: np.ascontiguousarray(a, "<f4") for key, a in checkpoint.arrays.items()}
-    blocks = [memoryview(array.reshape(-1)).cast("B") for array in arrays.values()]
+    blocks = [_bytes(array) for array in arrays.values()]
     header = dict(checkpoint.header)
     header["arrays"] = [
         {"name": key, "shape": array.shape, "crc": zlib.crc32(block)}
@@ -135,13 +135,18 @@ def _parse(data: bytes) -> Checkpoint:
     for entry in header.pop("arrays"):
         count = int(np.prod(entry["shape"], dtype=np.int64))
         array = np.frombuffer(data, "<f4", count, at)
-        if zlib.crc32(memoryview(array).cast("B")) != entry["crc"]:
+        if zlib.crc32(_bytes(array)) != entry["crc"]:
             raise ValueError(f"{entry['name']} is not as it was written")
         arrays[entry["name"]] = array.reshape(entry["shape"])
         at += array.nbytes
     if at != len(data):
         raise ValueError("its length does not fit its header")
     return Checkpoint(header, arrays)
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    """The memory of a contiguous array."""
+    return array.reshape(-1).data.cast("B")
 
 
 def _arrays(session: Session) -> dict[str, np.ndarray]:

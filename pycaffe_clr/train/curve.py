@@ -62,7 +62,7 @@ def _draw(metrics: Table, tests: Table, title: str) -> Any:
     for panel in (top, middle, bottom):
         panel.grid(color="0.9", linewidth=0.8)
         panel.set_axisbelow(True)
-        panel.spines[["top"]].set_visible(False)
+        panel.spines[["top", "right"]].set_visible(False)
     bottom.set_xlabel("iteration")
     figure.align_ylabels([top, middle, bottom])
     return figure

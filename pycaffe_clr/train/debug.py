@@ -13,6 +13,14 @@ def _mean(array: np.ndarray) -> float:
     return float(np.abs(array, dtype=np.float64).mean()) if array.size else 0.0
 
 
+def _l1(array: np.ndarray) -> str:
+    return number(float(np.abs(array).sum()))
+
+
+def _l2(array: np.ndarray) -> str:
+    return number(float(np.sqrt(np.square(array).sum())))
+
+
 def forward_backward(log: CaffeLog, net: Any, iter_size: int) -> float:
     """The gradient half of an iteration, layer by layer and logged; returns the mean loss.
 
@@ -64,8 +72,7 @@ def _backward(log: CaffeLog, net: Any) -> None:
     data, diff = (np.concatenate(part).astype(np.float64) for part in zip(*blocks, strict=True))
     log.write(
         "    [Backward] All net params (data, diff): "
-        f"L1 norm = ({number(np.abs(data).sum())}, {number(np.abs(diff).sum())}); "
-        f"L2 norm = ({number(np.linalg.norm(data))}, {number(np.linalg.norm(diff))})",
+        f"L1 norm = ({_l1(data)}, {_l1(diff)}); L2 norm = ({_l2(data)}, {_l2(diff)})",
         "net.cpp:618",
     )
 

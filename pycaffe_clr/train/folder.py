@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 from collections.abc import Mapping
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -149,8 +150,8 @@ class RunFolder:
                         )
                     with path.open("r+b") as file:
                         file.truncate(lengths[name])
-                mode = "w" if lengths is None else "a"
-                self.streams[name] = path.open(mode, encoding="utf-8", newline="")
+                stream = path.open("wb" if lengths is None else "ab")
+                self.streams[name] = TextIOWrapper(stream, encoding="utf-8", newline="")
             except OSError as error:
                 raise DataError(f"{path}: cannot be opened: {error.strerror}") from error
 

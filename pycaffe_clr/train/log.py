@@ -1,4 +1,4 @@
-"""Caffe's log: glog's line prefix, and Caffe's lines word for word, so that existing parsers work."""
+"""Caffe's log: glog's prefix and Caffe's lines word for word, so that existing parsers work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the nets of a session stand: records consumed, and passes made, which key random numbers."""
+"""Where nets stand: records consumed, and passes made, which key the random numbers."""
 
 from __future__ import annotations
 

@@ -294,7 +294,7 @@ class Session:
         self.listener.testing()
         nets = list(zip(self.test_nets, self.test_feeds, strict=True))
         before = [positions.capture(net, feeds) for net, feeds in nets]
-        results = []
+        results: list[TestResult] = []
         for index in range(len(self.test_nets)):
             result = self.test(index)
             if result is None:
