@@ -1,0 +1,56 @@
+"""What real Caffe computed: where it lies, and how a result is compared with it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pycaffe_clr.engine import ready_core
+
+HERE = Path(__file__).parent / "golden"
+SHARED = Path(os.environ.get("PYCAFFE_CLR_SHARED", Path(__file__).parents[2] / "shared"))
+
+# Types of layers that both backends answer; golden cases of other types wait for their layers.
+BACKENDS = ("reference", "onednn")
+
+
+def need(backend: str) -> None:
+    """Skip the test where this build lacks the backend."""
+    if backend not in ready_core().backends():
+        pytest.skip(f"this build has no {backend} backend")
+
+
+def folders(kind: str) -> list[Path]:
+    """Folders of golden data of a kind ("layers", "trajectories"): ours, then the shared ones."""
+    return [f for f in (HERE / kind, SHARED / "golden" / kind) if f.is_dir()]
+
+
+def files(kind: str, pattern: str) -> list[Path]:
+    """Golden files or folders by name; where a name is in both places, ours."""
+    found: dict[str, Path] = {}
+    for folder in folders(kind):
+        for path in sorted(folder.glob(pattern)):
+            found.setdefault(path.name, path)
+    return list(found.values())
+
+
+def distance(ours: Any, caffes: Any) -> float:
+    """Largest difference, relative to the largest finite value of Caffe's; inf where they differ
+    in shape or in which values are nan or infinite."""
+    a, b = np.asarray(ours, np.float64), np.asarray(caffes, np.float64)
+    if a.shape != b.shape:
+        return np.inf
+    finite = np.isfinite(b)
+    if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+        return np.inf
+    if not finite.any():
+        return 0.0
+    difference = np.abs(a[finite] - b[finite]).max()
+    if not np.isfinite(difference):
+        return np.inf
+    largest = np.abs(b[finite]).max()
+    return float(difference / largest) if largest else float(difference)
