@@ -6,12 +6,14 @@
 
 namespace pcc::onednn {
 
-#define PCC_DECLARE_LOOPS(isa)          \
-  namespace isa {                       \
-  extern const NormLoops norm_loops;    \
+#define PCC_DECLARE_LOOPS(isa)             \
+  namespace isa {                          \
+  extern const NormLoops norm_loops;       \
+  extern const ElementLoops element_loops; \
+  extern const LrnLoops lrn_loops;         \
   }
 #define PCC_LOOPS(isa) \
-  Loops { #isa, isa::norm_loops }
+  Loops { #isa, isa::norm_loops, isa::element_loops, isa::lrn_loops }
 
 PCC_DECLARE_LOOPS(baseline)
 #if defined(__x86_64__)

@@ -6,6 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "backends/onednn/kernels/element_loops.h"
+#include "backends/onednn/kernels/lrn_loops.h"
+
 namespace pcc::onednn {
 
 // Where the numbers of eight or sixteen channels lie (layouts c8, c16, nhwc), or those of one channel (plain, where the lanes of
@@ -47,6 +50,8 @@ struct NormLoops {
 struct Loops {
   const char* isa;  // "baseline", "avx2", "avx512"
   NormLoops norm;
+  ElementLoops element;
+  LrnLoops lrn;
 };
 
 // The table in use: the best for this processor, or what select_loops chose. An op keeps what it found when it was made.

@@ -9,15 +9,12 @@
 #include <cstring>
 
 #include "backends/onednn/engine.h"
+#include "backends/onednn/kernels/kernel_op.h"
 #include "backends/onednn/kernels/norm_geometry.h"
-#include "backends/onednn/makers.h"
-#include "core/parallel.h"
 
 namespace pcc::onednn {
 
 namespace {
-
-constexpr int kMaxParts = 4;
 
 // Two sums per channel.
 struct Moments {
@@ -113,7 +110,7 @@ class NormActOp : public Op {
                [this](int64_t begin, int64_t end, int) { normalise_all(0, begin, end); });
       return;
     }
-    std::memset(moments_, 0, static_cast<size_t>(splits_ * groups_ * channels_) * sizeof(Moments));
+    std::fill_n(moments_, splits_ * groups_ * channels_, Moments{});
     if (by_channel_) {
       for_each_unit([this](int64_t group, int64_t piece) {
         const int64_t begin = group * group_items_, end = begin + group_items_;
@@ -149,8 +146,7 @@ class NormActOp : public Op {
       return;
     }
     store_ = daddend_ ? daddend_ : parts_ > 1 ? dx_ : nullptr;
-    std::memset(back_moments_, 0,
-                static_cast<size_t>(splits_ * groups_ * channels_) * sizeof(Moments));
+    std::fill_n(back_moments_, splits_ * groups_ * channels_, Moments{});
     if (by_channel_) {
       for_each_unit([this](int64_t group, int64_t piece) {
         const int64_t begin = group * group_items_, end = begin + group_items_;

@@ -1,0 +1,131 @@
+// Records turned into samples, fillers and the solver's step: the CPU backend against the plain loops.
+#ifdef PCC_WITH_ONEDNN
+
+#include <memory>
+
+#include "kernel_cases.h"
+
+using namespace pcc;
+
+namespace {
+
+// Noise, as bytes or floats; the label of a record is its number.
+class NoiseFeed : public RecordFeed {
+ public:
+  NoiseFeed(Shape shape, int64_t total, bool is_float) : shape_(shape), total_(total), is_float_(is_float) {
+    for (const double value : random_values(total * shape.count(), 6, 0, 256)) {
+      floats_.push_back(static_cast<float>(value));
+      bytes_.push_back(static_cast<uint8_t>(value));
+    }
+    for (int64_t r = 0; r < total; ++r) labels_.push_back(static_cast<int32_t>(r));
+  }
+  Shape record_shape() const override { return shape_; }
+  RecordBatch next(int64_t count) override {
+    const RecordBatch batch{is_float_ ? static_cast<const void*>(floats_.data()) : bytes_.data(), is_float_,
+                            labels_.data(), position_, total_};
+    position_ = (position_ + count) % total_;
+    return batch;
+  }
+  int64_t position() const override { return position_; }
+  void seek(int64_t position) override { position_ = position; }
+
+ private:
+  Shape shape_;
+  int64_t total_, position_ = 0;
+  bool is_float_;
+  std::vector<uint8_t> bytes_;
+  std::vector<float> floats_;
+  std::vector<int32_t> labels_;
+};
+
+// Every element must be the reference's, bit for bit: there is nothing to round differently.
+void check_transform(TransformDesc desc, const Shape& record, bool is_float) {
+  const auto run = [&](const std::string& backend) {
+    OpCase op;
+    desc.feed = std::make_shared<NoiseFeed>(record, 10, is_float);
+    op.out = {{8, record[0], desc.crop ? desc.crop : record[1], desc.crop ? desc.crop : record[2]}, {8}};
+    op.desc = desc;
+    op.steps = 2;
+    return run_op(op, backend, DType::f32);
+  };
+  const OpResult expected = run("reference");
+  for (const std::string& isa : onednn::loop_isas()) {
+    onednn::select_loops(isa);
+    const OpResult got = run("onednn");
+    REQUIRE(got.made);
+    CHECK(got.out == expected.out);
+  }
+}
+
+OpCase update(UpdateDesc::Rule rule, const std::vector<UpdateSegment>& segments, int64_t count) {
+  UpdateDesc desc;
+  desc.rule = rule;
+  desc.segments = segments;
+  OpCase op;
+  op.desc = desc;
+  op.params = {{count}, {count}, {count}};
+  op.want_dparam.assign(3, false);
+  return op;
+}
+
+}  // namespace
+
+TEST(samples_are_those_of_the_reference) {
+  const Shape record{3, 11, 9};
+  for (const bool is_float : {false, true})
+    for (const int64_t crop : {0, 6})
+      for (const bool mirror : {false, true})
+        for (const size_t means : {size_t{0}, size_t{1}, size_t{3}, static_cast<size_t>(record.count())})
+          for (const int64_t replicas : {1, 4}) {
+            TransformDesc desc;
+            desc.crop = crop;
+            desc.mirror = mirror;
+            desc.train = replicas == 1;
+            desc.replicas = replicas;
+            desc.scale = 0.0125;
+            auto mean = std::make_shared<std::vector<float>>();
+            for (const double value : random_values(static_cast<int64_t>(means), 8, 0, 200))
+              mean->push_back(static_cast<float>(value));
+            desc.mean = mean;
+            check_transform(desc, record, is_float);
+          }
+}
+
+TEST(fillers) {
+  for (const char* type : {"constant", "uniform", "gaussian"}) {
+    FillDesc desc;
+    desc.filler.type = type;
+    desc.filler.value = 2.5;
+    desc.top = 1;
+    OpCase op;
+    op.desc = desc;
+    op.out = {{5, 7, 3}};
+    check_kernels(op, 1e-6);
+  }
+}
+
+TEST(updates) {
+  const int64_t count = 70001;
+  const std::vector<UpdateSegment> segments = {
+      {0, 5, 1, 1}, {5, 40000, 1, 1}, {40005, 3, 2, 0}, {40008, 20000, 1, 1}, {60010, 9991, 0.5, 1}};
+  for (const auto rule : {UpdateDesc::Rule::sgd, UpdateDesc::Rule::nesterov})
+    for (const bool l1 : {false, true})
+      for (const double clip : {-1.0, 0.5, 1e6})
+        for (const int64_t iter_size : {1, 3}) {
+          OpCase op = update(rule, segments, count);
+          auto& desc = std::get<UpdateDesc>(op.desc);
+          desc.l1 = l1;
+          desc.clip = clip;
+          desc.iter_size = iter_size;
+          check_kernels(op, 1e-6);
+        }
+}
+
+TEST(parameters_without_a_segment_are_left_alone) {
+  OpCase op = update(UpdateDesc::Rule::nesterov, {{2, 3, 1, 1}}, 7);
+  check_kernels(op, 1e-6);
+  op = update(UpdateDesc::Rule::sgd, {}, 7);
+  check_kernels(op, 1e-6);
+}
+
+#endif
