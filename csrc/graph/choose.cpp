@@ -68,23 +68,26 @@ class Chooser {
     return true;
   }
 
-  // The operand in the wanted layout: itself, or a reordered copy that all readers of that layout share. A view under another
-  // shape needs the plain layout, since blocks have no meaning there. In a kept net every layer makes its own copies: a pass may
-  // start at any layer.
+  // The operand in the wanted layout: itself, or a reordered copy that all readers of that layout share. In a kept net every layer
+  // makes its own copies: a pass may start at any layer.
   Operand in_layout(const Operand& operand, Layout wanted, int layer) {
     const Value value = program_.values[static_cast<size_t>(operand.value)];
-    PCC_CHECK(operand.shape == value.shape || wanted == Layout::plain, "a view of ", value.blob, " in layout ", name_of(wanted));
+    // Blocks have no meaning under another shape: a view goes by way of the plain layout, into a value of its own shape.
+    const bool is_view = operand.shape != value.shape;
+    if (is_view && wanted != Layout::plain && value.layout != Layout::plain)
+      return in_layout(in_layout(operand, Layout::plain, layer), wanted, layer);
     if (value.layout == wanted) return operand;
+    const Shape& shape = wanted == Layout::plain ? value.shape : operand.shape;
     Operand changed = operand;
-    auto [found, is_new] = copies_.try_emplace({operand.value, wanted, operand.want_gradient, keep_ ? layer : -1}, -1);
+    auto [found, is_new] = copies_.try_emplace({operand.value, wanted, operand.want_gradient, keep_ ? layer : -1, shape.dims()}, -1);
     if (is_new) {
       Node reorder;
       reorder.desc = ReorderDesc{};
       reorder.name = "reorder " + (value.blob.empty() ? "value " + std::to_string(operand.value) : value.blob);
-      reorder.ins.push_back({operand.value, value.shape, operand.want_gradient});
+      reorder.ins.push_back({operand.value, shape, operand.want_gradient});
       reorder.layers.push_back(layer);
       Value copy;
-      copy.shape = value.shape;
+      copy.shape = shape;
       copy.layer = layer;
       copy.gradient = operand.want_gradient;
       copy.layout = wanted;
@@ -112,6 +115,7 @@ class Chooser {
     Layout layout;
     bool gradient;
     int layer;
+    std::vector<int64_t> dims;
     auto operator<=>(const CopyKey&) const = default;
   };
 
