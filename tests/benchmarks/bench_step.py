@@ -27,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from statistics import median
 
@@ -112,19 +113,20 @@ def torch_worker(net_name: str, variant: str, threads: int) -> tuple[list[float]
 
 
 def project_worker(net_name: str, variant: str, threads: int) -> tuple[list[float], str]:
-    """Step times of the project, and its version; `variant` is the feed: 'data' or 'dummy'."""
+    """Step times of the project as `pycaffe_clr run` trains; `variant`: 'data' or 'dummy'."""
     import caffe_nets
 
-    import pycaffe_clr
+    from pycaffe_clr.prototxt import read_solver
+    from pycaffe_clr.train.session import Session
 
     spec = NETS[net_name]
     with tempfile.TemporaryDirectory() as folder:
-        solver_file = caffe_nets.write_solver(
+        path = caffe_nets.write_solver(
             Path(folder), net_name, spec["shape"], variant, LR, MOMENTUM, WEIGHT_DECAY
         )
-        solver = pycaffe_clr.get_solver(str(solver_file))
-        times = timed(lambda: solver.step(1), spec["warmup"], spec["steps"])
-    return times, f"pycaffe_clr {getattr(pycaffe_clr, '__version__', '?')}"
+        session = Session(read_solver(path), path=path)
+        times = timed(lambda: session.step(1), spec["warmup"], spec["steps"])
+    return times, f"pycaffe_clr {metadata.version('pycaffe_clr')}"
 
 
 # --- the turns -------------------------------------------------------------------------------
@@ -132,6 +134,7 @@ def project_worker(net_name: str, variant: str, threads: int) -> tuple[list[floa
 
 def run_worker(python: str, side: str, net: str, variant: str, threads: int) -> dict:
     """Run one worker process; its times in ms, peak MiB and version."""
+    # The project's own threads come from OpenMP's count as well.
     env = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
     command = [python, str(Path(__file__).resolve()), "--worker", side, "--nets", net]
     command += ["--variant", variant, "--threads", str(threads)]
