@@ -68,26 +68,31 @@ class Chooser {
     return true;
   }
 
-  // The operand in the wanted layout: itself, or a reordered copy that all readers of that layout share. In a kept net every layer
-  // makes its own copies: a pass may start at any layer.
+  // The operand in the wanted layout: itself, or a reordered copy that all readers of that layout share. A view under another
+  // shape starts from the plain layout, since blocks of the one shape mean nothing to the other. In a kept net every layer makes
+  // its own copies: a pass may start at any layer.
   Operand in_layout(const Operand& operand, Layout wanted, int layer) {
     const Value value = program_.values[static_cast<size_t>(operand.value)];
-    // Blocks have no meaning under another shape: a view goes by way of the plain layout, into a value of its own shape.
-    const bool is_view = operand.shape != value.shape;
-    if (is_view && wanted != Layout::plain && value.layout != Layout::plain)
-      return in_layout(in_layout(operand, Layout::plain, layer), wanted, layer);
-    if (value.layout == wanted) return operand;
-    const Shape& shape = wanted == Layout::plain ? value.shape : operand.shape;
-    Operand changed = operand;
-    auto [found, is_new] = copies_.try_emplace({operand.value, wanted, operand.want_gradient, keep_ ? layer : -1, shape.dims()}, -1);
+    if (operand.shape == value.shape) return value.layout == wanted ? operand : reordered(operand, wanted, layer);
+    Operand whole = operand;
+    whole.shape = value.shape;
+    if (value.layout != Layout::plain) whole = reordered(whole, Layout::plain, layer);
+    whole.shape = operand.shape;
+    return wanted == Layout::plain ? whole : reordered(whole, wanted, layer);
+  }
+
+  Operand reordered(const Operand& operand, Layout wanted, int layer) {
+    auto [found, is_new] =
+        copies_.try_emplace({operand.value, operand.shape.dims(), wanted, operand.want_gradient, keep_ ? layer : -1}, -1);
     if (is_new) {
+      const Value value = program_.values[static_cast<size_t>(operand.value)];
       Node reorder;
       reorder.desc = ReorderDesc{};
       reorder.name = "reorder " + (value.blob.empty() ? "value " + std::to_string(operand.value) : value.blob);
-      reorder.ins.push_back({operand.value, shape, operand.want_gradient});
+      reorder.ins.push_back(operand);
       reorder.layers.push_back(layer);
       Value copy;
-      copy.shape = shape;
+      copy.shape = operand.shape;
       copy.layer = layer;
       copy.gradient = operand.want_gradient;
       copy.layout = wanted;
@@ -96,22 +101,23 @@ class Chooser {
       program_.values.push_back(copy);
       OpSite site = site_of(reorder);
       site.out[0].layout = wanted;
-      reorder.op = backend_.make(reorder.desc, site);
-      reorder.backend = backend_.name();
-      if (!reorder.op) {
-        reorder.op = backend("reference").make(reorder.desc, site);
-        reorder.backend = "reference";
+      for (const Backend* maker : {&backend_, &backend("reference")}) {
+        reorder.op = maker->make(reorder.desc, site);
+        reorder.backend = maker->name();
+        if (reorder.op) break;
       }
       reorder.backward = site.backward();
       program_.values[static_cast<size_t>(found->second)].producer = static_cast<int>(program_.nodes.size());
       program_.nodes.push_back(std::move(reorder));
     }
+    Operand changed = operand;
     changed.value = found->second;
     return changed;
   }
 
   struct CopyKey {
     int value;
+    std::vector<int64_t> shape;
     Layout layout;
     bool gradient;
     int layer;
