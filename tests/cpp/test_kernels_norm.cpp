@@ -127,6 +127,31 @@ TEST(a_constant_channel) {
   check_kernels(op, kTolerance);
 }
 
+TEST(scale_and_bias_on_their_own) {
+  for (const int kind : {0, 1, 2})  // scale, bias, both
+    for (const bool from_input : {false, true})
+      for (const Shape& x : {Shape{4, 16, 5, 3}, Shape{6, 5, 3, 7}, Shape{5, 7}, Shape{3, 20, 9, 9}})
+        for (int axis = 0; axis < x.axes(); ++axis)
+          for (int end = axis; end <= x.axes(); ++end) {
+            AffineDesc desc;
+            desc.outer = x.count(0, axis);
+            desc.dim = x.count(axis, end);
+            desc.inner = x.count(end);
+            desc.scale = kind != 1;
+            desc.bias = kind != 0;
+            desc.scale_from_input = desc.bias_from_input = from_input;
+            OpCase op;
+            op.desc = desc;
+            op.in = op.out = {x};
+            auto& places = from_input ? op.in : op.params;
+            for (int k = 0; k < (kind == 2 ? 2 : 1); ++k)
+              places.push_back(Shape(std::vector<int64_t>(x.dims().begin() + axis, x.dims().begin() + end)));
+            check_kernels(op, kTolerance);
+            op.dout_parts = {3};
+            check_kernels(op, kTolerance);
+          }
+}
+
 TEST(nan_comes_through) {
   const Shape shape{2, 8, 3, 3};
   NormActDesc desc = whole_chain();

@@ -41,6 +41,7 @@ LayoutChoice vote_plain(const OpSite& site);
 LayoutChoice vote_follow(const OpSite& site);
 LayoutChoice vote_conv(const ConvDesc& desc, const OpSite& site);
 LayoutChoice vote_pool(const PoolDesc& desc, const OpSite& site);
+LayoutChoice vote_affine(const AffineDesc& desc, const OpSite& site);
 LayoutChoice vote_concat(const ConcatDesc& desc, const OpSite& site);
 LayoutChoice vote_slice(const SliceDesc& desc, const OpSite& site);
 

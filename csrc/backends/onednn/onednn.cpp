@@ -46,6 +46,7 @@ struct Voter {
   LayoutChoice operator()(const SliceDesc& d) const { return vote_slice(d, site); }
   LayoutChoice operator()(const LrnDesc& d) const { return d.across ? vote_plain(site) : vote_follow(site); }
   LayoutChoice operator()(const NormActDesc&) const { return vote_follow(site); }
+  LayoutChoice operator()(const AffineDesc& d) const { return vote_affine(d, site); }
   LayoutChoice operator()(const PointwiseDesc&) const { return vote_follow(site); }
   LayoutChoice operator()(const DropoutDesc&) const { return vote_follow(site); }
   LayoutChoice operator()(const EltwiseDesc&) const { return vote_follow(site); }

@@ -16,11 +16,6 @@ namespace pcc::onednn {
 
 namespace {
 
-// Two sums per channel.
-struct Moments {
-  double a = 0, b = 0;
-};
-
 class NormActOp : public Op {
  public:
   NormActOp(const NormActDesc& desc, const OpSite& site)
@@ -123,7 +118,7 @@ class NormActOp : public Op {
       for (int64_t group = 0; group < groups_; ++group)
         for (int64_t piece = 0; piece < geometry_.pieces(); ++piece) find_pivot(group, piece);
       for_each_split([this](int64_t split, int64_t group, int64_t begin, int64_t end) {
-        for_each_tile(begin, end, [=, this](int64_t first, int64_t last, int64_t piece) {
+        geometry_.for_tiles(begin, end, [=, this](int64_t first, int64_t last, int64_t piece) {
           add_moments(group, first, last, piece, split);
         });
       });
@@ -156,7 +151,7 @@ class NormActOp : public Op {
       });
     } else {
       for_each_split([this](int64_t split, int64_t group, int64_t begin, int64_t end) {
-        for_each_tile(begin, end, [=, this](int64_t first, int64_t last, int64_t piece) {
+        geometry_.for_tiles(begin, end, [=, this](int64_t first, int64_t last, int64_t piece) {
           add_gradients(group, first, last, piece, split);
         });
       });
@@ -164,7 +159,7 @@ class NormActOp : public Op {
         for (int64_t piece = 0; piece < geometry_.pieces(); ++piece) finish_gradients(group, piece);
       if (dx_)
         for_each_split([this](int64_t, int64_t group, int64_t begin, int64_t end) {
-          for_each_tile(begin, end, [=, this](int64_t first, int64_t last, int64_t piece) {
+          geometry_.for_tiles(begin, end, [=, this](int64_t first, int64_t last, int64_t piece) {
             differentiate(group, first, last, piece);
           });
         });
@@ -179,10 +174,6 @@ class NormActOp : public Op {
 
  private:
   int64_t index(int64_t group, int64_t c) const { return group * channels_ + c; }
-  int64_t first_channel(int64_t piece) const { return piece * geometry_.piece_size(); }
-  int64_t end_channel(int64_t piece) const {
-    return std::min(channels_, (piece + 1) * geometry_.piece_size());
-  }
   // Items worth a thread.
   int64_t item_grain() const {
     return std::max<int64_t>(1, (16 << 10) / (channels_ * geometry_.numbers_per_item()));
@@ -207,38 +198,7 @@ class NormActOp : public Op {
         }
     });
   }
-  // Where the channels lie last, all pieces of a few pixels before the next pixels.
-  template <typename Body>
-  void for_each_tile(int64_t begin, int64_t end, Body&& body) {
-    const int64_t tile = geometry_.channels_last() ? geometry_.tile() : end - begin;
-    for (int64_t first = begin; first < end; first += tile)
-      for (int64_t piece = 0; piece < geometry_.pieces(); ++piece)
-        body(first, std::min(end, first + tile), piece);
-  }
 
-  // Spreads per-channel numbers over the lanes of a piece's vectors; lanes without a channel get 0.
-  void to_lanes(const float* channels, int64_t piece, float missing, float (&lanes)[16]) const {
-    const int64_t first = first_channel(piece), end = end_channel(piece);
-    for (int64_t lane = 0; lane < 16; ++lane) {
-      const int64_t c = geometry_.broadcasts() ? first : first + lane;
-      lanes[lane] = c >= end ? 0 : channels ? channels[c] : missing;
-    }
-  }
-  // Adds sums over lanes to those of the channels.
-  void from_lanes(const double (&a)[16], const double (&b)[16], int64_t piece, Moments* to) const {
-    const int64_t first = first_channel(piece), end = end_channel(piece);
-    if (geometry_.broadcasts()) {
-      for (int lane = 0; lane < 8; ++lane) {
-        to[first].a += a[lane];
-        to[first].b += b[lane];
-      }
-      return;
-    }
-    for (int64_t c = first; c < end; ++c) {
-      to[c].a += a[c - first];
-      to[c].b += b[c - first];
-    }
-  }
   Moments sum_of_splits(const Moments* moments, int64_t group, int64_t c) const {
     Moments total;
     for (int64_t split = 0; split < splits_; ++split) {
@@ -262,8 +222,8 @@ class NormActOp : public Op {
     });
     // moments_ is zero here and serves as the place to add up in.
     Moments* place = moments_ + index(group, 0);
-    from_lanes(sum, squares, piece, place);
-    for (int64_t c = first_channel(piece); c < end_channel(piece); ++c) {
+    geometry_.from_lanes(sum, squares, piece, place);
+    for (int64_t c = geometry_.first_channel(piece); c < geometry_.end_channel(piece); ++c) {
       const double mean = place[c].a / static_cast<double>(items * geometry_.numbers_per_item());
       pivot_[index(group, c)] = std::isfinite(mean) ? static_cast<float>(mean) : 0;
       place[c] = Moments{};
@@ -272,17 +232,17 @@ class NormActOp : public Op {
 
   void add_moments(int64_t group, int64_t begin, int64_t end, int64_t piece, int64_t split) {
     float pivot[16];
-    to_lanes(pivot_ + index(group, 0), piece, 0, pivot);
+    geometry_.to_lanes(pivot_ + index(group, 0), piece, 0, pivot);
     double sum[16] = {}, squares[16] = {};
     geometry_.for_views(begin, end, piece, [&](const NormView& view, int64_t first, int64_t) {
       loops_.moments(view, x_ + first, pivot, sum, squares);
     });
-    from_lanes(sum, squares, piece, moments_ + index(split * groups_ + group, 0));
+    geometry_.from_lanes(sum, squares, piece, moments_ + index(split * groups_ + group, 0));
   }
 
   void finish_statistics(int64_t group, int64_t piece) {
     const double m = static_cast<double>(group_items_ * geometry_.numbers_per_item());
-    for (int64_t c = first_channel(piece); c < end_channel(piece); ++c) {
+    for (int64_t c = geometry_.first_channel(piece); c < geometry_.end_channel(piece); ++c) {
       const Moments total = sum_of_splits(moments_, group, c);
       const double distance = total.a / m;
       const double mean = static_cast<double>(pivot_[index(group, c)]) + distance;
@@ -310,10 +270,10 @@ class NormActOp : public Op {
   NormLanes lanes_of(int64_t group, int64_t piece) const {
     NormLanes lanes;
     float gain[16];
-    to_lanes(mean_ + index(group, 0), piece, 0, lanes.mean);
-    to_lanes(inverse_ + index(group, 0), piece, 0, lanes.gain);
-    to_lanes(gain_, piece, 1, gain);
-    to_lanes(shift_, piece, 0, lanes.shift);
+    geometry_.to_lanes(mean_ + index(group, 0), piece, 0, lanes.mean);
+    geometry_.to_lanes(inverse_ + index(group, 0), piece, 0, lanes.gain);
+    geometry_.to_lanes(gain_, piece, 1, gain);
+    geometry_.to_lanes(shift_, piece, 0, lanes.shift);
     for (int lane = 0; lane < 16; ++lane) lanes.gain[lane] *= gain[lane];
     lanes.slope = static_cast<float>(desc_.negative_slope);
     lanes.relu = desc_.relu;
@@ -328,7 +288,7 @@ class NormActOp : public Op {
     });
   }
   void normalise_all(int64_t group, int64_t begin, int64_t end) {
-    for_each_tile(begin, end, [=, this](int64_t first, int64_t last, int64_t piece) {
+    geometry_.for_tiles(begin, end, [=, this](int64_t first, int64_t last, int64_t piece) {
       normalise(group, first, last, piece);
     });
   }
@@ -342,13 +302,13 @@ class NormActOp : public Op {
       loops_.backward_sums(view, lanes, passed_, x_ + at, bits_ ? bits_ + bits_at : nullptr, dy,
                            parts_, store_ ? store_ + at : nullptr, dshift, dgain);
     });
-    from_lanes(dshift, dgain, piece, back_moments_ + index(split * groups_ + group, 0));
+    geometry_.from_lanes(dshift, dgain, piece, back_moments_ + index(split * groups_ + group, 0));
   }
 
   // dx = scale * g + slant * (x - mean) + offset: the last two from the sums.
   void finish_gradients(int64_t group, int64_t piece) {
     const double m = static_cast<double>(group_items_ * geometry_.numbers_per_item());
-    for (int64_t c = first_channel(piece); c < end_channel(piece); ++c) {
+    for (int64_t c = geometry_.first_channel(piece); c < geometry_.end_channel(piece); ++c) {
       const int64_t i = index(group, c);
       slant_[i] = offset_[i] = 0;
       if (desc_.use_global_stats) continue;
@@ -362,8 +322,8 @@ class NormActOp : public Op {
   void differentiate(int64_t group, int64_t begin, int64_t end, int64_t piece) {
     const NormLanes lanes = lanes_of(group, piece);
     float slant[16], offset[16];
-    to_lanes(slant_ + index(group, 0), piece, 0, slant);
-    to_lanes(offset_ + index(group, 0), piece, 0, offset);
+    geometry_.to_lanes(slant_ + index(group, 0), piece, 0, slant);
+    geometry_.to_lanes(offset_ + index(group, 0), piece, 0, offset);
     const Passed passed = store_ ? Passed::all : passed_;
     const float* g = store_ ? store_ : dy_[0];
     geometry_.for_views(begin, end, piece, [&](const NormView& view, int64_t at, int64_t bits_at) {

@@ -1,7 +1,5 @@
 #include "backends/onednn/kernels/norm_geometry.h"
 
-#include <algorithm>
-
 namespace pcc::onednn {
 
 NormGeometry::NormGeometry(const TensorSpec& spec)
@@ -22,6 +20,31 @@ int64_t NormGeometry::bits_bytes() const {
 int64_t NormGeometry::tile() const {
   constexpr int64_t kTileBytes = 64 << 10;
   return std::max<int64_t>(16, kTileBytes / (channels_ * 4));
+}
+
+void NormGeometry::to_lanes(const float* channels, int64_t piece, float missing,
+                            float (&lanes)[16]) const {
+  const int64_t first = first_channel(piece), end = end_channel(piece);
+  for (int64_t lane = 0; lane < 16; ++lane) {
+    const int64_t c = broadcast_ ? first : first + lane;
+    lanes[lane] = c >= end ? 0 : channels ? channels[c] : missing;
+  }
+}
+
+void NormGeometry::from_lanes(const double (&a)[16], const double (&b)[16], int64_t piece,
+                              Moments* to) const {
+  const int64_t first = first_channel(piece), end = end_channel(piece);
+  if (broadcast_) {
+    for (int lane = 0; lane < 8; ++lane) {
+      to[first].a += a[lane];
+      to[first].b += b[lane];
+    }
+    return;
+  }
+  for (int64_t c = first; c < end; ++c) {
+    to[c].a += a[c - first];
+    to[c].b += b[c - first];
+  }
 }
 
 std::array<NormGeometry::Place, 2> NormGeometry::views(int64_t begin, int64_t end,
