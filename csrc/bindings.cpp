@@ -1,5 +1,5 @@
-// The Python module pycaffe_clr._core: layer specs in, numpy arrays out. One init function per subject; the Global Interpreter
-// Lock is released around every pass.
+// The Python module pycaffe_clr._core: layer specs in, numpy arrays out. One init function per
+// subject; the Global Interpreter Lock is released around every pass.
 #include "bindings/bindings.h"
 
 #include "core/parallel.h"
@@ -32,10 +32,12 @@ PYBIND11_MODULE(_core, m) {
     }
   });
   m.def("threads", &pcc::threads, "Number of threads that passes use.");
-  m.def("set_threads", &pcc::set_threads, py::arg("count"), "Sets that number, for the whole process.");
+  m.def("set_threads", &pcc::set_threads, py::arg("count"),
+        "Sets that number, for the whole process.");
   m.def("backends", &pcc::backend_names, "Names of the backends in this build.");
   m.def("default_backend", &pcc::default_backend, "The backend that device 'cpu' means.");
-  m.def("layer_types", &pcc::layer_types, "Layer types that can be built, as a prototxt names them.");
+  m.def("layer_types", &pcc::layer_types,
+        "Layer types that can be built, as a prototxt names them.");
   pcc::bind_specs(m);
   pcc::bind_feeds(m);
   pcc::bind_net(m);

@@ -1,4 +1,5 @@
-// Where data layers get their records from: an array that is held in memory, or batches that a Python callable delivers.
+// Where data layers get their records from: an array that is held in memory, or batches that a
+// Python callable delivers.
 #include <cstring>
 
 #include "bindings/bindings.h"
@@ -17,7 +18,8 @@ struct Records {
 
   Records(const py::array& records, const py::object& label_object) {
     is_float = records.dtype().kind() == 'f';
-    PCC_DATA(is_float || records.dtype().is(py::dtype::of<uint8_t>()), "records must be uint8 or float32");
+    PCC_DATA(is_float || records.dtype().is(py::dtype::of<uint8_t>()),
+             "records must be uint8 or float32");
     if (is_float)
       array = py::array_t<float, py::array::c_style | py::array::forcecast>::ensure(records);
     else
@@ -29,7 +31,8 @@ struct Records {
     } else {
       labels = label_object.cast<Labels>();
     }
-    PCC_DATA(labels.ndim() == 1 && labels.shape(0) == array.shape(0), array.shape(0), " records, but ", labels.size(), " labels");
+    PCC_DATA(labels.ndim() == 1 && labels.shape(0) == array.shape(0), array.shape(0),
+             " records, but ", labels.size(), " labels");
   }
   Shape shape() const { return Shape{array.shape(1), array.shape(2), array.shape(3)}; }
 };
@@ -42,7 +45,8 @@ class ArrayFeed : public RecordFeed {
   void replace(const py::array& records, const py::object& labels) {
     auto next = std::make_unique<Records>(records, labels);
     PCC_DATA(next->array.shape(0) > 0, "there are no records");
-    PCC_DATA(!records_ || next->shape() == records_->shape(), "records must be ", records_->shape(), ", not ", next->shape());
+    PCC_DATA(!records_ || next->shape() == records_->shape(), "records must be ", records_->shape(),
+             ", not ", next->shape());
     records_ = std::move(next);
     position_ = 0;
     size_ = records_->array.shape(0);
@@ -70,8 +74,8 @@ class ArrayFeed : public RecordFeed {
   int64_t position_ = 0, size_ = 0;
 };
 
-// `source` is any object with shape (C, H, W), next(count) -> (records, labels), position and seek(position); it reads ahead on threads of
-// its own, so that next seldom waits.
+// `source` is any object with shape (C, H, W), next(count) -> (records, labels), position and
+// seek(position); it reads ahead on threads of its own, so that next seldom waits.
 class StreamFeed : public RecordFeed {
  public:
   explicit StreamFeed(py::object source) : source_(std::move(source)) {
@@ -93,8 +97,10 @@ class StreamFeed : public RecordFeed {
     py::gil_scoped_acquire gil;
     const py::tuple pair = source_.attr("next")(count);
     current_ = std::make_unique<Records>(pair[0].cast<py::array>(), py::object(pair[1]));
-    PCC_DATA(current_->array.shape(0) == count, "the record source gave ", current_->array.shape(0), " records for ", count);
-    PCC_DATA(current_->shape() == shape_, "the record source gave records of ", current_->shape(), ", not ", shape_);
+    PCC_DATA(current_->array.shape(0) == count, "the record source gave ", current_->array.shape(0),
+             " records for ", count);
+    PCC_DATA(current_->shape() == shape_, "the record source gave records of ", current_->shape(),
+             ", not ", shape_);
     RecordBatch batch;
     batch.records = current_->array.data();
     batch.is_float = current_->is_float;
@@ -127,8 +133,10 @@ std::map<std::string, LayerFeed> feeds_from(const py::dict& feeds) {
     LayerFeed feed;
     if (!entry[0].is_none()) feed.records = entry[0].cast<std::shared_ptr<RecordFeed>>();
     if (!entry[1].is_none()) {
-      const auto mean = entry[1].cast<py::array_t<float, py::array::c_style | py::array::forcecast>>();
-      feed.mean = std::make_shared<const std::vector<float>>(mean.data(), mean.data() + mean.size());
+      const auto mean =
+          entry[1].cast<py::array_t<float, py::array::c_style | py::array::forcecast>>();
+      feed.mean =
+          std::make_shared<const std::vector<float>>(mean.data(), mean.data() + mean.size());
     }
     map[name.cast<std::string>()] = std::move(feed);
   }
@@ -136,18 +144,26 @@ std::map<std::string, LayerFeed> feeds_from(const py::dict& feeds) {
 }
 
 void bind_feeds(py::module_& m) {
-  py::class_<RecordFeed, std::shared_ptr<RecordFeed>>(m, "RecordFeed", "Records for a data layer, in order, wrapping at the end.")
-      .def_property("position", &RecordFeed::position, &RecordFeed::seek, "Record that the next batch begins with.")
-      .def_property_readonly("shape", [](const RecordFeed& feed) { return feed.record_shape().dims(); }, "(C, H, W)");
-  py::class_<ArrayFeed, RecordFeed, std::shared_ptr<ArrayFeed>>(m, "ArrayFeed", "Records held in memory.")
-      .def(py::init<const py::array&, const py::object&>(), py::arg("records"), py::arg("labels") = py::none(),
-           "records: (n, C, H, W), uint8 or float32, not copied where contiguous. labels: (n,), or zeros.")
+  py::class_<RecordFeed, std::shared_ptr<RecordFeed>>(
+      m, "RecordFeed", "Records for a data layer, in order, wrapping at the end.")
+      .def_property("position", &RecordFeed::position, &RecordFeed::seek,
+                    "Record that the next batch begins with.")
+      .def_property_readonly(
+          "shape", [](const RecordFeed& feed) { return feed.record_shape().dims(); }, "(C, H, W)");
+  py::class_<ArrayFeed, RecordFeed, std::shared_ptr<ArrayFeed>>(m, "ArrayFeed",
+                                                                "Records held in memory.")
+      .def(py::init<const py::array&, const py::object&>(), py::arg("records"),
+           py::arg("labels") = py::none(),
+           "records: (n, C, H, W), uint8 or float32, not copied where contiguous. labels: (n,), or "
+           "zeros.")
       .def("replace", &ArrayFeed::replace, py::arg("records"), py::arg("labels") = py::none(),
            "Goes on with other records of the same shape, from the first one.")
       .def("__len__", &ArrayFeed::size);
-  py::class_<StreamFeed, RecordFeed, std::shared_ptr<StreamFeed>>(m, "StreamFeed", "Records that a Python object delivers.")
+  py::class_<StreamFeed, RecordFeed, std::shared_ptr<StreamFeed>>(
+      m, "StreamFeed", "Records that a Python object delivers.")
       .def(py::init<py::object>(), py::arg("source"),
-           "source: has shape (C, H, W), next(count) -> (records, labels), position, seek(position).")
+           "source: has shape (C, H, W), next(count) -> (records, labels), position, "
+           "seek(position).")
       .def("__len__", &StreamFeed::size, "Records of the source; TypeError if it does not say.");
 }
 

@@ -7,7 +7,8 @@ namespace pcc {
 
 py::array view(const Tensor& tensor, py::handle owner) {
   const std::vector<py::ssize_t> shape(tensor.shape().dims().begin(), tensor.shape().dims().end());
-  if (tensor.spec.dtype == DType::f64) return py::array_t<double>(shape, tensor.as<double>(), owner);
+  if (tensor.spec.dtype == DType::f64)
+    return py::array_t<double>(shape, tensor.as<double>(), owner);
   return py::array_t<float>(shape, tensor.as<float>(), owner);
 }
 
@@ -15,11 +16,13 @@ namespace {
 
 using NetPointer = std::shared_ptr<Net>;
 
-NetPointer make_net(const py::list& layers, const py::dict& settings, const py::dict& feeds, const NetPointer& share) {
+NetPointer make_net(const py::list& layers, const py::dict& settings, const py::dict& feeds,
+                    const NetPointer& share) {
   NetOptions options;
   options.train = take<bool>(settings, "train", true);
   options.backend = take<std::string>(settings, "backend", "");
-  options.dtype = take<std::string>(settings, "dtype", "float32") == "float64" ? DType::f64 : DType::f32;
+  options.dtype =
+      take<std::string>(settings, "dtype", "float32") == "float64" ? DType::f64 : DType::f32;
   options.fuse = take<bool>(settings, "fuse", false);
   options.keep = take<std::vector<std::string>>(settings, "keep", {});
   options.replicas = take<int64_t>(settings, "replicas", 1);
@@ -42,7 +45,8 @@ int blob_of(const Net& net, const std::string& name) {
 py::array blob_array(Net& net, const std::string& name, bool diff) {
   const HostBlob& host = net.host(blob_of(net, name), diff);
   const auto memory = diff ? host.diff : host.data;
-  const py::capsule owner(new std::shared_ptr<Memory>(memory), [](void* p) { delete static_cast<std::shared_ptr<Memory>*>(p); });
+  const py::capsule owner(new std::shared_ptr<Memory>(memory),
+                          [](void* p) { delete static_cast<std::shared_ptr<Memory>*>(p); });
   return view({memory->data(), {host.shape, net.options().dtype, Layout::plain}}, owner);
 }
 
@@ -85,7 +89,8 @@ Param& param_at(Net& net, size_t index) {
   return net.params()[static_cast<size_t>(net.params()[index].owner)];
 }
 
-// A view whose shape is that of this use, which a permissively shared parameter may have differently from its owner.
+// A view whose shape is that of this use, which a permissively shared parameter may have
+// differently from its owner.
 py::array param_array(const NetPointer& net, size_t index, bool diff) {
   const Param& owner = param_at(*net, index);
   Tensor tensor = diff ? owner.diff : owner.data;
@@ -110,7 +115,8 @@ py::list plan_list(const Net& net) {
   return list;
 }
 
-// Forward passes of a test net; per output blob the sum of each element over the passes, and the sum of the losses.
+// Forward passes of a test net; per output blob the sum of each element over the passes, and the
+// sum of the losses.
 py::tuple run_test(Net& net, int64_t iterations, const std::function<bool()>& poll) {
   std::vector<std::vector<double>> sums;
   double loss = 0;
@@ -142,7 +148,8 @@ py::list node_times(Net& net) {
     times = net.time_nodes();
   }
   py::list list;
-  for (const Net::NodeTime& row : times) list.append(py::make_tuple(row.name, row.op, row.layers, row.forward, row.backward));
+  for (const Net::NodeTime& row : times)
+    list.append(py::make_tuple(row.name, row.op, row.layers, row.forward, row.backward));
   return list;
 }
 
@@ -157,46 +164,77 @@ std::vector<std::string> names_of(const Net& net, const std::vector<int>& blobs)
 void bind_net(py::module_& m) {
   using py::arg;
   py::class_<Net, NetPointer>(m, "Net", "A net that was built and planned. See csrc/graph/net.h.")
-      .def(py::init(&make_net), arg("layers"), arg("settings") = py::dict(), arg("feeds") = py::dict(), arg("share") = nullptr)
+      .def(py::init(&make_net), arg("layers"), arg("settings") = py::dict(),
+           arg("feeds") = py::dict(), arg("share") = nullptr)
       .def("forward", py::overload_cast<>(&Net::forward), py::call_guard<py::gil_scoped_release>())
-      .def("forward", py::overload_cast<int, int>(&Net::forward), py::call_guard<py::gil_scoped_release>(), arg("first"), arg("last"))
-      .def("backward", py::overload_cast<>(&Net::backward), py::call_guard<py::gil_scoped_release>())
-      .def("backward", py::overload_cast<int, int>(&Net::backward), py::call_guard<py::gil_scoped_release>(), arg("first"), arg("last"))
+      .def("forward", py::overload_cast<int, int>(&Net::forward),
+           py::call_guard<py::gil_scoped_release>(), arg("first"), arg("last"))
+      .def("backward", py::overload_cast<>(&Net::backward),
+           py::call_guard<py::gil_scoped_release>())
+      .def("backward", py::overload_cast<int, int>(&Net::backward),
+           py::call_guard<py::gil_scoped_release>(), arg("first"), arg("last"))
       .def("clear_param_diffs", &Net::clear_param_diffs)
       .def("test", &run_test, arg("iterations"), arg("poll") = nullptr,
-           "Forward passes: (per output the summed values, summed loss, passes made). Stops early where poll() is false.")
-      .def("data", [](Net& net, const std::string& name) { return blob_array(net, name, false); }, arg("blob"))
-      .def("diff", [](Net& net, const std::string& name) { return blob_array(net, name, true); }, arg("blob"))
-      .def("read", [](const Net& net, const std::string& name) { return net.read(blob_of(net, name)); }, arg("blob"))
-      .def("param_data", [](const NetPointer& net, size_t index) { return param_array(net, index, false); }, arg("index"))
-      .def("param_diff", [](const NetPointer& net, size_t index) { return param_array(net, index, true); }, arg("index"))
+           "Forward passes: (per output the summed values, summed loss, passes made). Stops early "
+           "where poll() is false.")
+      .def(
+          "data", [](Net& net, const std::string& name) { return blob_array(net, name, false); },
+          arg("blob"))
+      .def(
+          "diff", [](Net& net, const std::string& name) { return blob_array(net, name, true); },
+          arg("blob"))
+      .def(
+          "read",
+          [](const Net& net, const std::string& name) { return net.read(blob_of(net, name)); },
+          arg("blob"))
+      .def(
+          "param_data",
+          [](const NetPointer& net, size_t index) { return param_array(net, index, false); },
+          arg("index"))
+      .def(
+          "param_diff",
+          [](const NetPointer& net, size_t index) { return param_array(net, index, true); },
+          arg("index"))
       .def("params", &param_list)
       .def("learnable", &Net::learnable, "Indexes of the parameters whose memory is this net's.")
       .def("layers", &layer_list)
-      .def("blobs", [](const Net& net) {
-        std::vector<std::string> names;
-        for (const BlobInfo& blob : net.blobs()) names.push_back(blob.name);
-        return names;
-      })
-      .def("shape", [](const Net& net, const std::string& name) {
-        return net.blobs()[static_cast<size_t>(blob_of(net, name))].shape().dims();
-      }, arg("blob"))
+      .def("blobs",
+           [](const Net& net) {
+             std::vector<std::string> names;
+             for (const BlobInfo& blob : net.blobs()) names.push_back(blob.name);
+             return names;
+           })
+      .def(
+          "shape",
+          [](const Net& net, const std::string& name) {
+            return net.blobs()[static_cast<size_t>(blob_of(net, name))].shape().dims();
+          },
+          arg("blob"))
       .def("inputs", [](const Net& net) { return names_of(net, net.inputs()); })
       .def("outputs", [](const Net& net) { return names_of(net, net.outputs()); })
-      .def("reshape", [](Net& net, const std::map<std::string, std::vector<int64_t>>& shapes) {
-        std::map<std::string, Shape> inputs;
-        for (const auto& [name, dims] : shapes) inputs[name] = Shape(dims);
-        net.reshape(inputs);
-      }, arg("inputs"))
+      .def(
+          "reshape",
+          [](Net& net, const std::map<std::string, std::vector<int64_t>>& shapes) {
+            std::map<std::string, Shape> inputs;
+            for (const auto& [name, dims] : shapes) inputs[name] = Shape(dims);
+            net.reshape(inputs);
+          },
+          arg("inputs"))
       .def("warnings", &Net::warnings)
-      .def("fallbacks", &Net::fallbacks, "Ops that the backend refused and the reference backend runs.")
+      .def("fallbacks", &Net::fallbacks,
+           "Ops that the backend refused and the reference backend runs.")
       .def("plan", &plan_list)
-      .def("time", &node_times, "Runs one pass: (name, op, layers, seconds forward, seconds backward) of every op.")
+      .def("time", &node_times,
+           "Runs one pass: (name, op, layers, seconds forward, seconds backward) of every op.")
       .def_property_readonly("backend", [](const Net& net) { return net.backend().name(); })
       .def_property_readonly("memory_bytes", &Net::memory_bytes)
       .def_property_readonly("arena_bytes", [](const Net& net) { return net.plan().arena_bytes(); })
-      .def_property("pass_count", [](Net& net) { return net.state().pass; }, [](Net& net, uint64_t pass) { net.state().pass = pass; })
-      .def_property("seed", [](Net& net) { return net.state().seed; }, [](Net& net, uint64_t seed) { net.state().seed = seed; });
+      .def_property(
+          "pass_count", [](Net& net) { return net.state().pass; },
+          [](Net& net, uint64_t pass) { net.state().pass = pass; })
+      .def_property(
+          "seed", [](Net& net) { return net.state().seed; },
+          [](Net& net, uint64_t seed) { net.state().seed = seed; });
 }
 
 }  // namespace pcc

@@ -50,28 +50,38 @@ py::tuple run(Solver& solver, int64_t count, double seconds) {
 
 void bind_solver(py::module_& m) {
   using py::arg;
-  py::class_<Schedule>(m, "Schedule", "Learning rate and momentum by iteration; settings by their SolverParameter names.")
-      .def(py::init([](const py::dict& settings) { return Schedule(schedule_from(settings)); }), arg("settings"))
+  py::class_<Schedule>(
+      m, "Schedule",
+      "Learning rate and momentum by iteration; settings by their SolverParameter names.")
+      .def(py::init([](const py::dict& settings) { return Schedule(schedule_from(settings)); }),
+           arg("settings"))
       .def("lr", &Schedule::lr, arg("iteration"))
       .def("momentum", &Schedule::momentum, arg("iteration"))
       .def("current_step", &Schedule::current_step, arg("iteration"))
       .def("restore", &Schedule::restore, arg("iteration"), arg("current_step"));
   m.def("lr_policies", &lr_policies);
-  py::class_<Solver, std::shared_ptr<Solver>>(m, "Solver", "Iterations over one train net. See csrc/solver/solver.h.")
+  py::class_<Solver, std::shared_ptr<Solver>>(
+      m, "Solver", "Iterations over one train net. See csrc/solver/solver.h.")
       .def(py::init(&make_solver), arg("net"), arg("settings"))
       .def("forward_backward", &Solver::forward_backward, py::call_guard<py::gil_scoped_release>(),
            "First half of an iteration: gradients. Returns the loss, averaged over iter_size.")
-      .def("apply_update", &Solver::apply_update, py::call_guard<py::gil_scoped_release>(), "Second half: the update.")
+      .def("apply_update", &Solver::apply_update, py::call_guard<py::gil_scoped_release>(),
+           "Second half: the update.")
       .def("run", &run, arg("count"), arg("seconds") = 1e30,
            "Whole iterations, at most `count`, for about `seconds`: (losses, stopped, diverged).")
-      .def("request_stop", &Solver::request_stop, "Makes a run end after its current iteration; callable from a signal handler.")
+      .def("request_stop", &Solver::request_stop,
+           "Makes a run end after its current iteration; callable from a signal handler.")
       .def("restore", &Solver::restore, arg("iteration"), arg("current_step") = 0)
       .def_property_readonly("iteration", &Solver::iteration)
       .def_property_readonly("current_step", &Solver::current_step)
       .def_property_readonly("lr", &Solver::lr)
       .def_property_readonly("momentum", &Solver::momentum)
-      .def("history", [](const std::shared_ptr<Solver>& solver, int param) { return view(solver->history(param), py::cast(solver)); },
-           arg("param"), "History of one learnable parameter (Net.learnable()): a writable view.");
+      .def(
+          "history",
+          [](const std::shared_ptr<Solver>& solver, int param) {
+            return view(solver->history(param), py::cast(solver));
+          },
+          arg("param"), "History of one learnable parameter (Net.learnable()): a writable view.");
 }
 
 }  // namespace pcc

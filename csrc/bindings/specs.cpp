@@ -1,4 +1,5 @@
-// Layer specs and the schema of defaults, from the dictionaries that pycaffe_clr.prototxt.spec makes.
+// Layer specs and the schema of defaults, from the dictionaries that pycaffe_clr.prototxt.spec
+// makes.
 #include "bindings/bindings.h"
 
 namespace pcc {
@@ -11,7 +12,8 @@ Scalar scalar_from(const py::handle& value, const std::string& field) {
   if (py::isinstance<py::float_>(value)) return value.cast<double>();
   if (py::isinstance<py::str>(value)) return value.cast<std::string>();
   if (py::isinstance<py::bytes>(value)) return std::string(value.cast<py::bytes>());
-  PCC_THROW(config, "field ", field, ": no value of type ", py::str(py::type::of(value)).cast<std::string>(), " is expected here");
+  PCC_THROW(config, "field ", field, ": no value of type ",
+            py::str(py::type::of(value)).cast<std::string>(), " is expected here");
 }
 
 void fill_attributes(const py::dict& fields, Attributes& to) {
@@ -24,7 +26,8 @@ void fill_attributes(const py::dict& fields, Attributes& to) {
         fill_attributes(value.cast<py::dict>(), to.append_message(field));
         continue;
       }
-      for (const py::handle& each : value) fill_attributes(each.cast<py::dict>(), to.append_message(field));
+      for (const py::handle& each : value)
+        fill_attributes(each.cast<py::dict>(), to.append_message(field));
     } else if (is_list) {
       for (const py::handle& each : value) to.append(field, scalar_from(each, field));
     } else {
@@ -60,7 +63,8 @@ std::vector<LayerSpec> specs_from(const py::list& layers) {
     spec.name = layer["name"].cast<std::string>();
     spec.bottoms = layer["bottoms"].cast<std::vector<std::string>>();
     spec.tops = layer["tops"].cast<std::vector<std::string>>();
-    if (layer.contains("where") && !layer["where"].is_none()) spec.where = layer["where"].cast<std::string>();
+    if (layer.contains("where") && !layer["where"].is_none())
+      spec.where = layer["where"].cast<std::string>();
     try {
       fill_attributes(layer["attributes"].cast<py::dict>(), spec.attributes);
     } catch (const Error& error) {
@@ -73,7 +77,8 @@ std::vector<LayerSpec> specs_from(const py::list& layers) {
 
 void bind_specs(py::module_& m) {
   m.def("set_schema", &set_schema, py::arg("schema"),
-        "Hands over the defaults of every message (prototxt.spec.schema()). Once per process, before any Net.");
+        "Hands over the defaults of every message (prototxt.spec.schema()). Once per process, "
+        "before any Net.");
 }
 
 }  // namespace pcc

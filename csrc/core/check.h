@@ -1,4 +1,5 @@
-// Errors that tell a person what is wrong. Every failure in the core is a pcc::Error; nothing here ends the process.
+// Errors that tell a person what is wrong. Every failure in the core is a pcc::Error; nothing here
+// ends the process.
 #pragma once
 
 #include <sstream>
@@ -29,18 +30,18 @@ std::string concat(const Parts&... parts) {
 
 }  // namespace pcc
 
-// PCC_CONFIG: the user's prototxt or settings are wrong. PCC_DATA: a file, record or weight is wrong.
-// PCC_CHECK: the engine itself is (a message that reads "this is a bug" is fine there).
+// PCC_CONFIG: the user's prototxt or settings are wrong. PCC_DATA: a file, record or weight is
+// wrong. PCC_CHECK: the engine itself is (a message that reads "this is a bug" is fine there).
 #define PCC_THROW(kind, ...) throw ::pcc::Error(::pcc::ErrorKind::kind, ::pcc::concat(__VA_ARGS__))
-#define PCC_CONFIG(condition, ...) \
-  do {                             \
+#define PCC_CONFIG(condition, ...)                    \
+  do {                                                \
     if (!(condition)) PCC_THROW(config, __VA_ARGS__); \
   } while (false)
-#define PCC_DATA(condition, ...) \
-  do {                           \
+#define PCC_DATA(condition, ...)                    \
+  do {                                              \
     if (!(condition)) PCC_THROW(data, __VA_ARGS__); \
   } while (false)
-#define PCC_CHECK(condition, ...) \
-  do {                            \
+#define PCC_CHECK(condition, ...)                     \
+  do {                                                \
     if (!(condition)) PCC_THROW(engine, __VA_ARGS__); \
   } while (false)

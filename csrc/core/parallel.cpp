@@ -21,7 +21,8 @@ void parallel_impl(int64_t count, int64_t grain, void* context,
   }
 #pragma omp parallel num_threads(static_cast<int>(parts))
   {
-    // OpenMP may give fewer threads than asked for (OMP_THREAD_LIMIT): then each takes several parts.
+    // OpenMP may give fewer threads than asked for (OMP_THREAD_LIMIT): then each takes several
+    // parts.
     const int64_t width = count / parts, extra = count % parts;
     for (int64_t part = omp_get_thread_num(); part < parts; part += omp_get_num_threads()) {
       const int64_t begin = part * width + std::min(part, extra);

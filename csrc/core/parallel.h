@@ -1,4 +1,5 @@
-// The one place that knows how work is spread over processor cores (OpenMP, shared with oneDNN's pool).
+// The one place that knows how work is spread over processor cores (OpenMP, shared with oneDNN's
+// pool).
 #pragma once
 
 #include <cstdint>
@@ -15,13 +16,15 @@ void parallel_impl(int64_t count, int64_t grain, void* context,
                    void (*body)(void* context, int64_t begin, int64_t end, int thread));
 }
 
-// Calls body(begin, end, thread) on disjoint ranges that cover [0, count): at most threads() ranges, each of at least
-// `grain` items, cut in the same places for the same count and number of threads. body must not throw.
+// Calls body(begin, end, thread) on disjoint ranges that cover [0, count): at most threads()
+// ranges, each of at least `grain` items, cut in the same places for the same count and number of
+// threads. body must not throw.
 template <typename Body>
 void parallel(int64_t count, int64_t grain, Body&& body) {
-  detail::parallel_impl(count, grain, &body, [](void* context, int64_t begin, int64_t end, int thread) {
-    (*static_cast<std::remove_reference_t<Body>*>(context))(begin, end, thread);
-  });
+  detail::parallel_impl(
+      count, grain, &body, [](void* context, int64_t begin, int64_t end, int thread) {
+        (*static_cast<std::remove_reference_t<Body>*>(context))(begin, end, thread);
+      });
 }
 
 }  // namespace pcc

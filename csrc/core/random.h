@@ -1,6 +1,6 @@
-// Counter-based random numbers (Philox 4x32-10; Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
-// A number depends only on (seed, net, stream, pass, element), so masks, flips and fillers are the same on every
-// backend, for any number of threads, and after a resume.
+// Counter-based random numbers (Philox 4x32-10; Salmon et al., "Parallel random numbers: as easy as
+// 1, 2, 3", 2011). A number depends only on (seed, net, stream, pass, element), so masks, flips and
+// fillers are the same on every backend, for any number of threads, and after a resume.
 #pragma once
 
 #include <array>
@@ -9,7 +9,8 @@
 
 namespace pcc {
 
-inline std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
+inline std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter,
+                                      std::array<uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t a = uint64_t{0xD2511F53} * counter[0];
     const uint64_t b = uint64_t{0xCD9E8D57} * counter[2];
@@ -23,15 +24,15 @@ inline std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, std::arra
 
 // One stream of random numbers: what a layer draws in one pass. Element i is addressable directly.
 struct RandomStream {
-  uint64_t seed = 0;    // the run's random_seed
-  uint32_t net = 0;     // 0: train net (and fillers); 1 + i: test net i
-  uint32_t layer = 0;   // hash of the layer's name
-  uint64_t pass = 0;    // number of the forward pass of that net; fillers use the parameter's index
+  uint64_t seed = 0;   // the run's random_seed
+  uint32_t net = 0;    // 0: train net (and fillers); 1 + i: test net i
+  uint32_t layer = 0;  // hash of the layer's name
+  uint64_t pass = 0;   // number of the forward pass of that net; fillers use the parameter's index
 
   // Four numbers for the elements 4 * block .. 4 * block + 3 (block below 2^32).
   std::array<uint32_t, 4> block(uint64_t index) const {
-    return philox({static_cast<uint32_t>(index), static_cast<uint32_t>(pass), static_cast<uint32_t>(pass >> 32) ^ (net << 16),
-                   layer},
+    return philox({static_cast<uint32_t>(index), static_cast<uint32_t>(pass),
+                   static_cast<uint32_t>(pass >> 32) ^ (net << 16), layer},
                   {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
   }
   uint32_t bits(uint64_t element) const { return block(element / 4)[element % 4]; }

@@ -13,7 +13,8 @@ void Schema::add(const std::string& message, const std::string& field, FieldInfo
 
 const FieldInfo& Schema::field(const std::string& message, const std::string& field) const {
   const auto fields = messages_.find(message);
-  PCC_CHECK(fields != messages_.end(), "the schema has no message ", message, "; was it handed over?");
+  PCC_CHECK(fields != messages_.end(), "the schema has no message ", message,
+            "; was it handed over?");
   const auto found = fields->second.find(field);
   PCC_CHECK(found != fields->second.end(), "message ", message, " has no field ", field);
   return found->second;
@@ -34,7 +35,8 @@ bool Attributes::has(const std::string& field) const {
 size_t Attributes::size(const std::string& field) const {
   mark(field);
   if (const auto found = scalars_.find(field); found != scalars_.end()) return found->second.size();
-  if (const auto found = messages_.find(field); found != messages_.end()) return found->second.size();
+  if (const auto found = messages_.find(field); found != messages_.end())
+    return found->second.size();
   return 0;
 }
 
@@ -67,7 +69,9 @@ std::string to_text(const Scalar& value, const std::string& field) {
 
 int64_t Attributes::get_int(const std::string& field) const { return to_int(scalar(field), field); }
 
-double Attributes::get_double(const std::string& field) const { return to_double(scalar(field), field); }
+double Attributes::get_double(const std::string& field) const {
+  return to_double(scalar(field), field);
+}
 
 bool Attributes::get_bool(const std::string& field) const {
   const Scalar& value = scalar(field);
@@ -75,7 +79,9 @@ bool Attributes::get_bool(const std::string& field) const {
   return to_int(value, field) != 0;
 }
 
-std::string Attributes::get_string(const std::string& field) const { return to_text(scalar(field), field); }
+std::string Attributes::get_string(const std::string& field) const {
+  return to_text(scalar(field), field);
+}
 
 std::vector<int64_t> Attributes::ints(const std::string& field) const {
   mark(field);
@@ -89,7 +95,9 @@ std::vector<bool> Attributes::bools(const std::string& field) const {
   mark(field);
   std::vector<bool> list;
   if (const auto found = scalars_.find(field); found != scalars_.end())
-    for (const Scalar& value : found->second) list.push_back(std::holds_alternative<bool>(value) ? std::get<bool>(value) : to_int(value, field) != 0);
+    for (const Scalar& value : found->second)
+      list.push_back(std::holds_alternative<bool>(value) ? std::get<bool>(value)
+                                                         : to_int(value, field) != 0);
   return list;
 }
 
@@ -114,7 +122,8 @@ const Attributes& Attributes::sub(const std::string& field) const {
   const auto found = messages_.find(field);
   if (found != messages_.end() && !found->second.empty()) return *found->second.back();
   auto& stand_in = empty_[field];
-  if (!stand_in) stand_in = std::make_unique<Attributes>(Schema::global().field(message_, field).message);
+  if (!stand_in)
+    stand_in = std::make_unique<Attributes>(Schema::global().field(message_, field).message);
   return *stand_in;
 }
 
@@ -150,7 +159,8 @@ Attributes& Attributes::operator=(const Attributes& other) {
   empty_.clear();
   messages_.clear();
   for (const auto& [field, list] : other.messages_)
-    for (const auto& message : list) messages_[field].push_back(std::make_unique<Attributes>(*message));
+    for (const auto& message : list)
+      messages_[field].push_back(std::make_unique<Attributes>(*message));
   return *this;
 }
 

@@ -1,5 +1,6 @@
-// A layer as the prototxt says it, without protobuf: a tree of the fields that were set, and a schema with the
-// defaults of the others. `has` = was set; the getters = set value or default: proto2's own rule.
+// A layer as the prototxt says it, without protobuf: a tree of the fields that were set, and a
+// schema with the defaults of the others. `has` = was set; the getters = set value or default:
+// proto2's own rule.
 #pragma once
 
 #include <cstdint>
@@ -13,16 +14,18 @@
 
 namespace pcc {
 
-using Scalar = std::variant<bool, int64_t, double, std::string>;  // enums travel by name, as strings
+using Scalar =
+    std::variant<bool, int64_t, double, std::string>;  // enums travel by name, as strings
 
 struct FieldInfo {
   bool is_message = false;
   bool repeated = false;
-  std::string message;  // type name, for message fields
+  std::string message;        // type name, for message fields
   Scalar value = int64_t{0};  // default, for scalar fields
 };
 
-// Defaults of every message that a layer can hold. Filled once per process, by the bindings or a test.
+// Defaults of every message that a layer can hold. Filled once per process, by the bindings or a
+// test.
 class Schema {
  public:
   static Schema& global();
@@ -41,7 +44,9 @@ class Attributes {
 
   // Building the tree.
   void set(const std::string& field, Scalar value) { scalars_[field] = {std::move(value)}; }
-  void append(const std::string& field, Scalar value) { scalars_[field].push_back(std::move(value)); }
+  void append(const std::string& field, Scalar value) {
+    scalars_[field].push_back(std::move(value));
+  }
   Attributes& append_message(const std::string& field);
   void clear(const std::string& field) { scalars_.erase(field); }
 
@@ -76,7 +81,8 @@ class Attributes {
   std::string message_;
   std::map<std::string, std::vector<Scalar>> scalars_;
   std::map<std::string, std::vector<std::unique_ptr<Attributes>>> messages_;
-  mutable std::map<std::string, std::unique_ptr<Attributes>> empty_;  // stand-ins for messages that were not set
+  mutable std::map<std::string, std::unique_ptr<Attributes>>
+      empty_;  // stand-ins for messages that were not set
   mutable std::map<std::string, bool> read_;
 };
 

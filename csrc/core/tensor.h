@@ -1,4 +1,5 @@
-// Shape, DType, Layout and the non-owning Tensor. Plain values; whoever allocated the memory owns it.
+// Shape, DType, Layout and the non-owning Tensor. Plain values; whoever allocated the memory owns
+// it.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +16,10 @@ enum class DType : uint8_t { f32, f64 };
 inline int64_t size_of(DType dtype) { return dtype == DType::f32 ? 4 : 8; }
 const char* name_of(DType dtype);
 
-// How the elements of a value lie in memory. plain is row-major, as Caffe's blobs and numpy have it.
-// The others apply to (N, C, H, W) values only: nhwc moves the channels last; c8 and c16 cut the channels in blocks,
-// (N, C/8, H, W, 8) and (N, C/16, H, W, 16), and are used only where C divides evenly: no layout ever pads.
+// How the elements of a value lie in memory. plain is row-major, as Caffe's blobs and numpy have
+// it. The others apply to (N, C, H, W) values only: nhwc moves the channels last; c8 and c16 cut
+// the channels in blocks, (N, C/8, H, W, 8) and (N, C/16, H, W, 16), and are used only where C
+// divides evenly: no layout ever pads.
 enum class Layout : uint8_t { plain, nhwc, c8, c16 };
 
 const char* name_of(Layout layout);
@@ -38,7 +40,8 @@ class Shape {
   const std::vector<int64_t>& dims() const { return dims_; }
   void push_back(int64_t dim) { dims_.push_back(dim); }
 
-  // Product of the dimensions [from, to); 1 where the range is empty. A shape without axes is a scalar: count 1.
+  // Product of the dimensions [from, to); 1 where the range is empty. A shape without axes is a
+  // scalar: count 1.
   int64_t count(int from, int to) const;
   int64_t count(int from = 0) const { return count(from, axes()); }
   // Turns a negative axis into its positive twin. Returns -1 when it is out of range.
@@ -52,7 +55,9 @@ class Shape {
   std::vector<int64_t> dims_;
 };
 
-inline std::ostream& operator<<(std::ostream& stream, const Shape& shape) { return stream << shape.str(); }
+inline std::ostream& operator<<(std::ostream& stream, const Shape& shape) {
+  return stream << shape.str();
+}
 
 struct TensorSpec {
   Shape shape;

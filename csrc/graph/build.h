@@ -1,4 +1,5 @@
-// Builder: from layer specs to layers, parameters, gradient flow and a Program, by the rules of Caffe's Net::Init.
+// Builder: from layer specs to layers, parameters, gradient flow and a Program, by the rules of
+// Caffe's Net::Init.
 #pragma once
 
 #include <map>
@@ -12,13 +13,13 @@ namespace pcc {
 
 struct NetOptions {
   bool train = true;
-  std::string backend;        // "" : the fastest
+  std::string backend;  // "" : the fastest
   DType dtype = DType::f32;
-  bool fuse = false;          // false: every blob can be looked at; true: the fast plan, in shared memory
+  bool fuse = false;  // false: every blob can be looked at; true: the fast plan, in shared memory
   std::vector<std::string> keep;  // blobs that stay visible under fuse
   int64_t replicas = 1;
   uint64_t seed = 1;
-  uint32_t index = 0;         // RandomStream::net: 0 the train net, 1 + i test net i
+  uint32_t index = 0;  // RandomStream::net: 0 the train net, 1 + i test net i
   bool force_backward = false;
 };
 
@@ -48,17 +49,20 @@ struct LayerInfo {
 struct Built {
   std::vector<LayerInfo> layers;
   std::vector<BlobInfo> blobs;
-  std::vector<int> inputs, outputs;  // blobs: fed from outside; read by nobody
-  std::vector<std::string> warnings; // attributes nobody read, and the like
+  std::vector<int> inputs, outputs;   // blobs: fed from outside; read by nobody
+  std::vector<std::string> warnings;  // attributes nobody read, and the like
   Program program;
 };
 
 class Net;
 
-// Makes layers and their parameters' declarations. Shapes of Input blobs may be overridden by name (Net::reshape).
-void make_layers(const std::vector<LayerSpec>& specs, const std::map<std::string, LayerFeed>& feeds, const NetOptions& options,
-                 Built& built);
-// Infers all shapes, resolves gradients and lowers into built.program. Called again on a reshape; parameters must keep their shapes.
-void lower_layers(const NetOptions& options, const std::map<std::string, Shape>& input_shapes, Built& built);
+// Makes layers and their parameters' declarations. Shapes of Input blobs may be overridden by name
+// (Net::reshape).
+void make_layers(const std::vector<LayerSpec>& specs, const std::map<std::string, LayerFeed>& feeds,
+                 const NetOptions& options, Built& built);
+// Infers all shapes, resolves gradients and lowers into built.program. Called again on a reshape;
+// parameters must keep their shapes.
+void lower_layers(const NetOptions& options, const std::map<std::string, Shape>& input_shapes,
+                  Built& built);
 
 }  // namespace pcc

@@ -10,7 +10,12 @@ class Chooser {
  public:
   Chooser(Program& program, const Backend& backend, DType dtype, bool training, bool keep,
           std::vector<std::string>* fallbacks)
-      : program_(program), backend_(backend), dtype_(dtype), training_(training), keep_(keep), fallbacks_(fallbacks) {}
+      : program_(program),
+        backend_(backend),
+        dtype_(dtype),
+        training_(training),
+        keep_(keep),
+        fallbacks_(fallbacks) {}
 
   void run() {
     std::vector<Node> todo = std::move(program_.nodes);
@@ -26,13 +31,17 @@ class Chooser {
     site.training = training_;
     for (const Operand& operand : node.ins) {
       const Value& value = program_.values[static_cast<size_t>(operand.value)];
-      site.in.push_back({operand.shape, dtype_, operand.shape == value.shape ? value.layout : Layout::plain});
+      site.in.push_back(
+          {operand.shape, dtype_, operand.shape == value.shape ? value.layout : Layout::plain});
       site.want_din.push_back(training_ && operand.want_gradient);
     }
-    for (const int out : node.outs) site.out.push_back({program_.values[static_cast<size_t>(out)].shape, dtype_, Layout::plain});
+    for (const int out : node.outs)
+      site.out.push_back({program_.values[static_cast<size_t>(out)].shape, dtype_, Layout::plain});
     for (const int param : node.params) {
-      site.params.push_back({program_.params[static_cast<size_t>(param)].shape, dtype_, Layout::plain});
-      site.want_dparam.push_back(training_ && program_.params[static_cast<size_t>(param)].want_gradient);
+      site.params.push_back(
+          {program_.params[static_cast<size_t>(param)].shape, dtype_, Layout::plain});
+      site.want_dparam.push_back(training_ &&
+                                 program_.params[static_cast<size_t>(param)].want_gradient);
     }
     return site;
   }
@@ -40,11 +49,13 @@ class Chooser {
   void place(Node node) {
     OpSite site = site_of(node);
     const LayoutChoice choice = backend_.layouts(node.desc, site);
-    PCC_CHECK(choice.in.size() == site.in.size() && choice.out.size() == site.out.size(), "backend ", backend_.name(),
-              " voted for ", choice.in.size(), " inputs and ", choice.out.size(), " outputs of ", node.name, ", which has ",
-              site.in.size(), " and ", site.out.size());
+    PCC_CHECK(choice.in.size() == site.in.size() && choice.out.size() == site.out.size(),
+              "backend ", backend_.name(), " voted for ", choice.in.size(), " inputs and ",
+              choice.out.size(), " outputs of ", node.name, ", which has ", site.in.size(), " and ",
+              site.out.size());
     if (try_make(node, site, choice, backend_)) return;
-    if (fallbacks_ && backend_.name() != "reference") fallbacks_->push_back(node.name + " (" + name_of(node.desc) + ")");
+    if (fallbacks_ && backend_.name() != "reference")
+      fallbacks_->push_back(node.name + " (" + name_of(node.desc) + ")");
     const LayoutChoice plain{std::vector<Layout>(site.in.size(), Layout::plain),
                              std::vector<Layout>(site.out.size(), Layout::plain)};
     const bool made = try_make(node, site, plain, backend("reference"));
@@ -58,7 +69,8 @@ class Chooser {
     if (!node.op) return false;
     node.backend = maker.name();
     node.backward = site.backward();
-    for (size_t i = 0; i < node.ins.size(); ++i) node.ins[i] = in_layout(node.ins[i], choice.in[i], node.layers.front());
+    for (size_t i = 0; i < node.ins.size(); ++i)
+      node.ins[i] = in_layout(node.ins[i], choice.in[i], node.layers.front());
     for (size_t i = 0; i < node.outs.size(); ++i) {
       Value& out = program_.values[static_cast<size_t>(node.outs[i])];
       out.layout = choice.out[i];
@@ -68,12 +80,14 @@ class Chooser {
     return true;
   }
 
-  // The operand in the wanted layout: itself, or a reordered copy that all readers of that layout share. A view under another
-  // shape starts from the plain layout, since blocks of the one shape mean nothing to the other. In a kept net every layer makes
-  // its own copies: a pass may start at any layer.
+  // The operand in the wanted layout: itself, or a reordered copy that all readers of that layout
+  // share. A view under another shape starts from the plain layout, since blocks of the one shape
+  // mean nothing to the other. In a kept net every layer makes its own copies: a pass may start at
+  // any layer.
   Operand in_layout(const Operand& operand, Layout wanted, int layer) {
     const Value value = program_.values[static_cast<size_t>(operand.value)];
-    if (operand.shape == value.shape) return value.layout == wanted ? operand : reordered(operand, wanted, layer);
+    if (operand.shape == value.shape)
+      return value.layout == wanted ? operand : reordered(operand, wanted, layer);
     Operand whole = operand;
     whole.shape = value.shape;
     if (value.layout != Layout::plain) whole = reordered(whole, Layout::plain, layer);
@@ -82,13 +96,15 @@ class Chooser {
   }
 
   Operand reordered(const Operand& operand, Layout wanted, int layer) {
-    auto [found, is_new] =
-        copies_.try_emplace({operand.value, operand.shape.dims(), wanted, operand.want_gradient, keep_ ? layer : -1}, -1);
+    auto [found, is_new] = copies_.try_emplace(
+        {operand.value, operand.shape.dims(), wanted, operand.want_gradient, keep_ ? layer : -1},
+        -1);
     if (is_new) {
       const Value value = program_.values[static_cast<size_t>(operand.value)];
       Node reorder;
       reorder.desc = ReorderDesc{};
-      reorder.name = "reorder " + (value.blob.empty() ? "value " + std::to_string(operand.value) : value.blob);
+      reorder.name =
+          "reorder " + (value.blob.empty() ? "value " + std::to_string(operand.value) : value.blob);
       reorder.ins.push_back(operand);
       reorder.layers.push_back(layer);
       Value copy;
@@ -107,7 +123,8 @@ class Chooser {
         if (reorder.op) break;
       }
       reorder.backward = site.backward();
-      program_.values[static_cast<size_t>(found->second)].producer = static_cast<int>(program_.nodes.size());
+      program_.values[static_cast<size_t>(found->second)].producer =
+          static_cast<int>(program_.nodes.size());
       program_.nodes.push_back(std::move(reorder));
     }
     Operand changed = operand;

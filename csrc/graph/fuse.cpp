@@ -8,7 +8,8 @@ std::vector<std::vector<std::pair<int, int>>> Program::readers() const {
   std::vector<std::vector<std::pair<int, int>>> readers(values.size());
   for (size_t n = 0; n < nodes.size(); ++n)
     for (size_t slot = 0; slot < nodes[n].ins.size(); ++slot)
-      readers[static_cast<size_t>(nodes[n].ins[slot].value)].push_back({static_cast<int>(n), static_cast<int>(slot)});
+      readers[static_cast<size_t>(nodes[n].ins[slot].value)].push_back(
+          {static_cast<int>(n), static_cast<int>(slot)});
   return readers;
 }
 
@@ -17,24 +18,28 @@ namespace {
 // Grows one fused node at a time, from a BatchNorm forwards.
 class Chain {
  public:
-  Chain(Program& program, const std::vector<std::vector<std::pair<int, int>>>& readers, std::vector<bool>& gone)
+  Chain(Program& program, const std::vector<std::vector<std::pair<int, int>>>& readers,
+        std::vector<bool>& gone)
       : program_(program), readers_(readers), gone_(gone) {}
 
   void grow(int start) {
     head_ = start;
-    if (is_scale()) absorb([](NormActDesc& norm, const Node& node) {
-      norm.gain = true;
-      norm.shift = std::get<AffineDesc>(node.desc).bias;
-    });
+    if (is_scale())
+      absorb([](NormActDesc& norm, const Node& node) {
+        norm.gain = true;
+        norm.shift = std::get<AffineDesc>(node.desc).bias;
+      });
     if (const int other = addend(); other >= 0) {
-      const Operand operand = program_.nodes[static_cast<size_t>(next())].ins[static_cast<size_t>(other)];
+      const Operand operand =
+          program_.nodes[static_cast<size_t>(next())].ins[static_cast<size_t>(other)];
       absorb([](NormActDesc& norm, const Node&) { norm.add = true; });
       program_.nodes[static_cast<size_t>(head_)].ins.push_back(operand);
     }
-    if (is_relu()) absorb([](NormActDesc& norm, const Node& node) {
-      norm.relu = true;
-      norm.negative_slope = std::get<PointwiseDesc>(node.desc).a;
-    });
+    if (is_relu())
+      absorb([](NormActDesc& norm, const Node& node) {
+        norm.relu = true;
+        norm.negative_slope = std::get<PointwiseDesc>(node.desc).a;
+      });
   }
 
  private:
@@ -56,8 +61,8 @@ class Chain {
     if (reader < 0) return false;
     const auto* affine = std::get_if<AffineDesc>(&program_.nodes[static_cast<size_t>(reader)].desc);
     const Shape& shape = head().ins[0].shape;
-    return affine && affine->scale && !affine->scale_from_input && !affine->bias_from_input && shape.axes() >= 2 &&
-           affine->outer == shape[0] && affine->dim == shape[1];
+    return affine && affine->scale && !affine->scale_from_input && !affine->bias_from_input &&
+           shape.axes() >= 2 && affine->outer == shape[0] && affine->dim == shape[1];
   }
 
   // The slot of the other input of a plain two-way sum that reads the chain's output, or -1.
@@ -67,7 +72,8 @@ class Chain {
     const Node& node = program_.nodes[static_cast<size_t>(reader)];
     const auto* sum = std::get_if<EltwiseDesc>(&node.desc);
     if (!sum || sum->operation != EltwiseDesc::Operation::sum || node.ins.size() != 2) return -1;
-    if (std::any_of(sum->coeff.begin(), sum->coeff.end(), [](double c) { return c != 1; })) return -1;
+    if (std::any_of(sum->coeff.begin(), sum->coeff.end(), [](double c) { return c != 1; }))
+      return -1;
     const int mine = node.ins[0].value == head().outs[0] ? 0 : 1;
     const Operand& other = node.ins[static_cast<size_t>(1 - mine)];
     if (other.value == head().outs[0] || other.shape != head().ins[0].shape) return -1;
@@ -79,11 +85,13 @@ class Chain {
   bool is_relu() const {
     const int reader = next();
     if (reader < 0) return false;
-    const auto* pointwise = std::get_if<PointwiseDesc>(&program_.nodes[static_cast<size_t>(reader)].desc);
+    const auto* pointwise =
+        std::get_if<PointwiseDesc>(&program_.nodes[static_cast<size_t>(reader)].desc);
     return pointwise && pointwise->function == PointwiseDesc::Function::relu;
   }
 
-  // Moves the chain's head to the reader's place, so that everything it reads has been made by then.
+  // Moves the chain's head to the reader's place, so that everything it reads has been made by
+  // then.
   template <typename Change>
   void absorb(Change change) {
     const int place = next();
@@ -116,7 +124,8 @@ void fuse(Program& program) {
   Chain chain(program, readers, gone);
   for (size_t n = 0; n < program.nodes.size(); ++n) {
     const auto* norm = std::get_if<NormActDesc>(&program.nodes[n].desc);
-    if (norm && !gone[n] && !norm->gain && !norm->add && !norm->relu) chain.grow(static_cast<int>(n));
+    if (norm && !gone[n] && !norm->gain && !norm->add && !norm->relu)
+      chain.grow(static_cast<int>(n));
   }
   std::vector<Node> left;
   std::vector<int> place(program.nodes.size(), -1);

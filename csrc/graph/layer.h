@@ -1,5 +1,6 @@
-// Layer: what a Caffe layer type means, once for all backends. It reads its attributes, infers shapes, declares parameters and
-// lowers itself to op descriptors. It never loops over data and never sees a backend.
+// Layer: what a Caffe layer type means, once for all backends. It reads its attributes, infers
+// shapes, declares parameters and lowers itself to op descriptors. It never loops over data and
+// never sees a backend.
 #pragma once
 
 #include <functional>
@@ -20,14 +21,16 @@ using ParamId = int;  // a parameter of the layer being lowered: its place in La
 
 // What Python resolved for a data layer: files are its business.
 struct LayerFeed {
-  std::shared_ptr<RecordFeed> records;                  // Data, MemoryData
-  std::shared_ptr<const std::vector<float>> mean;       // mean_file's contents, (C, H, W); null without one
+  std::shared_ptr<RecordFeed> records;  // Data, MemoryData
+  std::shared_ptr<const std::vector<float>>
+      mean;  // mean_file's contents, (C, H, W); null without one
 };
 
 // The surroundings of a layer while a net is built.
 struct LayerContext {
-  bool train = true;     // the net's phase
-  int64_t replicas = 1;  // data layers make replicas x batch_size samples; statistics and losses are per replica
+  bool train = true;  // the net's phase
+  int64_t replicas =
+      1;  // data layers make replicas x batch_size samples; statistics and losses are per replica
   LayerFeed feed;
 };
 
@@ -49,24 +52,27 @@ class Lowering {
   virtual ValueId bottom(int index) const = 0;
   virtual const Shape& shape(ValueId value) const = 0;
   // Adds an op; returns the ids of its outputs, which have the given shapes.
-  virtual std::vector<ValueId> op(OpDesc desc, std::vector<ValueId> ins, std::vector<ParamId> params,
-                                  std::vector<Shape> outs) = 0;
+  virtual std::vector<ValueId> op(OpDesc desc, std::vector<ValueId> ins,
+                                  std::vector<ParamId> params, std::vector<Shape> outs) = 0;
   // The same elements under another shape; no op, no copy.
   virtual ValueId view(ValueId value, const Shape& shape) = 0;
-  // Says which value is top `index`. Every top must be set once. A bottom's value may be passed on (Split, Flatten, Dropout in TEST).
+  // Says which value is top `index`. Every top must be set once. A bottom's value may be passed on
+  // (Split, Flatten, Dropout in TEST).
   virtual void top(int index, ValueId value) = 0;
   // A top whose contents come from outside (Input): a value without a producer.
   virtual ValueId input(const Shape& shape) = 0;
 
   // The common case: one op, one output, which is top 0.
-  void simple(OpDesc desc, std::vector<ValueId> ins, std::vector<ParamId> params, const Shape& out) {
+  void simple(OpDesc desc, std::vector<ValueId> ins, std::vector<ParamId> params,
+              const Shape& out) {
     top(0, op(std::move(desc), std::move(ins), std::move(params), {out})[0]);
   }
 };
 
 class Layer {
  public:
-  Layer(LayerSpec spec, LayerContext context) : spec_(std::move(spec)), context_(std::move(context)) {}
+  Layer(LayerSpec spec, LayerContext context)
+      : spec_(std::move(spec)), context_(std::move(context)) {}
   virtual ~Layer() = default;
   Layer(const Layer&) = delete;
   Layer& operator=(const Layer&) = delete;
@@ -75,13 +81,15 @@ class Layer {
   const LayerContext& context() const { return context_; }
 
   virtual Arity arity() const { return {}; }
-  // Shapes of the tops for these bottoms; called first, and again on every reshape. Checks shapes (config errors that begin with
-  // spec().title() and name bottoms and shapes) and remembers what params() and lower() need.
+  // Shapes of the tops for these bottoms; called first, and again on every reshape. Checks shapes
+  // (config errors that begin with spec().title() and name bottoms and shapes) and remembers what
+  // params() and lower() need.
   virtual std::vector<Shape> infer_shapes(const std::vector<Shape>& bottoms) = 0;
   virtual std::vector<ParamDecl> params() const { return {}; }
   virtual void lower(Lowering& to) const = 0;
 
-  // Whether a gradient can flow to that bottom at all (labels: no). Asking for one by propagate_down is an error.
+  // Whether a gradient can flow to that bottom at all (labels: no). Asking for one by
+  // propagate_down is an error.
   virtual bool differentiable(int bottom) const {
     (void)bottom;
     return true;
@@ -127,8 +135,9 @@ LayerType entry(const char* type) {
           }};
 }
 
-// Fills a parameter; `stream` is its own random stream. fan_in = count / shape[0], fan_out = count / shape[1], as Caffe's fillers.
-// Throws a config error for an unknown type (names the known ones) or a shape the filler cannot fill.
+// Fills a parameter; `stream` is its own random stream. fan_in = count / shape[0], fan_out = count
+// / shape[1], as Caffe's fillers. Throws a config error for an unknown type (names the known ones)
+// or a shape the filler cannot fill.
 void fill(const FillerDesc& filler, const Shape& shape, const RandomStream& stream, double* out);
 
 }  // namespace pcc

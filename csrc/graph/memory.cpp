@@ -24,10 +24,12 @@ Memory::Memory(int64_t bytes) : bytes_(bytes) {
   if (bytes == 0) return;
   const int64_t align = bytes >= kHugePage ? kHugePage : kAlign;
   const int64_t size = round_up(bytes, align);
-  data_ = static_cast<char*>(std::aligned_alloc(static_cast<size_t>(align), static_cast<size_t>(size)));
+  data_ =
+      static_cast<char*>(std::aligned_alloc(static_cast<size_t>(align), static_cast<size_t>(size)));
   PCC_CHECK(data_, "out of memory: ", size >> 20, " MiB wanted. Use a smaller batch_size");
 #ifdef MADV_HUGEPAGE
-  // A step walks through hundreds of megabytes; with 4 KiB pages address translation costs several per cent.
+  // A step walks through hundreds of megabytes; with 4 KiB pages address translation costs several
+  // per cent.
   if (align == kHugePage) madvise(data_, static_cast<size_t>(size), MADV_HUGEPAGE);
 #endif
   std::memset(data_, 0, static_cast<size_t>(size));
@@ -39,7 +41,8 @@ Placement place(std::vector<Block>& blocks) {
   Placement sizes;
   std::vector<size_t> order(blocks.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return blocks[a].bytes > blocks[b].bytes; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return blocks[a].bytes > blocks[b].bytes; });
   std::vector<size_t> placed;
   for (const size_t index : order) {
     Block& block = blocks[index];
@@ -53,7 +56,8 @@ Placement place(std::vector<Block>& blocks) {
     std::vector<std::pair<int64_t, int64_t>> taken;
     for (const size_t other : placed)
       if (blocks[other].first <= block.last && block.first <= blocks[other].last)
-        taken.emplace_back(blocks[other].offset, blocks[other].offset + round_up(blocks[other].bytes, kAlign));
+        taken.emplace_back(blocks[other].offset,
+                           blocks[other].offset + round_up(blocks[other].bytes, kAlign));
     std::sort(taken.begin(), taken.end());
     int64_t offset = 0;
     for (const auto& [begin, end] : taken) {

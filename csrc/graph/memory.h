@@ -1,4 +1,5 @@
-// Where buffers lie: each lives over an interval of steps, and those that never live together share bytes.
+// Where buffers lie: each lives over an interval of steps, and those that never live together share
+// bytes.
 #pragma once
 
 #include <cstdint>

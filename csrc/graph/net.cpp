@@ -23,15 +23,15 @@ TensorSpec plain(const Shape& shape, DType dtype) { return {shape, dtype, Layout
 
 }  // namespace
 
-Net::Net(const std::vector<LayerSpec>& specs, std::map<std::string, LayerFeed> feeds, NetOptions options,
-         std::shared_ptr<Net> share)
+Net::Net(const std::vector<LayerSpec>& specs, std::map<std::string, LayerFeed> feeds,
+         NetOptions options, std::shared_ptr<Net> share)
     : options_(std::move(options)),
       backend_(pcc::backend(options_.backend.empty() ? default_backend() : options_.backend)),
       share_(std::move(share)),
       feeds_(std::move(feeds)),
       specs_(insert_splits(specs)) {
-  PCC_CONFIG(options_.dtype == DType::f32 || backend_.name() == "reference", "float64 needs the reference backend, not ",
-             backend_.name());
+  PCC_CONFIG(options_.dtype == DType::f32 || backend_.name() == "reference",
+             "float64 needs the reference backend, not ", backend_.name());
   PCC_CONFIG(options_.replicas >= 1, "replicas must be at least 1, not ", options_.replicas);
   state_.seed = options_.seed;
   state_.net = options_.index;
@@ -61,8 +61,9 @@ void Net::make_params(const Net* share) {
     if (param.owner != static_cast<int>(p)) continue;
     const auto found = lent.find({param.layer, param.index});
     if (found != lent.end()) {
-      PCC_CONFIG(found->second->shape == param.shape, "layer '", param.layer, "': parameter ", param.index, " has shape ", param.shape,
-                 " in this net, but ", found->second->shape, " in the net it shares parameters with");
+      PCC_CONFIG(found->second->shape == param.shape, "layer '", param.layer, "': parameter ",
+                 param.index, " has shape ", param.shape, " in this net, but ",
+                 found->second->shape, " in the net it shares parameters with");
       param.data = found->second->data;
       param.diff = found->second->diff;
       continue;
@@ -91,7 +92,8 @@ void Net::fill_params() {
     RandomStream stream;
     stream.seed = options_.seed;
     stream.layer = hash_name(param.layer.c_str());
-    stream.pass = (uint64_t{1} << 40) + static_cast<uint64_t>(param.index);  // apart from the passes' own draws
+    stream.pass = (uint64_t{1} << 40) +
+                  static_cast<uint64_t>(param.index);  // apart from the passes' own draws
     values.assign(static_cast<size_t>(param.shape.count()), 0);
     fill(param.filler, param.shape, stream, values.data());
     for (size_t i = 0; i < values.size(); ++i)
@@ -112,9 +114,11 @@ void Net::make_plan(const Net* share) {
   std::vector<std::pair<int, double>> seeds;
   for (const LayerInfo& layer : built_.layers)
     for (size_t t = 0; t < layer.tops.size(); ++t)
-      if (layer.loss_weights[t] != 0) seeds.emplace_back(layer.top_values[t], layer.loss_weights[t]);
+      if (layer.loss_weights[t] != 0)
+        seeds.emplace_back(layer.top_values[t], layer.loss_weights[t]);
   std::shared_ptr<Memory> lend = share && !keep ? share->plan_->arena() : nullptr;
-  plan_ = std::make_unique<Plan>(built_.program, backend_, options_.dtype, keep, gradients, seeds, std::move(lend));
+  plan_ = std::make_unique<Plan>(built_.program, backend_, options_.dtype, keep, gradients, seeds,
+                                 std::move(lend));
   hosts_.assign(built_.blobs.size(), {});
 }
 
@@ -124,12 +128,15 @@ void Net::reshape(const std::map<std::string, Shape>& inputs) {
   make_plan(share_.get());
 }
 
-// --- passes ---------------------------------------------------------------------------------------------------------
+// --- passes
+// ---------------------------------------------------------------------------------------------------------
 
 double Net::forward(int first, int last) {
   const int end = static_cast<int>(built_.layers.size()) - 1;
-  PCC_CONFIG(first >= 0 && last <= end && first <= last, "a pass over the layers ", first, " to ", last, ", but the net has ", end + 1);
-  PCC_CONFIG(!options_.fuse || (first == 0 && last == end), "a pass over some layers only needs a net built with fuse=False");
+  PCC_CONFIG(first >= 0 && last <= end && first <= last, "a pass over the layers ", first, " to ",
+             last, ", but the net has ", end + 1);
+  PCC_CONFIG(!options_.fuse || (first == 0 && last == end),
+             "a pass over some layers only needs a net built with fuse=False");
   take_in(first, false);
   if (first == 0) ++state_.pass;  // a pass in parts is one pass: Dropout draws the same masks
   plan_->forward(state_, first, last);
@@ -139,16 +146,20 @@ double Net::forward(int first, int last) {
 
 void Net::backward(int first, int last) {
   const int end = static_cast<int>(built_.layers.size()) - 1;
-  PCC_CONFIG(first <= end && last >= 0 && first >= last, "a backward pass over the layers ", first, " down to ", last,
-             ", but the net has ", end + 1);
-  PCC_CONFIG(!options_.fuse || (first == end && last == 0), "a pass over some layers only needs a net built with fuse=False");
-  PCC_CONFIG(options_.train || options_.force_backward || !options_.fuse, "this net was planned for forward passes only");
+  PCC_CONFIG(first <= end && last >= 0 && first >= last, "a backward pass over the layers ", first,
+             " down to ", last, ", but the net has ", end + 1);
+  PCC_CONFIG(!options_.fuse || (first == end && last == 0),
+             "a pass over some layers only needs a net built with fuse=False");
+  PCC_CONFIG(options_.train || options_.force_backward || !options_.fuse,
+             "this net was planned for forward passes only");
   take_in(first, true);
   plan_->backward(state_, first, last);
   give_back(last, true);
 }
 
-void Net::clear_param_diffs() { std::memset(diff_memory_->data(), 0, static_cast<size_t>(diff_memory_->bytes())); }
+void Net::clear_param_diffs() {
+  std::memset(diff_memory_->data(), 0, static_cast<size_t>(diff_memory_->bytes()));
+}
 
 double Net::losses(int first, int last) const {
   double sum = 0;
@@ -165,7 +176,8 @@ double Net::losses(int first, int last) const {
   return sum;
 }
 
-// --- what users see ---------------------------------------------------------------------------------------------------
+// --- what users see
+// ---------------------------------------------------------------------------------------------------
 
 int Net::blob_index(const std::string& name) const {
   for (size_t b = 0; b < built_.blobs.size(); ++b)
@@ -181,7 +193,8 @@ int Net::layer_index(const std::string& name) const {
 
 bool Net::visible(int blob) const {
   if (!options_.fuse) return true;
-  const Value& value = built_.program.values[static_cast<size_t>(built_.blobs[static_cast<size_t>(blob)].versions.back().value)];
+  const Value& value = built_.program.values[static_cast<size_t>(
+      built_.blobs[static_cast<size_t>(blob)].versions.back().value)];
   return !value.gone && (value.keep || value.producer < 0);
 }
 
@@ -213,10 +226,12 @@ const HostBlob& Net::host(int blob, bool diff) {
     for (const Node& node : built_.program.nodes)
       if (node.layers.size() > 1)
         for (const BlobInfo::Version& version : info.versions)
-          if (std::find(node.layers.begin(), node.layers.end(), version.layer) != node.layers.end() &&
+          if (std::find(node.layers.begin(), node.layers.end(), version.layer) !=
+                  node.layers.end() &&
               std::find(node.outs.begin(), node.outs.end(), version.value) == node.outs.end())
             why = "was swallowed by the fused op " + node.name;
-    PCC_THROW(config, "the ", diff ? "diff" : "data", " of blob '", info.name, "' is not kept in this plan: it ", why,
+    PCC_THROW(config, "the ", diff ? "diff" : "data", " of blob '", info.name,
+              "' is not kept in this plan: it ", why,
               ". Build the net with fuse=False, or name the blob in keep=[...]");
   }
   HostBlob& host = at(hosts_, blob);
@@ -227,7 +242,8 @@ const HostBlob& Net::host(int blob, bool diff) {
     memory = std::make_shared<Memory>(std::max<int64_t>(spec.bytes(), 1));
     const int value = info.versions.back().value;
     const Tensor source = diff ? plan_->diff(info.versions.front().value) : plan_->data(value);
-    if (source && source.shape().count() == spec.shape.count()) copy(source, {memory->data(), plain(source.shape(), options_.dtype)});
+    if (source && source.shape().count() == spec.shape.count())
+      copy(source, {memory->data(), plain(source.shape(), options_.dtype)});
   }
   return host;
 }
@@ -260,7 +276,8 @@ void Net::take_in(int first, bool backward) {
   }
 }
 
-// After a pass that ended at layer `last`: data as of the newest version made by then, diffs of the oldest version reached.
+// After a pass that ended at layer `last`: data as of the newest version made by then, diffs of the
+// oldest version reached.
 void Net::give_back(int last, bool backward) {
   for (size_t b = 0; b < hosts_.size(); ++b) {
     const HostBlob& host = hosts_[b];
@@ -306,7 +323,8 @@ void Net::write(int blob, const void* data) {
   if (host.data) std::memcpy(host.data->data(), data, static_cast<size_t>(to.spec.bytes()));
 }
 
-// --- what the plan is ---------------------------------------------------------------------------------------------------
+// --- what the plan is
+// ---------------------------------------------------------------------------------------------------
 
 std::vector<PlanRow> Net::plan_rows() const {
   std::vector<PlanRow> rows;
@@ -316,9 +334,11 @@ std::vector<PlanRow> Net::plan_rows() const {
     row.implementation = node.op->implementation();
     row.backend = node.backend;
     row.backward = node.backward;
-    for (const int l : node.layers) row.layers.push_back(built_.layers[static_cast<size_t>(l)].layer->spec().name);
+    for (const int l : node.layers)
+      row.layers.push_back(built_.layers[static_cast<size_t>(l)].layer->spec().name);
     for (const Operand& in : node.ins)
-      row.ins.push_back(concat(in.shape, " ", name_of(built_.program.values[static_cast<size_t>(in.value)].layout)));
+      row.ins.push_back(concat(
+          in.shape, " ", name_of(built_.program.values[static_cast<size_t>(in.value)].layout)));
     for (const int out : node.outs) {
       const Value& value = built_.program.values[static_cast<size_t>(out)];
       row.outs.push_back(concat(value.shape, " ", name_of(value.layout)));
@@ -330,12 +350,15 @@ std::vector<PlanRow> Net::plan_rows() const {
 }
 
 int64_t Net::memory_bytes() const {
-  return plan_->arena_bytes() + plan_->persistent_bytes() + data_memory_->bytes() + diff_memory_->bytes();
+  return plan_->arena_bytes() + plan_->persistent_bytes() + data_memory_->bytes() +
+         diff_memory_->bytes();
 }
 
 std::vector<Net::NodeTime> Net::time_nodes() {
   using Clock = std::chrono::steady_clock;
-  const auto seconds = [](Clock::time_point from) { return std::chrono::duration<double>(Clock::now() - from).count(); };
+  const auto seconds = [](Clock::time_point from) {
+    return std::chrono::duration<double>(Clock::now() - from).count();
+  };
   std::vector<NodeTime> times;
   take_in(0, false);
   ++state_.pass;
@@ -353,7 +376,8 @@ std::vector<Net::NodeTime> Net::time_nodes() {
     const auto begin = Clock::now();
     if (step.node < 0) {
       step.sum->forward(state_);
-      // Summing a diff is part of its reader's backward; readers come after, so charge the value's producer.
+      // Summing a diff is part of its reader's backward; readers come after, so charge the value's
+      // producer.
       const int producer = built_.program.values[static_cast<size_t>(step.value)].producer;
       if (producer >= 0) at(times, producer).backward += seconds(begin);
       continue;

@@ -12,8 +12,8 @@
 
 namespace pcc {
 
-// Memory that a user's array looks at. It stays where it is; Net takes its contents in before a pass and writes
-// them back after it, once it was asked for.
+// Memory that a user's array looks at. It stays where it is; Net takes its contents in before a
+// pass and writes them back after it, once it was asked for.
 struct HostBlob {
   Shape shape;
   std::shared_ptr<Memory> data, diff;  // null: never asked for
@@ -30,11 +30,13 @@ struct PlanRow {
 
 class Net {
  public:
-  // share: a net whose parameters are used in place of own ones, layer by layer by name (test nets; Caffe's ShareTrainedLayersWith).
-  Net(const std::vector<LayerSpec>& specs, std::map<std::string, LayerFeed> feeds, NetOptions options,
-      std::shared_ptr<Net> share = nullptr);
+  // share: a net whose parameters are used in place of own ones, layer by layer by name (test nets;
+  // Caffe's ShareTrainedLayersWith).
+  Net(const std::vector<LayerSpec>& specs, std::map<std::string, LayerFeed> feeds,
+      NetOptions options, std::shared_ptr<Net> share = nullptr);
 
-  // A whole pass, or the layers [first, last]. A part needs a net that keeps its blobs. Returns the sum of the weighted losses of the layers that ran.
+  // A whole pass, or the layers [first, last]. A part needs a net that keeps its blobs. Returns the
+  // sum of the weighted losses of the layers that ran.
   double forward() { return forward(0, static_cast<int>(built_.layers.size()) - 1); }
   double forward(int first, int last);
   // From layer `first` down to `last`. Parameters' diffs are added to.
@@ -56,7 +58,8 @@ class Net {
 
   int blob_index(const std::string& name) const;  // -1: no such blob
   int layer_index(const std::string& name) const;
-  // The user's view of a blob. Throws a config error that names the op which swallowed a blob that was planned away.
+  // The user's view of a blob. Throws a config error that names the op which swallowed a blob that
+  // was planned away.
   const HostBlob& host(int blob, bool diff);
   // Values of an output blob, straight from the plan (no view is made).
   std::vector<double> read(int blob) const;
@@ -65,13 +68,18 @@ class Net {
 
   // Parameters in order; shared ones appear once, under their owner.
   std::vector<Param>& params() { return built_.program.params; }
-  const std::vector<int>& learnable() const { return learnable_; }  // owners with memory of this net, in order
+  const std::vector<int>& learnable() const {
+    return learnable_;
+  }  // owners with memory of this net, in order
   // All of this net's own parameters lie in one block each.
   Tensor data_block() const { return data_block_; }
   Tensor diff_block() const { return diff_block_; }
-  int64_t offset(int param) const { return offsets_[static_cast<size_t>(param)]; }  // in elements; -1: borrowed
+  int64_t offset(int param) const {
+    return offsets_[static_cast<size_t>(param)];
+  }  // in elements; -1: borrowed
 
-  // New shapes for input blobs; parameters stay. Views made before keep their old shape and are no longer followed.
+  // New shapes for input blobs; parameters stay. Views made before keep their old shape and are no
+  // longer followed.
   void reshape(const std::map<std::string, Shape>& inputs);
 
   StepState& state() { return state_; }  // seed and pass number: part of what a resume restores

@@ -19,7 +19,12 @@ const T& at(const std::vector<T>& list, int index) {
 
 Plan::Plan(Program& program, const Backend& backend, DType dtype, bool keep, bool gradients,
            const std::vector<std::pair<int, double>>& seeds, std::shared_ptr<Memory> lend)
-    : program_(program), backend_(backend), dtype_(dtype), keep_(keep), gradients_(gradients), seeds_(seeds) {
+    : program_(program),
+      backend_(backend),
+      dtype_(dtype),
+      keep_(keep),
+      gradients_(gradients),
+      seeds_(seeds) {
   values_.resize(program.values.size());
   nodes_.resize(program.nodes.size());
   for (const Node& node : program.nodes) needs_.push_back(node.op->needs());
@@ -39,7 +44,8 @@ Plan::Plan(Program& program, const Backend& backend, DType dtype, bool keep, boo
   if (!keep) share();
   sizes_ = place(blocks_);
   persistent_ = std::make_shared<Memory>(sizes_.persistent);
-  arena_ = lend && lend->bytes() >= sizes_.arena ? std::move(lend) : std::make_shared<Memory>(sizes_.arena);
+  arena_ = lend && lend->bytes() >= sizes_.arena ? std::move(lend)
+                                                 : std::make_shared<Memory>(sizes_.arena);
   bind();
 }
 
@@ -75,12 +81,14 @@ void Plan::merge(int from, int into) {
   at(parent_, from) = into;
 }
 
-// --- the backward pass -------------------------------------------------------------------------------------------
+// --- the backward pass
+// -------------------------------------------------------------------------------------------
 
 void Plan::order_backward(const std::vector<std::pair<int, double>>& seeds) {
   for (const auto& [value, weight] : seeds) {
     Part seed;
-    seed.block = keep_ ? at(values_, value).diff : new_block(at(program_.values, value).shape.count() * size_of(dtype_), 0);
+    seed.block = keep_ ? at(values_, value).diff
+                       : new_block(at(program_.values, value).shape.count() * size_of(dtype_), 0);
     at(blocks_, seed.block).persistent = true;
     at(values_, value).parts.push_back(seed);
   }
@@ -92,7 +100,8 @@ void Plan::order_backward(const std::vector<std::pair<int, double>>& seeds) {
       if (program_.values[v].producer < 0) collect_diff(static_cast<int>(v), false, 1);
 }
 
-// The blocks that make up the diff of `value`; adds a step that sums them where the reader of the diff cannot.
+// The blocks that make up the diff of `value`; adds a step that sums them where the reader of the
+// diff cannot.
 std::vector<int> Plan::collect_diff(int value, bool parts_welcome, int max_parts) {
   ValueMemory& memory = at(values_, value);
   std::sort(memory.parts.begin(), memory.parts.end(), [](const Part& a, const Part& b) {
@@ -137,7 +146,8 @@ void Plan::add_backward(int index) {
   const Node& node = at(program_.nodes, index);
   const OpNeeds& needs = at(needs_, index);
   NodeMemory& memory = at(nodes_, index);
-  const bool passes = std::find(needs.passes_dout.begin(), needs.passes_dout.end(), true) != needs.passes_dout.end();
+  const bool passes = std::find(needs.passes_dout.begin(), needs.passes_dout.end(), true) !=
+                      needs.passes_dout.end();
   bool any = false;
   for (const int out : node.outs) {
     memory.dout.push_back(collect_diff(out, needs.sums_parts && !passes, needs.max_parts));
@@ -187,7 +197,8 @@ void Plan::add_backward(int index) {
   }
 }
 
-// --- lifetimes -----------------------------------------------------------------------------------------------------
+// --- lifetimes
+// -----------------------------------------------------------------------------------------------------
 
 void Plan::live() {
   sum_blocks_.resize(backward_.size());
@@ -195,7 +206,8 @@ void Plan::live() {
   const int end = forward_steps + static_cast<int>(backward_.size());
   const auto readers = program_.readers();
   for (size_t v = 0; v < values_.size(); ++v)
-    if (readers[v].empty() && values_[v].data >= 0) use(values_[v].data, end);  // an output: read after the pass
+    if (readers[v].empty() && values_[v].data >= 0)
+      use(values_[v].data, end);  // an output: read after the pass
   for (int n = 0; n < forward_steps; ++n) {
     const Node& node = at(program_.nodes, n);
     const OpNeeds& needs = at(needs_, n);
@@ -242,7 +254,9 @@ void Plan::share() {
     const int from = find(at(values_, at(node.ins, slot).value).data);
     const int to = find(at(values_, node.outs[0]).data);
     const Block& block = at(blocks_, from);
-    if (block.persistent || at(blocks_, to).persistent || block.last != n || block.bytes != at(blocks_, to).bytes) continue;
+    if (block.persistent || at(blocks_, to).persistent || block.last != n ||
+        block.bytes != at(blocks_, to).bytes)
+      continue;
     const bool twice = std::count_if(node.ins.begin(), node.ins.end(), [&](const Operand& o) {
                          return find(at(values_, o.value).data) == from;
                        }) > 1;
@@ -253,7 +267,8 @@ void Plan::share() {
     if (n < 0) continue;
     const int slot = at(needs_, n).diff_in_place;
     const NodeMemory& memory = at(nodes_, n);
-    if (slot < 0 || slot >= static_cast<int>(memory.din.size()) || at(memory.din, slot) < 0) continue;
+    if (slot < 0 || slot >= static_cast<int>(memory.din.size()) || at(memory.din, slot) < 0)
+      continue;
     if (memory.dout[0].size() != 1) continue;
     const int from = find(memory.dout[0][0]), to = find(at(memory.din, slot));
     const Block& block = at(blocks_, from);
@@ -270,7 +285,8 @@ void Plan::share() {
     }
 }
 
-// --- binding -------------------------------------------------------------------------------------------------------
+// --- binding
+// -------------------------------------------------------------------------------------------------------
 
 Tensor Plan::tensor(int block, const TensorSpec& spec) const {
   if (block < 0) return {nullptr, spec};
@@ -289,7 +305,8 @@ void Plan::bind() {
   for (const auto& [value, weight] : seeds_) {
     for (const Part& part : at(values_, value).parts) {
       if (part.node >= 0) continue;
-      const Tensor seed = tensor(part.block, {at(program_.values, value).shape, dtype_, Layout::plain});
+      const Tensor seed =
+          tensor(part.block, {at(program_.values, value).shape, dtype_, Layout::plain});
       for (int64_t i = 0; i < seed.count(); ++i)
         if (dtype_ == DType::f32)
           seed.as<float>()[i] = static_cast<float>(weight);
@@ -304,7 +321,8 @@ void Plan::bind() {
     for (size_t i = 0; i < node.ins.size(); ++i) {
       const Operand& operand = node.ins[i];
       const Value& value = at(program_.values, operand.value);
-      const TensorSpec spec{operand.shape, dtype_, operand.shape == value.shape ? value.layout : Layout::plain};
+      const TensorSpec spec{operand.shape, dtype_,
+                            operand.shape == value.shape ? value.layout : Layout::plain};
       buffers.in.push_back(tensor(at(values_, operand.value).data, spec));
       buffers.din.push_back(tensor(memory.din.empty() ? -1 : memory.din[i], spec));
     }
@@ -322,7 +340,8 @@ void Plan::bind() {
       Tensor diff = owner.diff;
       if (!at(program_.params, param).want_gradient || !gradients_) diff.data = nullptr;
       buffers.dparams.push_back(diff);
-      buffers.params.back().spec.shape = buffers.dparams.back().spec.shape = at(program_.params, param).shape;
+      buffers.params.back().spec.shape = buffers.dparams.back().spec.shape =
+          at(program_.params, param).shape;
     }
     buffers.stash = tensor(memory.stash, {}).data;
     buffers.scratch = tensor(memory.forward_scratch, {}).data;
@@ -333,7 +352,8 @@ void Plan::bind() {
     if (!backward_[s].sum) continue;
     OpBuffers buffers;
     const std::vector<int>& list = sum_blocks_[s];
-    const TensorSpec flat{Shape{at(program_.values, backward_[s].value).shape.count()}, dtype_, Layout::plain};
+    const TensorSpec flat{Shape{at(program_.values, backward_[s].value).shape.count()}, dtype_,
+                          Layout::plain};
     for (size_t i = 0; i + 1 < list.size(); ++i) buffers.in.push_back(tensor(list[i], flat));
     buffers.out.push_back(tensor(list.back(), flat));
     buffers.dout.emplace_back();
@@ -342,7 +362,8 @@ void Plan::bind() {
   }
 }
 
-// --- running -------------------------------------------------------------------------------------------------------
+// --- running
+// -------------------------------------------------------------------------------------------------------
 
 void Plan::forward(const StepState& state, int first_layer, int last_layer) {
   for (const Node& node : program_.nodes) {

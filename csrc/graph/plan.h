@@ -1,5 +1,5 @@
-// Plan: a program with everything decided. Order of the steps, which diffs are summed where, who shares memory; all ops are
-// bound. Running it allocates nothing.
+// Plan: a program with everything decided. Order of the steps, which diffs are summed where, who
+// shares memory; all ops are bound. Running it allocates nothing.
 #pragma once
 
 #include <memory>
@@ -12,18 +12,20 @@
 namespace pcc {
 
 struct BackwardStep {
-  int node = -1;             // runs that node's backward, or, where -1:
-  std::unique_ptr<Op> sum;   // sums the parts of a value's diff
-  int value = -1;            // that value
-  int layer = -1;            // the layer it belongs to (of a sum: its first reader), for passes over a part of the net
+  int node = -1;            // runs that node's backward, or, where -1:
+  std::unique_ptr<Op> sum;  // sums the parts of a value's diff
+  int value = -1;           // that value
+  int layer = -1;  // the layer it belongs to (of a sum: its first reader), for passes over a part
+                   // of the net
 };
 
 class Plan {
  public:
-  // keep: every value has memory of its own, data and diff, that lasts (a net made for looking into). Otherwise memory is shared over
-  // lifetimes. gradients: a backward pass will be run. seeds: values whose diff comes from outside with the number it is filled with
-  // (losses: their weight). lend: an arena that may be used in place of an own one if large enough, and whose owner never runs
-  // while this plan does.
+  // keep: every value has memory of its own, data and diff, that lasts (a net made for looking
+  // into). Otherwise memory is shared over lifetimes. gradients: a backward pass will be run.
+  // seeds: values whose diff comes from outside with the number it is filled with (losses: their
+  // weight). lend: an arena that may be used in place of an own one if large enough, and whose
+  // owner never runs while this plan does.
   Plan(Program& program, const Backend& backend, DType dtype, bool keep, bool gradients,
        const std::vector<std::pair<int, double>>& seeds, std::shared_ptr<Memory> lend);
 
@@ -45,8 +47,8 @@ class Plan {
     int block = -1;
   };
   struct ValueMemory {
-    int data = -1, diff = -1;    // blocks; diff: the sum, or the only part
-    std::vector<Part> parts;     // in the order of the readers
+    int data = -1, diff = -1;  // blocks; diff: the sum, or the only part
+    std::vector<Part> parts;   // in the order of the readers
     bool summed = false;
   };
   struct NodeMemory {

@@ -1,4 +1,5 @@
-// Program: a net as a list of ops over values, between the layers that meant them and the plan that runs them. Plain data.
+// Program: a net as a list of ops over values, between the layers that meant them and the plan that
+// runs them. Plain data.
 #pragma once
 
 #include <cstdint>
@@ -13,19 +14,21 @@
 
 namespace pcc {
 
-// A tensor that some node makes, or that comes from outside. In-place layers make new values: "in place" is a matter of names.
+// A tensor that some node makes, or that comes from outside. In-place layers make new values: "in
+// place" is a matter of names.
 struct Value {
   Shape shape;
-  std::string blob;     // the blob it carries, or "" inside a layer
-  int producer = -1;    // node, or -1: from outside
-  int layer = -1;       // layer that made it
+  std::string blob;       // the blob it carries, or "" inside a layer
+  int producer = -1;      // node, or -1: from outside
+  int layer = -1;         // layer that made it
   bool gradient = false;  // some reader wants to send a gradient here
-  bool gone = false;    // swallowed by a fused node: has no memory
-  bool keep = false;    // lives for the whole iteration, with memory of its own
+  bool gone = false;      // swallowed by a fused node: has no memory
+  bool keep = false;      // lives for the whole iteration, with memory of its own
   Layout layout = Layout::plain;
 };
 
-// A node's input: a value, maybe under another shape, and whether the gradient goes back along this edge.
+// A node's input: a value, maybe under another shape, and whether the gradient goes back along this
+// edge.
 struct Operand {
   int value = -1;
   Shape shape;
@@ -35,22 +38,22 @@ struct Operand {
 struct Node {
   OpDesc desc;
   std::vector<Operand> ins;
-  std::vector<int> outs;     // values
-  std::vector<int> params;   // into Program::params
-  std::vector<int> layers;   // the layers it carries out, in order
+  std::vector<int> outs;    // values
+  std::vector<int> params;  // into Program::params
+  std::vector<int> layers;  // the layers it carries out, in order
   std::string name;
   uint32_t stream = 0;
 
-  std::unique_ptr<Op> op;    // made by choose_ops
+  std::unique_ptr<Op> op;  // made by choose_ops
   std::string backend;
-  bool backward = false;     // runs in the backward pass
+  bool backward = false;  // runs in the backward pass
 };
 
 // One use of a learnable blob. Several layers may share one, by name.
 struct Param {
-  std::string layer, name;   // name: the prototxt's, or ""
-  int index = 0;             // among the layer's parameters
-  int owner = -1;            // the Param that owns the memory; itself when not shared
+  std::string layer, name;  // name: the prototxt's, or ""
+  int index = 0;            // among the layer's parameters
+  int owner = -1;           // the Param that owns the memory; itself when not shared
   Shape shape;
   FillerDesc filler;
   bool statistic = false;
@@ -61,18 +64,20 @@ struct Param {
 
 struct Program {
   std::vector<Value> values;
-  std::vector<Node> nodes;   // in the order of execution
+  std::vector<Node> nodes;  // in the order of execution
   std::vector<Param> params;
 
   // Readers of a value as (node, slot), in order.
   std::vector<std::vector<std::pair<int, int>>> readers() const;
 };
 
-// graph/fuse.cpp: runs BatchNorm > Scale > Eltwise SUM > ReLU as one node where nobody else sees the values in between.
+// graph/fuse.cpp: runs BatchNorm > Scale > Eltwise SUM > ReLU as one node where nobody else sees
+// the values in between.
 void fuse(Program& program);
 
-// graph/choose.cpp: picks layouts, inserts reorders, makes every op. `fallbacks` receives the names of nodes that `backend`
-// refused and the reference backend runs instead. keep: the program of a net whose every blob can be looked at.
+// graph/choose.cpp: picks layouts, inserts reorders, makes every op. `fallbacks` receives the names
+// of nodes that `backend` refused and the reference backend runs instead. keep: the program of a
+// net whose every blob can be looked at.
 void choose_ops(Program& program, const Backend& backend, DType dtype, bool training, bool keep,
                 std::vector<std::string>* fallbacks);
 

@@ -15,14 +15,18 @@ std::string split_layer_name(const LayerSpec& layer, const std::string& blob, si
   return blob + "_" + layer.name + "_" + std::to_string(index) + "_split";
 }
 
-std::string split_blob_name(const LayerSpec& layer, const std::string& blob, size_t index, int reader) {
+std::string split_blob_name(const LayerSpec& layer, const std::string& blob, size_t index,
+                            int reader) {
   return split_layer_name(layer, blob, index) + "_" + std::to_string(reader);
 }
 
 double loss_weight(const LayerSpec& layer, size_t top) {
   const std::vector<double> weights = layer.attributes.doubles("loss_weight");
   if (top < weights.size()) return weights[top];
-  return top == 0 && layer.type.size() > 4 && layer.type.find("Loss") != std::string::npos && weights.empty() ? 1 : 0;
+  return top == 0 && layer.type.size() > 4 && layer.type.find("Loss") != std::string::npos &&
+                 weights.empty()
+             ? 1
+             : 0;
 }
 
 // Names that are close to `name`: a shared beginning, for the error about a missing bottom.
@@ -39,14 +43,15 @@ std::string made_so_far(const std::map<std::string, Top>& last, const std::strin
 }  // namespace
 
 std::vector<LayerSpec> insert_splits(const std::vector<LayerSpec>& layers) {
-  std::map<std::string, Top> last;                                 // blob -> the top that made it last
-  std::map<std::pair<size_t, size_t>, Top> source;                 // (layer, bottom) -> top
+  std::map<std::string, Top> last;                  // blob -> the top that made it last
+  std::map<std::pair<size_t, size_t>, Top> source;  // (layer, bottom) -> top
   std::map<Top, int> readers;
   for (size_t l = 0; l < layers.size(); ++l) {
     for (size_t b = 0; b < layers[l].bottoms.size(); ++b) {
       const auto found = last.find(layers[l].bottoms[b]);
       PCC_CONFIG(found != last.end(), layers[l].title(), ": bottom '", layers[l].bottoms[b],
-                 "' is not the top of any earlier layer of this phase", made_so_far(last, layers[l].bottoms[b]),
+                 "' is not the top of any earlier layer of this phase",
+                 made_so_far(last, layers[l].bottoms[b]),
                  ". Check the spelling, and the include rules of the layer that makes it");
       source[{l, b}] = found->second;
       ++readers[found->second];
@@ -67,7 +72,8 @@ std::vector<LayerSpec> insert_splits(const std::vector<LayerSpec>& layers) {
     for (size_t b = 0; b < layer.bottoms.size(); ++b) {
       const Top top = source[{l, b}];
       if (readers[top] > 1)
-        layer.bottoms[b] = split_blob_name(layers[top.first], layer.bottoms[b], top.second, used[top]++);
+        layer.bottoms[b] =
+            split_blob_name(layers[top.first], layer.bottoms[b], top.second, used[top]++);
     }
     std::vector<LayerSpec> splits;
     for (size_t t = 0; t < layers[l].tops.size(); ++t) {
@@ -85,7 +91,8 @@ std::vector<LayerSpec> insert_splits(const std::vector<LayerSpec>& layers) {
         // The weight moves to the Split's first top, so that the loss is counted once.
         split.attributes.append("loss_weight", loss_weight(layers[l], t));
         std::vector<double> weights;
-        for (size_t i = 0; i < layers[l].tops.size(); ++i) weights.push_back(i == t ? 0 : loss_weight(layers[l], i));
+        for (size_t i = 0; i < layers[l].tops.size(); ++i)
+          weights.push_back(i == t ? 0 : loss_weight(layers[l], i));
         layer.attributes.clear("loss_weight");
         for (const double weight : weights) layer.attributes.append("loss_weight", weight);
         used[top] = 1;

@@ -6,9 +6,9 @@
 
 namespace pcc {
 
-// Inserts a Split layer behind every top with several readers, with Caffe's names (insert_splits.cpp, InsertSplits), so that
-// logs and blob names agree. Loss tops that are read count themselves as a reader.
-// Throws a config error for a bottom that no earlier layer makes.
+// Inserts a Split layer behind every top with several readers, with Caffe's names
+// (insert_splits.cpp, InsertSplits), so that logs and blob names agree. Loss tops that are read
+// count themselves as a reader. Throws a config error for a bottom that no earlier layer makes.
 std::vector<LayerSpec> insert_splits(const std::vector<LayerSpec>& layers);
 
 }  // namespace pcc

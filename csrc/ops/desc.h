@@ -1,7 +1,9 @@
-// What an op computes, as plain data: one struct per primitive, and OpDesc, the union of them. Layers lower to these;
-// backends answer them. Axes letters: N samples, C channels, H W rows and columns; x inputs, y outputs, w parameters.
-// Each comment lists ins -> outs and the parameters in order. Diffs follow one rule everywhere:
-//   din is overwritten; dparams are ADDED to; dout arrives as one part per reader, to be summed (OpNeeds).
+// What an op computes, as plain data: one struct per primitive, and OpDesc, the union of them.
+// Layers lower to these; backends answer them. Axes letters: N samples, C channels, H W rows and
+// columns; x inputs, y outputs, w parameters. Each comment lists ins -> outs and the parameters in
+// order. Diffs follow one rule everywhere:
+//   din is overwritten; dparams are ADDED to; dout arrives as one part per reader, to be summed
+//   (OpNeeds).
 #pragma once
 
 #include <cstdint>
@@ -24,16 +26,17 @@ struct ConvDesc {
   bool transposed = false;
 };
 
-// x (N, C, H, W) -> y (N, C, P, Q) [, mask: index of the maximum in its plane]. Output sizes stand in the site (Caffe
-// rounds up). AVE divides by the window clipped to [-pad, size + pad); MAX keeps the first of ties, and an empty window
-// (Caffe allows it) gives -FLT_MAX for MAX and 0/0 for AVE.
+// x (N, C, H, W) -> y (N, C, P, Q) [, mask: index of the maximum in its plane]. Output sizes stand
+// in the site (Caffe rounds up). AVE divides by the window clipped to [-pad, size + pad); MAX keeps
+// the first of ties, and an empty window (Caffe allows it) gives -FLT_MAX for MAX and 0/0 for AVE.
 struct PoolDesc {
   enum class Method { max, average } method = Method::max;
   int64_t kernel[2] = {1, 1}, stride[2] = {1, 1}, pad[2] = {0, 0};
 };
 
-// x (N, C, H, W) -> y, same shape. Across channels: y = x * (k + alpha/size * sum of x^2 over `size` channels)^-beta.
-// Within channel: y = x * (1 + alpha * AVE-pooled x^2)^-beta over size x size windows with Caffe's clipped divisor; k is ignored.
+// x (N, C, H, W) -> y, same shape. Across channels: y = x * (k + alpha/size * sum of x^2 over
+// `size` channels)^-beta. Within channel: y = x * (1 + alpha * AVE-pooled x^2)^-beta over size x
+// size windows with Caffe's clipped divisor; k is ignored.
 struct LrnDesc {
   bool across = true;
   int64_t size = 5;
@@ -41,13 +44,14 @@ struct LrnDesc {
 };
 
 // BatchNorm, and what may be fused behind it: [Scale] [Eltwise SUM with a second value] [ReLU].
-// ins: x (N, C, spatial..) [, addend like x] -> y like x. params: mean (C), variance (C), factor (1) [, gain (C) [, shift (C)]].
-// y = relu(gain * (x - mean) / sqrt(variance + eps) + shift + addend).
-// Not use_global_stats: mean and biased variance of the batch; then factor = fraction * factor + 1, mean and variance parameters
-// = fraction * old + batch value (variance times m/(m-1), m = N*spatial/groups). use_global_stats: parameters divided
-// by factor, or zeros where factor is 0. groups: the batch is cut in that many equal parts (replicas) with statistics of their own;
-// the running statistics are those of part 0. The three statistics get no gradient.
-// groups > 1 and use_global_stats exclude each other in meaning: with global statistics groups is ignored.
+// ins: x (N, C, spatial..) [, addend like x] -> y like x. params: mean (C), variance (C), factor
+// (1) [, gain (C) [, shift (C)]]. y = relu(gain * (x - mean) / sqrt(variance + eps) + shift +
+// addend). Not use_global_stats: mean and biased variance of the batch; then factor = fraction *
+// factor + 1, mean and variance parameters = fraction * old + batch value (variance times m/(m-1),
+// m = N*spatial/groups). use_global_stats: parameters divided by factor, or zeros where factor is
+// 0. groups: the batch is cut in that many equal parts (replicas) with statistics of their own; the
+// running statistics are those of part 0. The three statistics get no gradient. groups > 1 and
+// use_global_stats exclude each other in meaning: with global statistics groups is ignored.
 struct NormActDesc {
   double eps = 1e-5, fraction = 0.999;
   bool use_global_stats = false;
@@ -58,15 +62,17 @@ struct NormActDesc {
   double negative_slope = 0;
 };
 
-// Scale and Bias layers: y[o, d, i] = x[o, d, i] * scale[d] + bias[d], x seen as (outer, dim, inner).
-// scale/bias is the next input where *_from_input, else the next parameter. ins: x [, scale] [, bias].
+// Scale and Bias layers: y[o, d, i] = x[o, d, i] * scale[d] + bias[d], x seen as (outer, dim,
+// inner). scale/bias is the next input where *_from_input, else the next parameter. ins: x [,
+// scale] [, bias].
 struct AffineDesc {
   int64_t outer = 1, dim = 1, inner = 1;
   bool scale = true, scale_from_input = false;
   bool bias = false, bias_from_input = false;
 };
 
-// y = f(x), element by element. Functions of later layer types join the enum; a, b, c are their constants.
+// y = f(x), element by element. Functions of later layer types join the enum; a, b, c are their
+// constants.
 struct PointwiseDesc {
   enum class Function {
     relu,  // x > 0 ? x : a * x
@@ -81,9 +87,10 @@ struct DropoutDesc {
   uint32_t threshold() const { return static_cast<uint32_t>(ratio * 4294967295.0); }
 };
 
-// ins: two or more of one shape -> y. SUM takes coefficients; PROD's gradient is y/x or, where stable, the product of the others.
-// MAX routes the gradient to the first of ties... as Caffe: bottom 0 wins only where strictly larger than bottom 1; a later
-// bottom wins where strictly larger than the maximum so far.
+// ins: two or more of one shape -> y. SUM takes coefficients; PROD's gradient is y/x or, where
+// stable, the product of the others. MAX routes the gradient to the first of ties... as Caffe:
+// bottom 0 wins only where strictly larger than bottom 1; a later bottom wins where strictly larger
+// than the maximum so far.
 struct EltwiseDesc {
   enum class Operation { product, sum, max } operation = Operation::sum;
   std::vector<double> coeff;  // one per input, for sum
@@ -108,10 +115,11 @@ struct SoftmaxDesc {
   int axis = 1;
 };
 
-// SoftmaxWithLoss: ins: scores (outer, C, inner) cut at `axis`, labels (outer * inner) -> loss (scalar) [, probabilities].
-// loss = sum of -log(max(p, FLT_MIN)) / normalizer; gradient (p - 1[label]) * dloss / normalizer. groups: replicas; each part has its own
-// normalizer, the loss is that of part 0, the gradient of each part is divided by groups. A label outside [0, C) that is not
-// ignored raises a data error naming the sample.
+// SoftmaxWithLoss: ins: scores (outer, C, inner) cut at `axis`, labels (outer * inner) -> loss
+// (scalar) [, probabilities]. loss = sum of -log(max(p, FLT_MIN)) / normalizer; gradient (p -
+// 1[label]) * dloss / normalizer. groups: replicas; each part has its own normalizer, the loss is
+// that of part 0, the gradient of each part is divided by groups. A label outside [0, C) that is
+// not ignored raises a data error naming the sample.
 enum class Normalization { full, valid, batch_size, none };
 struct SoftmaxLossDesc {
   int axis = 1;
@@ -121,8 +129,8 @@ struct SoftmaxLossDesc {
   int64_t groups = 1;
 };
 
-// ins: scores (outer, C, inner), labels -> accuracy (scalar) [, per class (C)]. A tie with the true class counts as wrong.
-// Only the first outer/groups samples (replica 0) count.
+// ins: scores (outer, C, inner), labels -> accuracy (scalar) [, per class (C)]. A tie with the true
+// class counts as wrong. Only the first outer/groups samples (replica 0) count.
 struct AccuracyDesc {
   int axis = 1;
   int64_t top_k = 1;
@@ -133,7 +141,8 @@ struct AccuracyDesc {
 
 // How a blob is filled; Caffe's FillerParameter.
 struct FillerDesc {
-  std::string type = "constant";  // constant uniform gaussian xavier msra positive_unitball bilinear
+  std::string type =
+      "constant";  // constant uniform gaussian xavier msra positive_unitball bilinear
   double value = 0, min = 0, max = 1, mean = 0, std = 1;
   int64_t sparse = -1;
   std::string variance_norm = "FAN_IN";  // FAN_OUT AVERAGE
@@ -147,7 +156,7 @@ struct FillDesc {
 
 // Where a Data layer's records come from. Implementations read ahead on threads of their own.
 struct RecordBatch {
-  const void* records = nullptr;    // (total, C, H, W), uint8 or float32, row-major
+  const void* records = nullptr;  // (total, C, H, W), uint8 or float32, row-major
   bool is_float = false;
   const int32_t* labels = nullptr;  // (total)
   int64_t first = 0, total = 0;     // record k of the batch lies at index (first + k) % total
@@ -156,7 +165,8 @@ class RecordFeed {
  public:
   virtual ~RecordFeed() = default;
   virtual Shape record_shape() const = 0;  // (C, H, W)
-  // The next `count` records; they stay valid until the next call. Advances the position. Throws data errors.
+  // The next `count` records; they stay valid until the next call. Advances the position. Throws
+  // data errors.
   virtual RecordBatch next(int64_t count) = 0;
   // Records consumed so far modulo the size of the database: where the next batch starts.
   virtual int64_t position() const = 0;
@@ -164,10 +174,11 @@ class RecordFeed {
 };
 
 // Data layer: no ins -> data (N, C, crop, crop) [, labels (N)].
-// y = (x - mean) * scale, cropped and mirrored. mean: empty, one per channel, or a whole (C, H, W) picture.
-// Random draws per sample n from the layer's RandomStream: element 3n+0: mirror (bits & 1), 3n+1: row offset (bits % range), 3n+2: column.
-// train: random crop; else the centre. mirror applies in both (Caffe). replicas R: with record k of the batch
-// going to sample (k % R) * (N / R) + k / R.
+// y = (x - mean) * scale, cropped and mirrored. mean: empty, one per channel, or a whole (C, H, W)
+// picture. Random draws per sample n from the layer's RandomStream: element 3n+0: mirror (bits &
+// 1), 3n+1: row offset (bits % range), 3n+2: column. train: random crop; else the centre. mirror
+// applies in both (Caffe). replicas R: with record k of the batch going to sample (k % R) * (N / R)
+// + k / R.
 struct TransformDesc {
   std::shared_ptr<RecordFeed> feed;
   std::shared_ptr<const std::vector<float>> mean;
@@ -180,27 +191,31 @@ struct TransformDesc {
 // x -> y, same shape, another layout. Inserted by the planner.
 struct ReorderDesc {};
 
-// The sum of several parts of a diff, in order. ins: parts -> their sum. Inserted by the planner in the backward pass.
+// The sum of several parts of a diff, in order. ins: parts -> their sum. Inserted by the planner in
+// the backward pass.
 struct SumDesc {};
 
-// The solver's step over all parameters, which lie in one block of floats: params: w, dw, history (2 histories for some rules).
-// In Caffe's order: clip (L2 norm of all dw, over iter_size sums), divide by iter_size, decay into the gradient, rule, w -= update.
-// dw is left holding the update that was subtracted, as in Caffe.
+// The solver's step over all parameters, which lie in one block of floats: params: w, dw, history
+// (2 histories for some rules). In Caffe's order: clip (L2 norm of all dw, over iter_size sums),
+// divide by iter_size, decay into the gradient, rule, w -= update. dw is left holding the update
+// that was subtracted, as in Caffe.
 struct UpdateSegment {
   int64_t offset = 0, count = 0;  // in elements
   float lr_mult = 1, decay_mult = 1;
 };
 struct UpdateDesc {
   enum class Rule { sgd, nesterov } rule = Rule::sgd;
-  std::vector<UpdateSegment> segments;  // one per learnable parameter, in order; parameters without one are left alone
+  std::vector<UpdateSegment>
+      segments;  // one per learnable parameter, in order; parameters without one are left alone
   bool l1 = false;
   double clip = -1;  // threshold; negative: off
   int64_t iter_size = 1;
 };
 
-using OpDesc = std::variant<ConvDesc, PoolDesc, LrnDesc, NormActDesc, AffineDesc, PointwiseDesc, DropoutDesc, EltwiseDesc,
-                            ConcatDesc, SliceDesc, GemmDesc, SoftmaxDesc, SoftmaxLossDesc, AccuracyDesc, FillDesc,
-                            TransformDesc, ReorderDesc, SumDesc, UpdateDesc>;
+using OpDesc =
+    std::variant<ConvDesc, PoolDesc, LrnDesc, NormActDesc, AffineDesc, PointwiseDesc, DropoutDesc,
+                 EltwiseDesc, ConcatDesc, SliceDesc, GemmDesc, SoftmaxDesc, SoftmaxLossDesc,
+                 AccuracyDesc, FillDesc, TransformDesc, ReorderDesc, SumDesc, UpdateDesc>;
 
 // "conv", "pool", "norm+scale+add+relu": for plans and errors.
 std::string name_of(const OpDesc& desc);

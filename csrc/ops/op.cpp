@@ -8,7 +8,8 @@
 namespace pcc {
 
 LayoutChoice Backend::layouts(const OpDesc&, const OpSite& site) const {
-  return {std::vector<Layout>(site.in.size(), Layout::plain), std::vector<Layout>(site.out.size(), Layout::plain)};
+  return {std::vector<Layout>(site.in.size(), Layout::plain),
+          std::vector<Layout>(site.out.size(), Layout::plain)};
 }
 
 std::vector<std::string> backend_names() {
@@ -35,12 +36,17 @@ namespace {
 
 struct Namer {
   std::string operator()(const ConvDesc& d) const { return d.transposed ? "deconv" : "conv"; }
-  std::string operator()(const PoolDesc& d) const { return d.method == PoolDesc::Method::max ? "pool max" : "pool ave"; }
+  std::string operator()(const PoolDesc& d) const {
+    return d.method == PoolDesc::Method::max ? "pool max" : "pool ave";
+  }
   std::string operator()(const LrnDesc& d) const { return d.across ? "lrn across" : "lrn within"; }
   std::string operator()(const NormActDesc& d) const {
-    return std::string("norm") + (d.gain ? "+scale" : "") + (d.add ? "+add" : "") + (d.relu ? "+relu" : "");
+    return std::string("norm") + (d.gain ? "+scale" : "") + (d.add ? "+add" : "") +
+           (d.relu ? "+relu" : "");
   }
-  std::string operator()(const AffineDesc& d) const { return d.scale ? (d.bias ? "scale+bias" : "scale") : "bias"; }
+  std::string operator()(const AffineDesc& d) const {
+    return d.scale ? (d.bias ? "scale+bias" : "scale") : "bias";
+  }
   std::string operator()(const PointwiseDesc& d) const {
     switch (d.function) {
       case PointwiseDesc::Function::relu:
@@ -50,7 +56,9 @@ struct Namer {
   }
   std::string operator()(const DropoutDesc&) const { return "dropout"; }
   std::string operator()(const EltwiseDesc& d) const {
-    return d.operation == EltwiseDesc::Operation::sum ? "sum" : d.operation == EltwiseDesc::Operation::max ? "max" : "product";
+    return d.operation == EltwiseDesc::Operation::sum   ? "sum"
+           : d.operation == EltwiseDesc::Operation::max ? "max"
+                                                        : "product";
   }
   std::string operator()(const ConcatDesc&) const { return "concat"; }
   std::string operator()(const SliceDesc&) const { return "slice"; }
@@ -62,7 +70,9 @@ struct Namer {
   std::string operator()(const TransformDesc&) const { return "transform"; }
   std::string operator()(const ReorderDesc&) const { return "reorder"; }
   std::string operator()(const SumDesc&) const { return "sum of diffs"; }
-  std::string operator()(const UpdateDesc& d) const { return d.rule == UpdateDesc::Rule::sgd ? "sgd" : "nesterov"; }
+  std::string operator()(const UpdateDesc& d) const {
+    return d.rule == UpdateDesc::Rule::sgd ? "sgd" : "nesterov";
+  }
 };
 
 }  // namespace

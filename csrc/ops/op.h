@@ -1,5 +1,6 @@
-// Op: a primitive that a backend built for one shape; Backend: who builds it. The planner asks for layouts, makes the op, reads
-// its needs, lays out memory, binds the pointers once, and from then on only calls forward and backward.
+// Op: a primitive that a backend built for one shape; Backend: who builds it. The planner asks for
+// layouts, makes the op, reads its needs, lays out memory, binds the pointers once, and from then
+// on only calls forward and backward.
 #pragma once
 
 #include <cstdint>
@@ -16,17 +17,17 @@ namespace pcc {
 // What changes from one iteration to the next. A GPU backend keeps a copy on the device.
 struct StepState {
   uint64_t seed = 0;
-  uint32_t net = 0;    // RandomStream::net
-  uint64_t pass = 0;   // number of the forward pass
+  uint32_t net = 0;   // RandomStream::net
+  uint64_t pass = 0;  // number of the forward pass
   float lr = 0, momentum = 0, momentum_previous = 0, weight_decay = 0;
 };
 
 // Where an op stands: its name, its tensors' specs and what will be asked of it.
 struct OpSite {
-  std::string name;  // names of the layers it carries out, joined by '+'
+  std::string name;     // names of the layers it carries out, joined by '+'
   uint32_t stream = 0;  // RandomStream::layer
   std::vector<TensorSpec> in, out, params;
-  std::vector<bool> want_din;     // per input; all false and no want_dparam: backward is never called
+  std::vector<bool> want_din;  // per input; all false and no want_dparam: backward is never called
   std::vector<bool> want_dparam;  // per parameter
   bool training = true;           // false: forward only (nothing needs to be kept)
 
@@ -45,18 +46,22 @@ struct OpNeeds {
   int64_t stash_bytes = 0;      // private memory from forward to backward (masks, batch statistics)
   int64_t forward_scratch = 0;  // private memory during the call
   int64_t backward_scratch = 0;
-  bool sums_parts = false;      // takes dout in up to max_parts parts itself; otherwise the planner sums them before
+  bool sums_parts =
+      false;  // takes dout in up to max_parts parts itself; otherwise the planner sums them before
   int max_parts = 1;
-  int in_place = -1;            // forward may write out[0] over this input (same spec), if nobody needs that any more
-  int diff_in_place = -1;       // backward may write din[this] over dout[0] when that is a single part
-  std::vector<bool> passes_dout;  // din[i] equals dout[0]: the planner aliases them and backward need not write it
+  int in_place =
+      -1;  // forward may write out[0] over this input (same spec), if nobody needs that any more
+  int diff_in_place = -1;  // backward may write din[this] over dout[0] when that is a single part
+  std::vector<bool> passes_dout;  // din[i] equals dout[0]: the planner aliases them and backward
+                                  // need not write it
 };
 
 struct OpBuffers {
   std::vector<Tensor> in, out;
-  std::vector<std::vector<Tensor>> dout;  // parts per output; an empty list: that output got no gradient (treat as zero)
-  std::vector<Tensor> din;                // null data: not wanted
-  std::vector<Tensor> params, dparams;    // dparams: null data: not wanted
+  std::vector<std::vector<Tensor>>
+      dout;  // parts per output; an empty list: that output got no gradient (treat as zero)
+  std::vector<Tensor> din;              // null data: not wanted
+  std::vector<Tensor> params, dparams;  // dparams: null data: not wanted
   void* stash = nullptr;
   void* scratch = nullptr;           // forward_scratch bytes, 64-byte aligned
   void* backward_scratch = nullptr;  // backward_scratch bytes; may be the same memory
@@ -66,7 +71,8 @@ class Op {
  public:
   virtual ~Op() = default;
   virtual OpNeeds needs() const { return {}; }
-  // Called once, before the first forward. All pointers stay valid and unmoved. Work that depends on pointers only is done here.
+  // Called once, before the first forward. All pointers stay valid and unmoved. Work that depends
+  // on pointers only is done here.
   virtual void bind(const OpBuffers& buffers) { buffers_ = buffers; }
   virtual void forward(const StepState& state) = 0;
   virtual void backward(const StepState& state) { (void)state; }
@@ -85,14 +91,16 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string name() const = 0;
-  // The layouts that the op would like, given the layouts its inputs have now (site.in; site.out is plain as yet).
-  // The planner inserts reorders where the answer differs from what is there. Default: everything plain.
+  // The layouts that the op would like, given the layouts its inputs have now (site.in; site.out is
+  // plain as yet). The planner inserts reorders where the answer differs from what is there.
+  // Default: everything plain.
   virtual LayoutChoice layouts(const OpDesc& desc, const OpSite& site) const;
   // The op, or null: "not mine", and the planner asks the reference backend.
   virtual std::unique_ptr<Op> make(const OpDesc& desc, const OpSite& site) const = 0;
 };
 
-// The backends that were built, by name: "reference", "onednn". The only list of them. Throws a config error that names the known ones.
+// The backends that were built, by name: "reference", "onednn". The only list of them. Throws a
+// config error that names the known ones.
 const Backend& backend(const std::string& name);
 std::vector<std::string> backend_names();
 // The fastest one on this machine: what device "cpu" means.

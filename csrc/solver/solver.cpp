@@ -18,8 +18,8 @@ UpdateDesc::Rule rule_of(const std::string& type) {
 Solver::Solver(std::shared_ptr<Net> net, SolverParams params)
     : net_(std::move(net)), params_(std::move(params)), schedule_(params_.schedule) {
   PCC_CONFIG(params_.iter_size >= 1, "iter_size must be at least 1, not ", params_.iter_size);
-  PCC_CONFIG(params_.regularization_type == "L2" || params_.regularization_type == "L1", "regularization_type \"",
-             params_.regularization_type, "\" is unknown; known: L1, L2");
+  PCC_CONFIG(params_.regularization_type == "L2" || params_.regularization_type == "L1",
+             "regularization_type \"", params_.regularization_type, "\" is unknown; known: L1, L2");
   UpdateDesc desc;
   desc.rule = rule_of(params_.type);
   desc.l1 = params_.regularization_type == "L1";
@@ -89,14 +89,16 @@ Solver::Run Solver::run(int64_t count, double seconds, const std::function<void(
       run.stopped = true;
       break;
     }
-    if (std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() > seconds) break;
+    if (std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() > seconds)
+      break;
   }
   return run;
 }
 
 Tensor Solver::history(int param) const {
   const Param& owner = net_->params()[static_cast<size_t>(param)];
-  return {history_->data() + net_->offset(param) * size_of(net_->options().dtype), {owner.shape, net_->options().dtype, Layout::plain}};
+  return {history_->data() + net_->offset(param) * size_of(net_->options().dtype),
+          {owner.shape, net_->options().dtype, Layout::plain}};
 }
 
 }  // namespace pcc

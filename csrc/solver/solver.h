@@ -1,4 +1,5 @@
-// Solver: the iterations of Caffe's SGDSolver over one train net. Tests, logs and snapshots are the caller's (train/ in Python).
+// Solver: the iterations of Caffe's SGDSolver over one train net. Tests, logs and snapshots are the
+// caller's (train/ in Python).
 #pragma once
 
 #include <atomic>
@@ -25,8 +26,9 @@ class Solver {
  public:
   Solver(std::shared_ptr<Net> net, SolverParams params);
 
-  // The first half of an iteration: clears the parameters' diffs, iter_size forward and backward passes.
-  // Returns the loss averaged over them (Caffe's display); the loss blob holds that of the last one.
+  // The first half of an iteration: clears the parameters' diffs, iter_size forward and backward
+  // passes. Returns the loss averaged over them (Caffe's display); the loss blob holds that of the
+  // last one.
   double forward_backward();
   // The second half: the update at the current lr and momentum; then the iteration is over.
   void apply_update();
@@ -34,9 +36,10 @@ class Solver {
   struct Run {
     std::vector<double> losses;  // one per finished iteration
     bool stopped = false;        // by request_stop
-    bool diverged = false;       // the last loss is not finite; that iteration's update was not made
+    bool diverged = false;  // the last loss is not finite; that iteration's update was not made
   };
-  // Up to `count` iterations, or as many as fit into about `seconds`. `poll` is called after each one.
+  // Up to `count` iterations, or as many as fit into about `seconds`. `poll` is called after each
+  // one.
   Run run(int64_t count, double seconds, const std::function<void()>& poll);
   void request_stop() { stop_ = true; }
 
