@@ -1,0 +1,349 @@
+"""Training runs go as real Caffe's did: losses, rates, tests, weights, log lines, resuming.
+
+The bounds are the issue's: 2e-4 of Caffe's value, or 20 times the rounding floor that was recorded
+with the run (Caffe against itself, with other kernels for its matrix products).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from golden_data import BACKENDS, files, need
+
+from pycaffe_clr.engine import Records, build_net, ready_core
+from pycaffe_clr.net import load_weights
+from pycaffe_clr.prototxt import read_net, read_solver
+from pycaffe_clr.prototxt.weights import read_weights
+from pycaffe_clr.train.log import CaffeLog
+from pycaffe_clr.train.schedule import core_settings
+from pycaffe_clr.train.session import Listener, Session
+
+RUNS = {
+    path.parent.name: path.parent
+    for path in (folder / "run.json" for folder in files("trajectories", "*"))
+    if path.is_file() and read_solver(path.parent / "solver.prototxt").type in ("SGD", "Nesterov")
+}
+# Seconds on one core; every other run takes a fraction of one. resnet56 is resnet56_lowlr at a
+# high rate: chaotic in float32, so only its losses are worth a look.
+SLOW = ("resnet56", "resnet56_lowlr", "cifar3")
+SMALL = [name for name in RUNS if name not in SLOW]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """On a busy machine a second thread costs these small nets far more than it brings."""
+    before = ready_core().threads()
+    ready_core().set_threads(1)
+    yield
+    ready_core().set_threads(before)
+
+
+class Recorder(Listener):
+    """What a run told."""
+
+    def __init__(self) -> None:
+        self.made: list[Any] = []
+        self.tests: list[Any] = []
+
+    def rows(self, rows) -> None:
+        self.made += rows
+
+    def tested(self, result) -> None:
+        self.tests.append(result)
+
+
+class Run:
+    """A recorded run of Caffe, and a session with its settings and its start."""
+
+    def __init__(self, name: str, monkeypatch: pytest.MonkeyPatch, folder: Path, **settings) -> None:
+        self.path = RUNS[name]
+        # Paths in the files count from the folder that holds `trajectories` and `data`.
+        monkeypatch.chdir(self.path.parents[1])
+        self.recorded = json.loads((self.path / "run.json").read_text())
+        self.start = self.path.parent / self.recorded["net"] / "init.caffemodel"
+        self.text = io.StringIO()
+        self.recorder = Recorder()
+        solver = read_solver(self.path / "solver.prototxt")
+        self.session = Session(
+            solver,
+            path=self.path / "solver.prototxt",
+            seed=1,
+            folder=folder,
+            log=CaffeLog(self.text),
+            listener=self.recorder,
+            **settings,
+        )
+        self.session.load(self.start)
+
+    def floor(self, row: int) -> float:
+        """Rounding floor of the loss: how far Caffe's own runs lie apart by then."""
+        kinds = self.recorded["noise"].values()
+        return max(max(kind["loss_absdiff"][: row + 1]) for kind in kinds)
+
+    def weight_floor(self, key: str) -> float:
+        return max(kind["weight_reldiff"].get(key, 0.0) for kind in self.recorded["noise"].values())
+
+    def snapshot(self) -> Path | None:
+        """Caffe's weights at the end, if they were recorded."""
+        path = self.path / f"run_iter_{self.session.param.max_iter}.caffemodel"
+        return path if path.is_file() else None
+
+
+def allowed(value: float, floor: float) -> float:
+    return max(2e-4 * abs(value), 20 * floor)
+
+
+def check_losses(run: Run, recorded: dict[str, Any]) -> None:
+    made = run.recorder.made
+    printed = dict(recorded["display_loss"])
+    assert [row.iteration for row in made] == [row["iter"] for row in recorded["rows"]]
+    first = recorded["rows"][0]["iter"]
+    for row, want in zip(made, recorded["rows"], strict=True):
+        floor = run.floor(row.iteration)
+        where = f"iteration {row.iteration}"
+        # The loss blob, which under iter_size holds the last part's loss.
+        blob = dict(row.outputs)["loss"]
+        assert abs(blob - want["loss"]) <= allowed(want["loss"], floor), where
+        shown = printed[row.iteration]
+        assert abs(row.smoothed - shown) <= allowed(shown, floor) + 5e-6 * abs(shown), where
+        assert np.float32(row.lr) == np.float32(want["lr"]), where
+        assert np.float32(row.momentum) == np.float32(want["momentum"]), where
+    assert first == made[0].iteration
+
+
+def check_tests(run: Run, recorded: dict[str, Any]) -> None:
+    last = recorded["rows"][-1]["iter"]
+    made = [test for test in run.recorder.tests if test.iteration <= last]
+    assert [test.iteration for test in made] == [want["iter"] for want in recorded["tests"]]
+    for test, want in zip(made, recorded["tests"], strict=True):
+        floor = run.floor(min(test.iteration, len(recorded["rows"]) - 1))
+        ours = dict(test.outputs)
+        assert abs(ours["loss"] - want["loss"]) <= allowed(want["loss"], floor)
+        # An image on the border between two classes may fall to either side; six digits print.
+        images = 1.0 / 288 if floor > 1e-5 else 0.0
+        assert abs(ours["accuracy"] - want["accuracy"]) <= 2 * images + 1e-6
+
+
+def check_weights(run: Run, recorded_weights: dict[str, Any]) -> None:
+    net = run.session.net
+    before_norm = convolutions_before_batch_norm(net)
+    checked = 0
+    for layer in net.layers():
+        for place, index in enumerate(layer["params"]):
+            if place == 1 and layer["name"] in before_norm:
+                continue
+            key = f"{layer['name']}/{place}"
+            want = np.asarray(recorded_weights[layer["name"]][place], np.float64)
+            ours = np.asarray(net.param_data(index), np.float64).reshape(want.shape)
+            apart = np.abs(ours - want).max() / np.abs(want).max()
+            assert apart <= max(2e-4, 20 * run.weight_floor(key)), key
+            checked += 1
+    assert checked
+
+
+def convolutions_before_batch_norm(net: Any) -> set[str]:
+    """Convolutions whose bias BatchNorm subtracts again: rounding noise, and nothing else."""
+    maker = {}
+    found = set()
+    for layer in net.layers():
+        if layer["type"] == "BatchNorm":
+            found.add(maker[layer["bottoms"][0]])
+        for top in layer["tops"]:
+            maker[top] = layer["name"]
+    return found
+
+
+def follow(name: str, backend: str, fuse: bool, monkeypatch, folder: Path) -> Run:
+    run = Run(name, monkeypatch, folder, device=backend, fuse=fuse)
+    run.session.step(len(run.recorded["rows"]))
+    check_losses(run, run.recorded)
+    check_tests(run, run.recorded)
+    return run
+
+
+@pytest.mark.parametrize("fuse", [False, True], ids=["kept", "fused"])
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", SMALL)
+def test_a_run_goes_as_caffes_did(name, backend, fuse, monkeypatch, tmp_path):
+    need(backend)
+    run = follow(name, backend, fuse, monkeypatch, tmp_path)
+    check_weights(run, read_weights(run.snapshot()))
+
+
+@pytest.mark.parametrize("fuse", [False, True], ids=["kept", "fused"])
+@pytest.mark.parametrize("name", [n for n in SLOW if n in RUNS])
+def test_a_larger_net_goes_as_caffes_did(name, fuse, monkeypatch, tmp_path):
+    need("onednn")
+    run = follow(name, "onednn", fuse, monkeypatch, tmp_path)
+    if run.snapshot():
+        check_weights(run, read_weights(run.snapshot()))
+
+
+@pytest.mark.skipif("resnet56_lowlr" not in RUNS, reason="its recorded run is not here")
+def test_the_residual_net_on_the_reference_backend(monkeypatch, tmp_path):
+    """The first steps only: plain loops take seconds for each."""
+    run = Run("resnet56_lowlr", monkeypatch, tmp_path, device="reference", fuse=True)
+    run.session.step(2)
+    recorded = dict(run.recorded)
+    recorded["rows"] = recorded["rows"][:2]
+    check_losses(run, recorded)
+
+
+@pytest.mark.parametrize("name", [n for n in SMALL if (RUNS[n] / "double.json").is_file()])
+def test_double_precision_follows_caffes_double(name, monkeypatch):
+    """Without the noise of float32 ours and Caffe's agree to ten digits, so nothing is hidden."""
+    folder = RUNS[name]
+    monkeypatch.chdir(folder.parents[1])
+    recorded = json.loads((folder / "run.json").read_text())
+    rows = json.loads((folder / "double.json").read_text())["rows"][:20]
+    start = folder.parent / recorded["net"]
+    param = read_net(start / "net.prototxt")
+    net, _, _ = build_net(
+        param, phase=0, device="reference", dtype="float64", seed=1, records=Records()
+    )
+    load_weights(net, read_weights(start / "init.caffemodel"), "start")
+    solver = ready_core().Solver(net, core_settings(read_solver(folder / "solver.prototxt")))
+    for row in rows:
+        solver.forward_backward()
+        assert net.read("loss")[0] == pytest.approx(row["loss"], rel=1e-6), row["iter"]
+        solver.apply_update()
+
+
+# --- the first batch: every blob, every diff ------------------------------------------------------
+
+
+def summary(array: Any) -> list[float]:
+    flat = np.asarray(array, np.float64).ravel()
+    return [flat.sum(), np.abs(flat).sum(), (flat**2).sum(), flat[0]]
+
+
+FIRST = {p.name: p for p in files("trajectories", "*") if (p / "first_batch.json").is_file()}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", FIRST)
+def test_the_first_batch_makes_the_same_blobs_and_diffs(name, backend, monkeypatch):
+    need(backend)
+    if backend == "reference" and name in SLOW:
+        pytest.skip("plain loops take too long for this net")
+    folder = FIRST[name]
+    monkeypatch.chdir(folder.parents[1])
+    recorded = json.loads((folder / "first_batch.json").read_text())
+    net, _, _ = build_net(
+        read_net(folder / "net.prototxt"), phase=0, device=backend, seed=1, records=Records()
+    )
+    load_weights(net, read_weights(folder / "init.caffemodel"), "start")
+    before_norm = convolutions_before_batch_norm(net)
+    net.clear_param_diffs()
+    loss = net.forward()
+    net.backward()
+    assert loss == pytest.approx(recorded["loss"], rel=1e-5)
+    params = {
+        f"{layer['name']}/{place}": net.param_diff(index)
+        for layer in net.layers()
+        for place, index in enumerate(layer["params"])
+        if layer["type"] != "BatchNorm" and not (place == 1 and layer["name"] in before_norm)
+    }
+    kinds = [
+        ("blob_data", {name: net.data(name) for name in recorded["blob_data"]}),
+        ("blob_diff", {n: net.diff(n) for n in recorded["blob_diff"] if n not in ("data", "label")}),
+        ("param_diff", params),
+    ]
+    for kind, arrays in kinds:
+        for key, array in arrays.items():
+            check_summary(f"{kind} {key}", array, recorded[kind][key])
+    if (folder / "first_batch.npz").is_file():
+        with np.load(folder / "first_batch.npz") as whole:
+            for key, array in params.items():
+                scale = max(np.abs(whole[key]).max(), 1e-12)
+                assert np.abs(array - whole[key].reshape(array.shape)).max() <= 2e-4 * scale, key
+
+
+def check_summary(what: str, array: Any, want: list[Any]) -> None:
+    assert list(np.shape(array)) == want[4], what
+    ours = summary(array)
+    # A sum whose parts cancel is only as exact as the sum of their absolute values.
+    size, square = max(want[1], 1e-6), max(want[2], 1e-12)
+    assert abs(ours[0] - want[0]) <= 2e-4 * size, what
+    assert abs(ours[1] - want[1]) <= 2e-4 * size, what
+    assert abs(ours[2] - want[2]) <= 4e-4 * square, what
+    largest = float(np.abs(array).max())
+    assert abs(ours[3] - want[3]) <= 2e-4 * max(largest, abs(want[3])), what
+
+
+# --- resuming and the log -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_resumed_run_goes_as_caffes_did(backend, monkeypatch, tmp_path):
+    need(backend)
+    run = Run("v_multistep_snap", monkeypatch, tmp_path, device=backend, fuse=True)
+    run.session.restore(run.path / "run_iter_10.solverstate", from_first_record=True)
+    recorded = json.loads((run.path / "resume10.json").read_text())
+    run.session.step(10)
+    check_losses(run, recorded)
+    check_tests(run, recorded)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_our_snapshot_holds_what_caffes_does(backend, monkeypatch, tmp_path):
+    need(backend)
+    run = Run("v_multistep_snap", monkeypatch, tmp_path, device=backend, fuse=True)
+    run.session.param.snapshot_prefix = "run"
+    run.session.step(10)
+    weights, state = run.session.snapshot()
+    from pycaffe_clr.prototxt.weights import read_state
+
+    ours, caffes = read_state(state), read_state(run.path / "run_iter_10.solverstate")
+    assert (ours.iter, ours.current_step) == (caffes.iter, caffes.current_step)
+    for a, b in zip(ours.history, caffes.history, strict=True):
+        assert np.abs(a - b).max() <= 2e-4 * np.abs(b).max()
+    theirs = read_weights(run.path / "run_iter_10.caffemodel")
+    ours_read = read_weights(weights)
+    assert list(ours_read) == list(theirs)
+    for name, arrays in theirs.items():
+        for a, b in zip(ours_read[name], arrays, strict=True):
+            assert a.shape == b.shape and np.abs(a - b).max() <= 2e-4 * np.abs(b).max()
+
+
+# Rates are of no account: how fast an iteration was. Prefetching restarts are logged by a thread.
+_LINE = re.compile(r"^[IWE]\d+ [\d:.]+\s+\d+ \S+\] (.*)$")
+_KEPT = re.compile(
+    r"Iteration \d+, Testing|(Train|Test) net output|Iteration \d+ \(|Iteration \d+, lr = "
+)
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+
+
+def story(text: str) -> list[str]:
+    """The lines of a log that tell how the run went, without time and speed."""
+    lines = [match.group(1) for match in map(_LINE.match, text.splitlines()) if match]
+    kept = [line for line in lines if _KEPT.search(line)]
+    return [re.sub(r"\(\S+ iter/s, \S+s/", "(", line) for line in kept]
+
+
+def split_numbers(line: str) -> tuple[str, list[float]]:
+    return _NUMBER.sub("#", line), [float(n) for n in _NUMBER.findall(line)]
+
+
+@pytest.mark.parametrize("name", [n for n in SMALL if (RUNS[n] / "run.log").is_file()])
+def test_the_log_tells_the_run_as_caffes_log_does(name, monkeypatch, tmp_path):
+    run = Run(name, monkeypatch, tmp_path, device="cpu", fuse=True)
+    run.session.step(len(run.recorded["rows"]))
+    ours, caffes = story(run.text.getvalue()), story((run.path / "run.log").read_text())
+    assert len(ours) == len(caffes)
+    for mine, theirs in zip(ours, caffes, strict=True):
+        if ", lr = " in theirs or "Testing" in theirs:
+            assert mine == theirs
+            continue
+        (words, numbers), (their_words, their_numbers) = split_numbers(mine), split_numbers(theirs)
+        assert words == their_words
+        iteration = len(run.recorded["rows"]) - 1
+        for a, b in zip(numbers, their_numbers, strict=True):
+            assert math.isclose(a, b, rel_tol=2.1e-4, abs_tol=20 * run.floor(iteration)), theirs
