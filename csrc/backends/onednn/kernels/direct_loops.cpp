@@ -6,6 +6,16 @@ namespace pcc::onednn::PCC_ISA {
 
 namespace {
 
+// A load that stays one: else the compiler folds it into each product that reads it, once per output, and the load
+// units, not the multipliers, set the pace.
+inline F8 load_once(const float* from) {
+  F8 value = load(from);
+#if defined(__AVX__)
+  asm("" : "+x"(value));
+#endif
+  return value;
+}
+
 // Where vector `i` of an output plane begins in x and in y.
 struct Place {
   int64_t x, y;
@@ -23,7 +33,7 @@ void pack_forward(const DirectShape& s, int block, const float* w, float* packed
 }
 
 // kBlock outputs x 2 vectors in registers: a tap costs 2 loads and kBlock broadcasts for 2 * kBlock products.
-template <int kBlock>
+template <int kBlock, int kWidth>
 void forward_blocks(const DirectShape& s, const float* x, const float* w, const float* bias, float* y) {
   const int64_t vectors = s.out_height * s.out_width / 8, plane = s.out_height * s.out_width;
   for (int64_t first = 0; first < s.outputs; first += kBlock, w += kBlock * s.inputs * s.taps()) {
@@ -37,7 +47,7 @@ void forward_blocks(const DirectShape& s, const float* x, const float* w, const 
       for (int64_t c = 0; c < s.inputs; ++c)
         for (int64_t kh = 0; kh < s.kernel_height; ++kh) {
           const float* row = x + (c * s.height + kh) * s.width;
-          for (int64_t kw = 0; kw < s.kernel_width; ++kw, weight += kBlock) {
+          for (int kw = 0; kw < kWidth; ++kw, weight += kBlock) {
             const F8 left = load(row + a.x + kw), right = load(row + b.x + kw);
             for (int o = 0; o < kBlock; ++o) {
               const F8 each = same(weight[o]);
@@ -54,13 +64,21 @@ void forward_blocks(const DirectShape& s, const float* x, const float* w, const 
   }
 }
 
+template <int kBlock>
+void forward_width(const DirectShape& s, const float* x, const float* w, const float* bias, float* y) {
+  if (s.kernel_width == 5)
+    forward_blocks<kBlock, 5>(s, x, w, bias, y);
+  else
+    forward_blocks<kBlock, 3>(s, x, w, bias, y);
+}
+
 void forward(const DirectShape& s, int block, const float* x, const float* w, const float* bias, float* y) {
   if (block == 6)
-    forward_blocks<6>(s, x, w, bias, y);
+    forward_width<6>(s, x, w, bias, y);
   else if (block == 5)
-    forward_blocks<5>(s, x, w, bias, y);
+    forward_width<5>(s, x, w, bias, y);
   else
-    forward_blocks<4>(s, x, w, bias, y);
+    forward_width<4>(s, x, w, bias, y);
 }
 
 void pack_backward(const DirectShape& s, const float* w, float* turned) {
@@ -148,7 +166,7 @@ void weights_of(const DirectShape& s, int64_t samples, const float* x, const flo
             F8 each[kOutputs];
             for (int k = 0; k < kOutputs; ++k) each[k] = load(g + k * plane);
             for (int kw = 0; kw < kWidth; ++kw) {
-              const F8 value = load(row + j + kw);
+              const F8 value = load_once(row + j + kw);
               for (int k = 0; k < kOutputs; ++k) sum[k][kw] += each[k] * value;
             }
           }
