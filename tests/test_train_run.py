@@ -5,39 +5,60 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from train_cases import SIZES, command, log_text, make_case, results
 
 from pycaffe_clr import cli
-from pycaffe_clr.errors import ConfigError, DataError, EngineError
+from pycaffe_clr.errors import ConfigError, DataError
 from pycaffe_clr.prototxt.weights import read_state, read_weights
-from pycaffe_clr.train import checkpoint
+from pycaffe_clr.train import checkpoint, report
 from pycaffe_clr.train import run as run_module
 from pycaffe_clr.train.run import RunOptions, run
 from pycaffe_clr.train.tables import read_table
-from train_cases import SIZES, command, log_text, make_case, results
+
+
+@pytest.fixture(scope="module")
+def master(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny solver and `whole`, a run of it that was never stopped."""
+    folder = tmp_path_factory.mktemp("master")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        assert run(RunOptions(str(make_case(folder).name), Path("whole"), threads=1)) == 0
+    finally:
+        os.chdir(before)
+    return folder
 
 
 @pytest.fixture
-def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The tiny solver's path; its folder is the working directory."""
+def case(master: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The tiny solver's path; a copy of its folder is the working directory."""
+    shutil.copytree(master, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    return make_case(tmp_path)
+    return tmp_path / "tiny.prototxt"
 
 
 @pytest.fixture
 def whole(case: Path) -> dict[str, object]:
     """What a run that is never stopped leaves."""
-    assert run(RunOptions(str(case), Path("whole"), threads=2)) == 0
     return results(Path("whole"))
 
 
+@pytest.fixture(autouse=True)
+def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take a second each: only tests that read the screen draw them."""
+    if "capsys" not in request.fixturenames:
+        monkeypatch.setattr(report, "draw", lambda folder, record: False)
+
+
 def test_a_run_leaves_everything_in_its_folder(case, capsys):
-    assert run(RunOptions(str(case), Path("out"), threads=2)) == 0
+    assert run(RunOptions(str(case), Path("out"), threads=1)) == 0
     names = {path.name for path in Path("out").iterdir()}
     assert names == {
         ".lock", "curve.png", "metrics.csv", "net.prototxt", "run.json", "solver.prototxt",
@@ -79,24 +100,29 @@ def test_the_resolved_files_train_the_same(case, whole):
     record = Path("whole/solver.prototxt")
     assert 'net: "net.prototxt"' in record.read_text()
     Path("net.prototxt").rename("moved.prototxt")
-    assert run(RunOptions(str(record), Path("again"), threads=2)) == 0
+    assert run(RunOptions(str(record), Path("again"), threads=1)) == 0
     again = results(Path("again"))
     assert again["metrics"] == whole["metrics"] and again["tests"] == whole["tests"]
 
 
 def test_equal_seeds_give_equal_runs_and_others_do_not(case, whole):
-    run(RunOptions(str(case), Path("same"), threads=2))
+    run(RunOptions(str(case), Path("same"), threads=1))
     assert results(Path("same")) == whole
-    run(RunOptions(str(case), Path("other"), seed=4, threads=2))
+    run(RunOptions(str(case), Path("other"), seed=4, threads=1))
     assert results(Path("other"))["metrics"] != whole["metrics"]
     assert json.loads(Path("other/run.json").read_text())["seed"] == 4
 
 
 def test_a_run_killed_at_any_moment_resumes_bit_for_bit(case, tmp_path):
-    flags = ["--max-iter", "400", "--threads", "2", "--set", "snapshot=150", "--no-whole-test"]
-    assert run(
-        RunOptions(str(case), Path("whole"), threads=2, max_iter=400, sets={"snapshot": "150"})
-    ) == 0
+    flags = ["--max-iter", "400", "--threads", "1", "--set", "snapshot=150", "--no-whole-test"]
+    assert (
+        run(
+            RunOptions(
+                str(case), Path("straight"), threads=1, max_iter=400, sets={"snapshot": "150"}
+            )
+        )
+        == 0
+    )
     seen = 0
     for attempt in range(3):
         process = command("run", case, *flags, "--out", "out", "--resume",
@@ -117,14 +143,14 @@ def test_a_run_killed_at_any_moment_resumes_bit_for_bit(case, tmp_path):
         seen = at
     assert seen > 0
     assert run(RunOptions(None, Path("out"), resume=True)) == 0
-    out, whole = results(Path("out")), results(Path("whole"))
+    out, straight = results(Path("out")), results(Path("straight"))
     # A snapshot was made where Ctrl-C came.
-    names = set(whole)
+    names = set(straight)
     assert names <= set(out)
     for name in names - {"log"}:
-        assert out[name] == whole[name], name
-    assert out["log"] == whole["log"]
-    states = [read_state(f"{name}/tiny_iter_400.solverstate") for name in ("out", "whole")]
+        assert out[name] == straight[name], name
+    assert out["log"] == straight["log"]
+    states = [read_state(f"{name}/tiny_iter_400.solverstate") for name in ("out", "straight")]
     for a, b in zip(states[0].history, states[1].history, strict=True):
         assert np.array_equal(a, b)
 
@@ -140,7 +166,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(case, whole, monkeypatch
 
     name = "testing" if stop_in_test else "rows"
     monkeypatch.setattr(run_module._Run, name, stopping)
-    run(RunOptions(str(case), Path("out"), threads=2))
+    run(RunOptions(str(case), Path("out"), threads=1))
     record = json.loads(Path("out/run.json").read_text())
     assert record["state"] == "stopped" and record["iteration"] >= 40
     stopped_at = record["iteration"]
@@ -160,7 +186,7 @@ def test_a_resume_without_a_checkpoint_starts_from_the_beginning(case, whole, mo
     with monkeypatch.context() as patch:
         patch.setattr(run_module._Run, "rows", fail)
         with pytest.raises(KeyboardInterrupt):
-            run(RunOptions(str(case), Path("out"), threads=2))
+            run(RunOptions(str(case), Path("out"), threads=1))
     assert not Path("out/checkpoint.bin").exists()
     assert run(RunOptions(None, Path("out"), resume=True)) == 0
     assert results(Path("out")) == whole
@@ -168,7 +194,7 @@ def test_a_resume_without_a_checkpoint_starts_from_the_beginning(case, whole, mo
 
 def test_a_snapshot_goes_on_where_the_run_was(case, whole):
     options = RunOptions(str(case), Path("out"), snapshot="whole/tiny_iter_40.solverstate")
-    options.threads = 2
+    options.threads = 1
     assert run(options) == 0
     assert results(Path("out"))["tiny_iter_60.caffemodel"] == whole["tiny_iter_60.caffemodel"]
     options.out, options.caffe_resume = Path("caffe"), True
@@ -177,8 +203,15 @@ def test_a_snapshot_goes_on_where_the_run_was(case, whole):
 
 
 def test_weights_start_a_run(case, whole):
-    run(RunOptions(str(case), Path("out"), weights="whole/tiny_iter_60.caffemodel", max_iter=1,
-                   sets={"base_lr": "0", "max_lr": "0", "test_iter": "", "snapshot": "1"}))  # fmt: skip
+    run(
+        RunOptions(
+            str(case),
+            Path("out"),
+            weights="whole/tiny_iter_60.caffemodel",
+            max_iter=1,
+            sets={"base_lr": "0", "max_lr": "0", "test_iter": "", "snapshot": "1"},
+        )
+    )
     before = read_weights("whole/tiny_iter_60.caffemodel")
     after = read_weights("out/tiny_iter_1.caffemodel")
     assert np.array_equal(before["ip"][0], after["ip"][0])
@@ -224,9 +257,9 @@ def test_other_threads_on_resume_are_warned_of(case, monkeypatch, caplog):
 
     with monkeypatch.context() as patch:
         patch.setattr(run_module._Run, "rows", stopping)
-        run(RunOptions(str(case), Path("out"), threads=2))
-    run(RunOptions(None, Path("out"), resume=True, threads=1))
-    assert "threads were 2 and are 1" in caplog.text
+        run(RunOptions(str(case), Path("out"), threads=1))
+    run(RunOptions(None, Path("out"), resume=True, threads=2))
+    assert "threads were 1 and are 2" in caplog.text
 
 
 def test_a_failed_start_leaves_nothing(case):
@@ -236,9 +269,7 @@ def test_a_failed_start_leaves_nothing(case):
     assert not Path("out").exists()
 
 
-def test_max_iter_must_be_known(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    case = make_case(tmp_path)
+def test_max_iter_must_be_known(case):
     case.write_text(case.read_text().replace("max_iter: 60\n", ""))
     with pytest.raises(ConfigError, match="max_iter"):
         run(RunOptions(str(case), Path("out")))
@@ -251,8 +282,22 @@ def test_unused_placeholders_are_errors(case):
 
 
 def test_a_diverged_run_says_so_and_keeps_its_snapshots(case, capsys):
-    flags = ["run", str(case), "--out", "out", "--set", "snapshot=1", "--set", "max_lr=1e30",
-             "--set", "lr_policy=fixed", "--set", "base_lr=1e30", "--set", "test_iter="]  # fmt: skip
+    flags = [
+        "run",
+        str(case),
+        "--out",
+        "out",
+        "--set",
+        "snapshot=1",
+        "--set",
+        "max_lr=1e30",
+        "--set",
+        "lr_policy=fixed",
+        "--set",
+        "base_lr=1e30",
+        "--set",
+        "test_iter=",
+    ]
     assert cli.main(flags) == 1
     assert "diverged" in capsys.readouterr().err
     assert json.loads(Path("out/run.json").read_text())["state"] == "diverged"
@@ -273,7 +318,7 @@ def test_a_full_disk_keeps_the_earlier_snapshot(case, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", full)
         with pytest.raises(DataError, match="iter_40.caffemodel.*No space left"):
-            run(RunOptions(str(case), Path("out"), threads=2, sets={"snapshot": "20"},
+            run(RunOptions(str(case), Path("out"), threads=1, sets={"snapshot": "20"},
                            checkpoint_every=0))  # fmt: skip
     assert json.loads(Path("out/run.json").read_text())["state"] == "failed"
     assert read_weights("out/tiny_iter_20.caffemodel")
@@ -286,7 +331,7 @@ def test_damaged_checkpoints_are_errors(case, whole, monkeypatch):
     with monkeypatch.context() as patch:
         rows = run_module._Run.rows
         patch.setattr(run_module._Run, "rows", lambda s, r: (rows(s, r), s.session.stop()))
-        run(RunOptions(str(case), Path("out"), threads=2))
+        run(RunOptions(str(case), Path("out"), threads=1))
     path = Path("out/checkpoint.bin")
     good = path.read_bytes()
     generator = np.random.default_rng(0)
@@ -305,10 +350,8 @@ def test_damaged_checkpoints_are_errors(case, whole, monkeypatch):
     assert run(RunOptions(None, Path("out"), resume=True)) == 0
 
 
-def test_small_test_databases_are_warned_of(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    case = make_case(tmp_path)
-    run(RunOptions(str(case), Path("out"), max_iter=1))
+def test_small_test_databases_are_warned_of(case):
+    run(RunOptions(str(case), Path("out"), max_iter=1, threads=1))
     assert f"reads 12 records (test_iter times batch_size) of a database of {SIZES['test']}" in (
         log_text(Path("out"))
     )
@@ -320,5 +363,15 @@ def test_replicas_multiply_the_batch(case, capsys):
     assert "replicas: 3" in Path("out/solver.prototxt").read_text()
 
 
-def test_errors_of_the_engine_are_one_family():
-    assert issubclass(run_module.Diverged, EngineError)
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+def test_two_threads_repeat_themselves_too(case, device):
+    for name in ("a", "b"):
+        run(RunOptions(str(case), Path(name), threads=2, max_iter=15, device=device))
+    assert results(Path("a")) == results(Path("b"))
+
+
+def test_the_reference_backend_gives_the_same_for_any_number_of_threads(case):
+    for threads in (1, 2):
+        run(RunOptions(str(case), Path(str(threads)), threads=threads, max_iter=15,
+                       device="reference"))  # fmt: skip
+    assert results(Path("1")) == results(Path("2"))
