@@ -50,6 +50,8 @@ class Chain {
     const int out = head().outs[0];
     const auto& list = readers_[static_cast<size_t>(out)];
     if (list.size() != 1 || program_.values[static_cast<size_t>(out)].keep) return -1;
+    // Another chain took the reader, a sum of both: this one ends here.
+    if (gone_[static_cast<size_t>(list[0].first)]) return -1;
     const Node& reader = program_.nodes[static_cast<size_t>(list[0].first)];
     const Operand& operand = reader.ins[static_cast<size_t>(list[0].second)];
     if (operand.shape != program_.values[static_cast<size_t>(out)].shape) return -1;
