@@ -89,6 +89,8 @@ std::string key_of(const ConvDesc& desc, const OpSite& site) {
 
 LayoutChoice vote_conv(const ConvDesc& desc, const OpSite& site) {
   if (site.in[0].shape.axes() != 4 || direct_conv_suits(desc, site)) return vote_plain(site);
+  if (const std::optional<Layout> blocks = winograd_suits(desc, site); blocks && site.in[0].layout != Layout::nhwc)
+    return {{*blocks}, {*blocks}};
   // A deep net asks the same question dozens of times, and oneDNN takes its time to answer.
   static std::mutex mutex;
   static std::map<std::string, LayoutChoice> known;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "ops/op.h"
 
@@ -13,6 +14,9 @@ std::unique_ptr<Op> make_conv(const ConvDesc& desc, const OpSite& site);
 // Whether the kernels for plain layout are the fastest for this convolution; make_conv then takes them.
 bool direct_conv_suits(const ConvDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_direct_conv(const ConvDesc& desc, const OpSite& site);
+// The layout of both values if Winograd's algorithm is the fastest for this convolution; make_conv then takes it.
+std::optional<Layout> winograd_suits(const ConvDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_winograd_conv(const ConvDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_gemm(const GemmDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_pool(const PoolDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_reorder(const ReorderDesc& desc, const OpSite& site);
