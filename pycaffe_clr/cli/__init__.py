@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import traceback
@@ -11,11 +12,12 @@ from importlib import import_module
 
 from pycaffe_clr.errors import PycaffeClrError
 
-# Verb -> module, and what --help says. Modules are imported when their verb is used.
+# Verb -> module, and what --help says. Modules are imported when their verb is used; none may be
+# called as something built in, since it becomes a name of this package then.
 VERBS = {
     "run": ("run", "train a solver in a folder of its own: log, tables, snapshots, curve.png"),
     "data": ("data", "make the databases that a net reads: real, a sample, or made-up"),
-    "list": ("list", "the solvers and nets that ship with pycaffe_clr"),
+    "list": ("shipped", "the solvers and nets that ship with pycaffe_clr"),
     "show": ("show", "the plan of a net: ops after fusion, layouts, memory"),
     "train": ("train", "as `caffe train`"),
     "test": ("test", "as `caffe test`"),
@@ -39,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {verb!r} is no command; known: {', '.join(VERBS)}", file=sys.stderr)
         return 2
     debug = "--debug" in words[1:] or bool(os.environ.get(DEBUG_VARIABLE))
+    logger = logging.getLogger("pycaffe_clr")
+    before = logger.handlers[:], logger.level, logger.propagate
     try:
         module = import_module(f"pycaffe_clr.cli.{VERBS[verb][0]}")
         parser = argparse.ArgumentParser(prog=f"pycaffe_clr {verb}", allow_abbrev=False)
@@ -68,6 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+    finally:
+        # A verb sends messages where it wants them; a caller in Python has them as before.
+        logger.handlers[:], logger.propagate = before[0], before[2]
+        logger.setLevel(before[1])
 
 
 def _usage() -> str:

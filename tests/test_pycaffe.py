@@ -1,0 +1,103 @@
+"""pycaffe's solvers and module functions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from train_cases import make_case
+
+import pycaffe_clr as caffe
+from pycaffe_clr.train.run import RunOptions, run
+
+
+@pytest.fixture(autouse=True)
+def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The tiny solver; its folder is the working directory, one thread computes."""
+    from pycaffe_clr.engine import ready_core
+
+    monkeypatch.chdir(tmp_path)
+    ready_core().set_threads(1)
+    return make_case(tmp_path)
+
+
+def test_get_solver_follows_the_files_type(case):
+    solver = caffe.get_solver(str(case))
+    assert isinstance(solver, caffe.NesterovSolver) and solver.iter == 0
+    assert solver.param.max_iter == 60 and len(solver.test_nets) == 1
+    assert isinstance(caffe.SGDSolver(str(case)), caffe.SGDSolver)
+
+
+def test_steps_change_the_weights_that_the_test_net_shares(case):
+    solver = caffe.NesterovSolver(str(case))
+    before = solver.net.params["ip"][0].data.copy()
+    solver.step(3)
+    assert solver.iter == 3
+    assert not np.array_equal(before, solver.net.params["ip"][0].data)
+    test = solver.test_nets[0]
+    assert np.array_equal(test.params["ip"][0].data, solver.net.params["ip"][0].data)
+    test.forward()
+    assert test.blobs["accuracy"].data.shape == ()
+    assert solver.net.blobs["conv"].data.shape == (6, 4, 6, 6)
+
+
+def test_weights_written_from_python_count(case):
+    solver = caffe.SGDSolver(str(case))
+    solver.net.params["ip"][0].data[...] = 0
+    solver.net.params["ip"][1].data[...] = 0
+    solver.net.forward()
+    assert float(solver.net.blobs["loss"].data) == pytest.approx(np.log(3), rel=1e-5)
+
+
+def test_solve_is_a_run_without_its_folder(case):
+    run(RunOptions(str(case), Path("out"), threads=1, whole_test=False))
+    solver = caffe.get_solver(case, fuse=True)
+    solver.solve()
+    assert solver.iter == 60
+    assert Path("elsewhere/tiny_iter_60.caffemodel").read_bytes() == (
+        Path("out/tiny_iter_60.caffemodel").read_bytes()
+    )
+
+
+def test_snapshot_and_restore(case):
+    solver = caffe.get_solver(case)
+    solver.step(2)
+    solver.snapshot()
+    other = caffe.get_solver(case, seed=8)
+    other.restore("elsewhere/tiny_iter_2.solverstate")
+    assert other.iter == 2 and other.lr == solver.lr and other.momentum == solver.momentum
+    for name, blobs in solver.net.params.items():
+        for mine, theirs in zip(blobs, other.net.params[name], strict=True):
+            assert np.array_equal(mine.data, theirs.data)
+    with pytest.raises(caffe.DataError):
+        other.restore("elsewhere/tiny_iter_2.caffemodel")
+
+
+def test_callbacks_come_before_an_iteration_and_before_its_update(case):
+    solver = caffe.get_solver(case)
+    seen = []
+    solver.add_callback(lambda: seen.append("start"), lambda: seen.append("gradients"))
+    solver.step(2)
+    assert seen == ["start", "gradients"] * 2
+
+
+def test_schedules_are_plain_numbers(case):
+    schedule = caffe.Schedule(case)
+    assert schedule.lr(0) == pytest.approx(0.01) and schedule.momentum(25) == pytest.approx(0.85)
+    assert isinstance(schedule.lr(3), float)
+
+
+def test_module_functions():
+    caffe.set_mode_cpu()
+    with pytest.raises(caffe.ConfigError, match="GPU"):
+        caffe.set_mode_gpu()
+    caffe.set_device(0)
+    caffe.set_random_seed(4)
+    with pytest.raises(caffe.ConfigError):
+        caffe.set_random_seed(-1)
+    assert (caffe.TRAIN, caffe.TEST) == (0, 1)
+    assert "Convolution" in caffe.layer_type_list()
+    assert "Net" in dir(caffe) and isinstance(caffe.__version__, str)
+    with pytest.raises(AttributeError, match="nothing_such"):
+        caffe.nothing_such  # noqa: B018
