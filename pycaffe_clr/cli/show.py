@@ -12,7 +12,7 @@ from typing import Any
 from pycaffe_clr import catalog
 from pycaffe_clr.cli.messages import show_warnings
 
-_SETTLE_SECONDS, _SETTLE_STEPS = 5.0, 40
+_SETTLE_SECONDS = 10.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -164,13 +164,14 @@ def heap_line(net: Any, backward: bool) -> str:
 
     # The first steps fill caches of the allocator and of libraries.
     end = time.monotonic() + _SETTLE_SECONDS
-    for steps in range(2, 2 + _SETTLE_STEPS):
+    steps = 2
+    while True:
         before = used()
         step()
-        grown = used() - before
-        if grown <= 0 or time.monotonic() > end:
-            break
-    return f"heap growth of a step, after {steps} others: {max(grown, 0)} B"
+        grown = max(0, used() - before)
+        if not grown or time.monotonic() > end:
+            return f"heap growth of a step, after {steps} others: {grown} B"
+        steps += 1
 
 
 def _row(op: str, layers: str, made: str, output: str, size: str, width: int) -> str:

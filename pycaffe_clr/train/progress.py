@@ -110,4 +110,4 @@ class LiveLine:
 
     def print(self, text: str) -> None:
         """A line that stays, above the live one."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
