@@ -19,11 +19,17 @@ if(pcc_dnnl_status EQUAL 0)
   string(REPLACE "\n" ";" pcc_dnnl_paths "${pcc_dnnl_paths}")
   list(GET pcc_dnnl_paths 0 pcc_dnnl_include)
   list(GET pcc_dnnl_paths 1 pcc_dnnl_library)
+  # Through links with fixed names: pip installs the wheels into a new folder for each isolated
+  # build, and a build folder that is kept would otherwise compile every file again.
+  set(pcc_dnnl_links ${CMAKE_CURRENT_BINARY_DIR}/onednn)
+  file(MAKE_DIRECTORY ${pcc_dnnl_links})
+  file(CREATE_LINK ${pcc_dnnl_include} ${pcc_dnnl_links}/include SYMBOLIC)
+  file(CREATE_LINK ${pcc_dnnl_library} ${pcc_dnnl_links}/libdnnl.so.3 SYMBOLIC)
   add_library(pcc_dnnl SHARED IMPORTED GLOBAL)
   set_target_properties(pcc_dnnl PROPERTIES
-    IMPORTED_LOCATION ${pcc_dnnl_library}
+    IMPORTED_LOCATION ${pcc_dnnl_links}/libdnnl.so.3
     IMPORTED_SONAME libdnnl.so.3
-    INTERFACE_INCLUDE_DIRECTORIES ${pcc_dnnl_include})
+    INTERFACE_INCLUDE_DIRECTORIES ${pcc_dnnl_links}/include)
 else()
   find_package(dnnl 3 CONFIG QUIET)
   if(dnnl_FOUND)
