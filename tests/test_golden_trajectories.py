@@ -20,7 +20,7 @@ from golden_data import BACKENDS, files, need
 from pycaffe_clr.engine import Records, build_net, ready_core
 from pycaffe_clr.net import load_weights
 from pycaffe_clr.prototxt import read_net, read_solver
-from pycaffe_clr.prototxt.weights import read_weights
+from pycaffe_clr.prototxt.weights import read_state, read_weights
 from pycaffe_clr.train.log import CaffeLog
 from pycaffe_clr.train.schedule import core_settings
 from pycaffe_clr.train.session import Listener, Session
@@ -30,10 +30,14 @@ RUNS = {
     for path in (folder / "run.json" for folder in files("trajectories", "*"))
     if path.is_file() and read_solver(path.parent / "solver.prototxt").type in ("SGD", "Nesterov")
 }
-# Seconds on one core; every other run takes a fraction of one. resnet56 is resnet56_lowlr at a
-# high rate: chaotic in float32, so only its losses are worth a look.
-SLOW = ("resnet56", "resnet56_lowlr", "cifar3")
+# These take seconds on one core; every other run takes a fraction of one. resnet56 is
+# resnet56_lowlr at a high rate: chaotic in float32, so only its losses are worth a look.
+SLOW = ("resnet56", "resnet56_lowlr", "cifar3", "lenet")
 SMALL = [name for name in RUNS if name not in SLOW]
+# How many iterations of a slow run are made: plans that keep every blob are slower.
+KEPT_ITERATIONS = {"resnet56_lowlr": 5, "cifar3": 20, "lenet": 20}
+REFERENCE_ITERATIONS = {"resnet56_lowlr": 2, "cifar3": 2, "lenet": 10}
+DOUBLE_ITERATIONS = {"resnet56_lowlr": 2, "cifar3": 3, "lenet": 10}
 
 
 @pytest.fixture(autouse=True)
@@ -90,11 +94,6 @@ class Run:
     def weight_floor(self, key: str) -> float:
         return max(kind["weight_reldiff"].get(key, 0.0) for kind in self.recorded["noise"].values())
 
-    def snapshot(self) -> Path | None:
-        """Caffe's weights at the end, if they were recorded."""
-        path = self.path / f"run_iter_{self.session.param.max_iter}.caffemodel"
-        return path if path.is_file() else None
-
 
 def allowed(value: float, floor: float) -> float:
     return max(2e-4 * abs(value), 20 * floor)
@@ -126,9 +125,10 @@ def check_tests(run: Run, recorded: dict[str, Any]) -> None:
         floor = run.floor(min(test.iteration, len(recorded["rows"]) - 1))
         ours = dict(test.outputs)
         assert abs(ours["loss"] - want["loss"]) <= allowed(want["loss"], floor)
-        # An image on the border between two classes may fall to either side; six digits print.
-        images = 1.0 / 288 if floor > 1e-5 else 0.0
-        assert abs(ours["accuracy"] - want["accuracy"]) <= 2 * images + 1e-6
+        # Six digits print. An image on the border between two classes may fall to either side:
+        # none in the runs whose rounding floor is low, and as many as the loss moves elsewhere.
+        borderline = 0.0 if floor < 1e-5 else 0.02 if floor < 2e-3 else 0.06
+        assert abs(ours["accuracy"] - want["accuracy"]) <= borderline + 1e-6
 
 
 def check_weights(run: Run, recorded_weights: dict[str, Any]) -> None:
@@ -160,12 +160,21 @@ def convolutions_before_batch_norm(net: Any) -> set[str]:
     return found
 
 
-def follow(name: str, backend: str, fuse: bool, monkeypatch, folder: Path) -> Run:
+def follow(
+    name: str, backend: str, fuse: bool, monkeypatch, folder: Path, count: int | None = None
+) -> None:
+    """Make `count` iterations, or all, and compare what came of them."""
     run = Run(name, monkeypatch, folder, device=backend, fuse=fuse)
-    run.session.step(len(run.recorded["rows"]))
-    check_losses(run, run.recorded)
-    check_tests(run, run.recorded)
-    return run
+    recorded = dict(run.recorded)
+    recorded["rows"] = recorded["rows"][:count]
+    made = len(recorded["rows"])
+    recorded["tests"] = [test for test in recorded["tests"] if test["iter"] < made]
+    run.session.step(made)
+    check_losses(run, recorded)
+    check_tests(run, recorded)
+    path = run.path / f"run_iter_{made}.caffemodel"
+    if path.is_file():
+        check_weights(run, read_weights(path))
 
 
 @pytest.mark.parametrize("fuse", [False, True], ids=["kept", "fused"])
@@ -173,36 +182,34 @@ def follow(name: str, backend: str, fuse: bool, monkeypatch, folder: Path) -> Ru
 @pytest.mark.parametrize("name", SMALL)
 def test_a_run_goes_as_caffes_did(name, backend, fuse, monkeypatch, tmp_path):
     need(backend)
-    run = follow(name, backend, fuse, monkeypatch, tmp_path)
-    check_weights(run, read_weights(run.snapshot()))
+    follow(name, backend, fuse, monkeypatch, tmp_path)
 
 
-@pytest.mark.parametrize("fuse", [False, True], ids=["kept", "fused"])
 @pytest.mark.parametrize("name", [n for n in SLOW if n in RUNS])
-def test_a_larger_net_goes_as_caffes_did(name, fuse, monkeypatch, tmp_path):
+def test_a_larger_net_goes_as_caffes_did(name, monkeypatch, tmp_path):
     need("onednn")
-    run = follow(name, "onednn", fuse, monkeypatch, tmp_path)
-    if run.snapshot():
-        check_weights(run, read_weights(run.snapshot()))
+    follow(name, "onednn", True, monkeypatch, tmp_path)
 
 
-@pytest.mark.skipif("resnet56_lowlr" not in RUNS, reason="its recorded run is not here")
-def test_the_residual_net_on_the_reference_backend(monkeypatch, tmp_path):
-    """The first steps only: plain loops take seconds for each."""
-    run = Run("resnet56_lowlr", monkeypatch, tmp_path, device="reference", fuse=True)
-    run.session.step(2)
-    recorded = dict(run.recorded)
-    recorded["rows"] = recorded["rows"][:2]
-    check_losses(run, recorded)
+@pytest.mark.parametrize("name", [n for n in KEPT_ITERATIONS if n in RUNS])
+def test_a_larger_net_with_all_blobs_kept(name, monkeypatch, tmp_path):
+    need("onednn")
+    follow(name, "onednn", False, monkeypatch, tmp_path, KEPT_ITERATIONS[name])
 
 
-@pytest.mark.parametrize("name", [n for n in SMALL if (RUNS[n] / "double.json").is_file()])
+@pytest.mark.parametrize("name", [n for n in REFERENCE_ITERATIONS if n in RUNS])
+def test_a_larger_net_on_the_reference_backend(name, monkeypatch, tmp_path):
+    follow(name, "reference", True, monkeypatch, tmp_path, REFERENCE_ITERATIONS[name])
+
+
+@pytest.mark.parametrize("name", [n for n in RUNS if (RUNS[n] / "double.json").is_file()])
 def test_double_precision_follows_caffes_double(name, monkeypatch):
-    """Without the noise of float32 ours and Caffe's agree to ten digits, so nothing is hidden."""
+    """Without the noise of float32 both agree to eight digits: nothing hides below."""
     folder = RUNS[name]
     monkeypatch.chdir(folder.parents[1])
     recorded = json.loads((folder / "run.json").read_text())
-    rows = json.loads((folder / "double.json").read_text())["rows"][:20]
+    rows = json.loads((folder / "double.json").read_text())["rows"]
+    rows = rows[: DOUBLE_ITERATIONS.get(name, 20)]
     start = folder.parent / recorded["net"]
     param = read_net(start / "net.prototxt")
     net, _, _ = build_net(
@@ -212,7 +219,7 @@ def test_double_precision_follows_caffes_double(name, monkeypatch):
     solver = ready_core().Solver(net, core_settings(read_solver(folder / "solver.prototxt")))
     for row in rows:
         solver.forward_backward()
-        assert net.read("loss")[0] == pytest.approx(row["loss"], rel=1e-6), row["iter"]
+        assert net.read("loss")[0] == pytest.approx(row["loss"], rel=2e-8), row["iter"]
         solver.apply_update()
 
 
@@ -224,6 +231,10 @@ def summary(array: Any) -> list[float]:
     return [flat.sum(), np.abs(flat).sum(), (flat**2).sum(), flat[0]]
 
 
+# How far a diff of float32 lies from that of double precision, in Caffe as here: 56 layers of
+# BatchNorm let rounding grow to 2e-3.
+FIRST_BOUND = {"resnet56": 1e-2}
+
 FIRST = {p.name: p for p in files("trajectories", "*") if (p / "first_batch.json").is_file()}
 
 
@@ -231,8 +242,6 @@ FIRST = {p.name: p for p in files("trajectories", "*") if (p / "first_batch.json
 @pytest.mark.parametrize("name", FIRST)
 def test_the_first_batch_makes_the_same_blobs_and_diffs(name, backend, monkeypatch):
     need(backend)
-    if backend == "reference" and name in SLOW:
-        pytest.skip("plain loops take too long for this net")
     folder = FIRST[name]
     monkeypatch.chdir(folder.parents[1])
     recorded = json.loads((folder / "first_batch.json").read_text())
@@ -251,6 +260,7 @@ def test_the_first_batch_makes_the_same_blobs_and_diffs(name, backend, monkeypat
         for place, index in enumerate(layer["params"])
         if layer["type"] != "BatchNorm" and not (place == 1 and layer["name"] in before_norm)
     }
+    bound = FIRST_BOUND.get(name, 2e-4)
     kinds = [
         ("blob_data", {name: net.data(name) for name in recorded["blob_data"]}),
         ("blob_diff", {n: net.diff(n) for n in recorded["blob_diff"] if n not in ("data", "label")}),
@@ -258,24 +268,24 @@ def test_the_first_batch_makes_the_same_blobs_and_diffs(name, backend, monkeypat
     ]
     for kind, arrays in kinds:
         for key, array in arrays.items():
-            check_summary(f"{kind} {key}", array, recorded[kind][key])
+            check_summary(f"{kind} {key}", array, recorded[kind][key], bound)
     if (folder / "first_batch.npz").is_file():
         with np.load(folder / "first_batch.npz") as whole:
             for key, array in params.items():
                 scale = max(np.abs(whole[key]).max(), 1e-12)
-                assert np.abs(array - whole[key].reshape(array.shape)).max() <= 2e-4 * scale, key
+                assert np.abs(array - whole[key].reshape(array.shape)).max() <= bound * scale, key
 
 
-def check_summary(what: str, array: Any, want: list[Any]) -> None:
+def check_summary(what: str, array: Any, want: list[Any], bound: float) -> None:
     assert list(np.shape(array)) == want[4], what
     ours = summary(array)
     # A sum whose parts cancel is only as exact as the sum of their absolute values.
     size, square = max(want[1], 1e-6), max(want[2], 1e-12)
-    assert abs(ours[0] - want[0]) <= 2e-4 * size, what
-    assert abs(ours[1] - want[1]) <= 2e-4 * size, what
-    assert abs(ours[2] - want[2]) <= 4e-4 * square, what
+    assert abs(ours[0] - want[0]) <= bound * size, what
+    assert abs(ours[1] - want[1]) <= bound * size, what
+    assert abs(ours[2] - want[2]) <= 2 * bound * square, what
     largest = float(np.abs(array).max())
-    assert abs(ours[3] - want[3]) <= 2e-4 * max(largest, abs(want[3])), what
+    assert abs(ours[3] - want[3]) <= bound * max(largest, abs(want[3])), what
 
 
 # --- resuming and the log -------------------------------------------------------------------------
@@ -299,8 +309,6 @@ def test_our_snapshot_holds_what_caffes_does(backend, monkeypatch, tmp_path):
     run.session.param.snapshot_prefix = "run"
     run.session.step(10)
     weights, state = run.session.snapshot()
-    from pycaffe_clr.prototxt.weights import read_state
-
     ours, caffes = read_state(state), read_state(run.path / "run_iter_10.solverstate")
     assert (ours.iter, ours.current_step) == (caffes.iter, caffes.current_step)
     for a, b in zip(ours.history, caffes.history, strict=True):
