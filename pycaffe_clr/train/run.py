@@ -55,6 +55,7 @@ class RunOptions:
 # What may not change between a run's start and its resume, as named in run.json.
 _FIXED = ("seed", "replicas", "weights", "snapshot", "defines", "sets")
 _CHECKPOINT_EVERY = 120.0
+_REDRAW_SECONDS = 0.1
 
 
 def run(options: RunOptions) -> int:
@@ -266,6 +267,7 @@ class _Run(Listener):
         self._every = _CHECKPOINT_EVERY if every is None else every
         self._checkpointed = time.monotonic()
         self._before_tests: dict[str, int] = {}
+        self._shown = 0.0
         names: list[str] = []
         for net in session.test_nets:
             elements = [name for name in net.outputs() for _ in range(len(net.read(name)))]
@@ -403,8 +405,11 @@ class _Run(Listener):
         checkpoint.write(self.folder / files.CHECKPOINT, point)
 
     def _show(self, doing: str) -> None:
-        if self.live is None:
+        now = time.monotonic()
+        # Drawing takes a millisecond, which an iteration may take as well.
+        if self.live is None or (not doing and now - self._shown < _REDRAW_SECONDS):
             return
+        self._shown = now
         status, rate = self.status, self.speed.per_second()
         status.doing = doing
         status.images_per_second = rate * self.batch
