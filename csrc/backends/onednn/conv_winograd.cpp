@@ -32,7 +32,7 @@ class WinogradOp : public Op {
     weights_ = 16 * x[1] * y[1];
     // The split decides the order of sums, so it is fixed here.
     parts_ = std::min<int64_t>(threads(), (tiles_ + kWinogradTiles - 1) / kWinogradTiles);
-    work_count_ = 16 * (winograd_plane(x[1]) + winograd_plane(y[1]));
+    work_count_ = winograd_scratch(shape_, winograd_sum_tiles(shape_));
     needs_.in = {trains(site) && wants_weights(site)};
     lay_out(forward_);
     needs_.forward_scratch = forward_.pieces.total();

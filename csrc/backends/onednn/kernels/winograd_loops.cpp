@@ -23,7 +23,6 @@ inline V all(float value) {
 #endif
 }
 
-constexpr int64_t kTiles = kWinogradTiles;
 constexpr int kPair = 2 * kLane;  // outputs that the inner products keep in registers
 
 // U lies as 16 planes of [pair of blocks of outputs][input][output in the pair]; the last pair may be a single block.
@@ -132,9 +131,9 @@ inline Column column_of(const float* const (&rows)[4], int64_t j, int64_t width)
 }
 
 // V of the tiles [begin, end): v[plane][tile][channel].
-void transform_inputs(const WinogradShape& s, int64_t channels, int64_t begin, int64_t end,
+void transform_inputs(const WinogradShape& s, int64_t plane, int64_t begin, int64_t end,
                       const float* x, const float* zeros, float* v) {
-  const int64_t plane = winograd_plane(channels), row_size = s.width * kLane;
+  const int64_t channels = s.inputs, row_size = s.width * kLane;
   for (int64_t tile = begin; tile < end;) {
     const Segment part = segment_at(s, tile, end);
     for (int64_t block = 0; block < channels / kLane; ++block) {
@@ -144,10 +143,20 @@ void transform_inputs(const WinogradShape& s, int64_t channels, int64_t begin, i
         const int64_t row = 2 * part.row - 1 + i;
         rows[i] = row < 0 || row >= s.height ? zeros : from + row * row_size;
       }
+      // The rows that the next row of tiles adds, or those of the next sample: too short for the processor to foresee.
+      const bool within = part.row + 1 < s.tiles_down();
+      const float* const ahead =
+          within ? from + (2 * part.row + 3) * row_size : from + channels / kLane * s.height * row_size;
       float* to = v + (tile - begin) * channels + block * kLane;
       Column a = column_of(rows, 2 * part.column - 1, s.width), b = column_of(rows, 2 * part.column, s.width);
       for (int64_t t = 0; t < part.count; ++t, to += channels) {
         const int64_t j = 2 * (part.column + t);
+        __builtin_prefetch(ahead + j * kLane);
+        __builtin_prefetch(ahead + row_size + j * kLane);
+        if (kLane == 16) {
+          __builtin_prefetch(ahead + (j + 1) * kLane);
+          __builtin_prefetch(ahead + row_size + (j + 1) * kLane);
+        }
         const Column c = column_of(rows, j + 1, s.width), d = column_of(rows, j + 2, s.width);
         for (int i = 0; i < 4; ++i) {
           put(to + (4 * i) * plane, a.value[i] - c.value[i]);
@@ -164,9 +173,9 @@ void transform_inputs(const WinogradShape& s, int64_t channels, int64_t begin, i
 }
 
 // y of the tiles [begin, end) from m[plane][tile][channel].
-void transform_outputs(const WinogradShape& s, int64_t begin, int64_t end, const float* m,
+void transform_outputs(const WinogradShape& s, int64_t plane, int64_t begin, int64_t end, const float* m,
                        const float* bias, float* y) {
-  const int64_t plane = winograd_plane(s.outputs), row_size = s.width * kLane;
+  const int64_t row_size = s.width * kLane;
   for (int64_t tile = begin; tile < end;) {
     const Segment part = segment_at(s, tile, end);
     for (int64_t block = 0; block < s.outputs / kLane; ++block) {
@@ -175,7 +184,12 @@ void transform_outputs(const WinogradShape& s, int64_t begin, int64_t end, const
                   2 * part.column * kLane;
       const V shift = bias ? get(bias + block * kLane) : V{};
       const bool below = 2 * part.row + 1 < s.height;
+      float* const ahead = part.row + 1 < s.tiles_down()
+                               ? to + 2 * row_size
+                               : to + (s.outputs / kLane * s.height - 2 * part.row) * row_size;
       for (int64_t t = 0; t < part.count; ++t, from += s.outputs, to += 2 * kLane) {
+        __builtin_prefetch(ahead + 2 * t * kLane, 1);
+        __builtin_prefetch(ahead + row_size + 2 * t * kLane, 1);
         V upper[4], lower[4];
         for (int j = 0; j < 4; ++j) {
           const V one = get(from + (4 + j) * plane), two = get(from + (8 + j) * plane);
@@ -195,9 +209,9 @@ void transform_outputs(const WinogradShape& s, int64_t begin, int64_t end, const
 }
 
 // Y = A dy A^T of the tiles [begin, end), and the sums of dy.
-void transform_gradients(const WinogradShape& s, int64_t begin, int64_t end, const float* dy, float* g,
+void transform_gradients(const WinogradShape& s, int64_t plane, int64_t begin, int64_t end, const float* dy, float* g,
                          float* db) {
-  const int64_t plane = winograd_plane(s.outputs), row_size = s.width * kLane;
+  const int64_t row_size = s.width * kLane;
   for (int64_t tile = begin; tile < end;) {
     const Segment part = segment_at(s, tile, end);
     for (int64_t block = 0; block < s.outputs / kLane; ++block) {
@@ -229,7 +243,9 @@ void transform_gradients(const WinogradShape& s, int64_t begin, int64_t end, con
 // m[tile][kVectors * kLane outputs] = sum over inputs of v[tile][input] * u[input][output], for kRows tiles.
 template <int kRows, int kVectors>
 inline void multiply(int64_t inputs, int64_t outputs, const float* v, const float* u, float* m) {
-  V sum[kRows][kVectors] = {};
+  V sum[kRows][kVectors];  // cleared one by one: `= {}` becomes a loop through memory
+  for (int r = 0; r < kRows; ++r)
+    for (int k = 0; k < kVectors; ++k) sum[r][k] = V{};
   for (int64_t c = 0; c < inputs; ++c, u += kVectors * kLane) {
     V right[kVectors];
     for (int k = 0; k < kVectors; ++k) right[k] = get(u + k * kLane);
@@ -244,13 +260,15 @@ inline void multiply(int64_t inputs, int64_t outputs, const float* v, const floa
 
 void forward(const WinogradShape& s, int64_t begin, int64_t end, const float* x, const float* u,
              const float* bias, float* scratch, const float* zeros, float* y) {
-  float *const v = scratch, *const m = scratch + 16 * winograd_plane(s.inputs);
+  constexpr int64_t kTiles = kWinogradTiles;
+  const int64_t v_plane = winograd_plane(kTiles, s.inputs), m_plane = winograd_plane(kTiles, s.outputs);
+  float *const v = scratch, *const m = scratch + 16 * v_plane;
   for (int64_t first = begin; first < end; first += kTiles) {
     const int64_t last = first + kTiles < end ? first + kTiles : end;
-    transform_inputs(s, s.inputs, first, last, x, zeros, v);
+    transform_inputs(s, v_plane, first, last, x, zeros, v);
     for (int64_t k = 0; k < 16; ++k) {
-      const float* const left = v + k * winograd_plane(s.inputs);
-      float* const to = m + k * winograd_plane(s.outputs);
+      const float* const left = v + k * v_plane;
+      float* const to = m + k * m_plane;
       for (int64_t o = 0; o < s.outputs; o += kPair) {
         const float* const right = u + u_offset(s, k, o);
         // A last chunk of fewer tiles computes on what the one before left, and nobody reads the results.
@@ -262,7 +280,7 @@ void forward(const WinogradShape& s, int64_t begin, int64_t end, const float* x,
             multiply<12, 1>(s.inputs, s.outputs, left + t * s.inputs, right, to + t * s.outputs + o);
       }
     }
-    transform_outputs(s, first, last, m, bias, y);
+    transform_outputs(s, m_plane, first, last, m, bias, y);
   }
 }
 
@@ -287,14 +305,16 @@ inline void accumulate(int64_t tiles, int64_t inputs, int64_t outputs, const flo
 
 void backward_weights(const WinogradShape& s, int64_t begin, int64_t end, const float* x, const float* dy,
                       float* scratch, const float* zeros, float* du, float* db) {
-  float *const v = scratch, *const g = scratch + 16 * winograd_plane(s.inputs);
-  for (int64_t first = begin; first < end; first += kTiles) {
-    const int64_t last = first + kTiles < end ? first + kTiles : end, tiles = last - first;
-    transform_inputs(s, s.inputs, first, last, x, zeros, v);
-    transform_gradients(s, first, last, dy, g, db);
+  const int64_t chunk = winograd_sum_tiles(s);
+  const int64_t v_plane = winograd_plane(chunk, s.inputs), g_plane = winograd_plane(chunk, s.outputs);
+  float *const v = scratch, *const g = scratch + 16 * v_plane;
+  for (int64_t first = begin; first < end; first += chunk) {
+    const int64_t last = first + chunk < end ? first + chunk : end, tiles = last - first;
+    transform_inputs(s, v_plane, first, last, x, zeros, v);
+    transform_gradients(s, g_plane, first, last, dy, g, db);
     for (int64_t k = 0; k < 16; ++k) {
-      const float* const left = v + k * winograd_plane(s.inputs);
-      const float* const right = g + k * winograd_plane(s.outputs);
+      const float* const left = v + k * v_plane;
+      const float* const right = g + k * g_plane;
       float* const to = du + k * s.inputs * s.outputs;
       for (int64_t o = 0; o < s.outputs; o += kPair) {
         const bool pair = s.outputs - o >= kPair;
