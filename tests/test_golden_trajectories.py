@@ -66,7 +66,9 @@ class Recorder(Listener):
 class Run:
     """A recorded run of Caffe, and a session with its settings and its start."""
 
-    def __init__(self, name: str, monkeypatch: pytest.MonkeyPatch, folder: Path, **settings) -> None:
+    def __init__(
+        self, name: str, monkeypatch: pytest.MonkeyPatch, folder: Path, **settings: Any
+    ) -> None:
         self.path = RUNS[name]
         # Paths in the files count from the folder that holds `trajectories` and `data`.
         monkeypatch.chdir(self.path.parents[1])
@@ -232,8 +234,8 @@ def summary(array: Any) -> list[float]:
 
 
 # How far a diff of float32 lies from that of double precision, in Caffe as here: 56 layers of
-# BatchNorm let rounding grow to 2e-3.
-FIRST_BOUND = {"resnet56": 1e-2}
+# BatchNorm let rounding grow to 5e-3 and, where sums are cut up in another way, twice that.
+FIRST_BOUND = {"resnet56": 2e-2}
 
 FIRST = {p.name: p for p in files("trajectories", "*") if (p / "first_batch.json").is_file()}
 
@@ -261,9 +263,10 @@ def test_the_first_batch_makes_the_same_blobs_and_diffs(name, backend, monkeypat
         if layer["type"] != "BatchNorm" and not (place == 1 and layer["name"] in before_norm)
     }
     bound = FIRST_BOUND.get(name, 2e-4)
+    fed = ("data", "label")
     kinds = [
         ("blob_data", {name: net.data(name) for name in recorded["blob_data"]}),
-        ("blob_diff", {n: net.diff(n) for n in recorded["blob_diff"] if n not in ("data", "label")}),
+        ("blob_diff", {name: net.diff(name) for name in recorded["blob_diff"] if name not in fed}),
         ("param_diff", params),
     ]
     for kind, arrays in kinds:
