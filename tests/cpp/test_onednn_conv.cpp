@@ -52,6 +52,24 @@ TEST(three_by_three_of_a_residual_net) {
   check({{2, 64, 8, 8}, 64, two(3), two(1), two(1), two(1), 1, false});
 }
 
+TEST(winograd_with_odd_sizes_and_numbers_of_blocks) {
+  check({{3, 24, 7, 9}, 40, two(3), two(1), two(1), two(1)});
+  check({{7, 16, 14, 6}, 24, two(3), two(1), two(1), two(1)});
+  check({{2, 8, 5, 5}, 8, two(3), two(1), two(1), two(1), 1, false});
+  check({{1, 32, 1, 1}, 48, two(3), two(1), two(1), two(1)});
+}
+
+TEST(rounding_of_winograd_stays_near_that_of_direct_sums) {
+  const OpCase op = conv_case({{1, 64, 8, 8}, 64, two(3), two(1), two(1), two(1)});
+  const OpResult exact = run_op(op, "reference", DType::f64);
+  for (const Layout layout : {Layout::c8, Layout::c16, Layout::nhwc}) {
+    const OpResult got = run_op(op, "onednn", DType::f32, LayoutChoice{{layout}, {layout}});
+    CHECK(relative_difference(got.out[0], exact.out[0]) < 1e-6);
+    CHECK(relative_difference(got.din[0], exact.din[0]) < 1e-6);
+    CHECK(relative_difference(got.dparams[0], exact.dparams[0]) < 1e-6);
+  }
+}
+
 TEST(first_layer_with_few_channels) {
   check({{4, 3, 32, 32}, 16, two(3), two(1), two(1), two(1)});
   check({{5, 1, 28, 28}, 20, two(5), two(1), two(0), two(1)});
