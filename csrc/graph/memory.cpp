@@ -5,7 +5,10 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <limits>
 #include <numeric>
+#include <string>
 
 #include "core/check.h"
 
@@ -18,24 +21,52 @@ constexpr int64_t kHugePage = 2 << 20;
 
 int64_t round_up(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
 
+// What the system could give now, in bytes; the largest number where it does not say.
+int64_t available() {
+  std::ifstream file("/proc/meminfo");
+  std::string word;
+  while (file >> word)
+    if (int64_t kibibytes = 0; word == "MemAvailable:" && file >> kibibytes) return kibibytes << 10;
+  return std::numeric_limits<int64_t>::max();
+}
+
 }  // namespace
 
 Memory::Memory(int64_t bytes) : bytes_(bytes) {
   if (bytes == 0) return;
-  const int64_t align = bytes >= kHugePage ? kHugePage : kAlign;
-  const int64_t size = round_up(bytes, align);
-  data_ =
-      static_cast<char*>(std::aligned_alloc(static_cast<size_t>(align), static_cast<size_t>(size)));
-  PCC_CHECK(data_, "out of memory: ", size >> 20, " MiB wanted. Use a smaller batch_size");
+  if (bytes < kHugePage) {
+    const int64_t size = round_up(bytes, kAlign);
+    data_ = static_cast<char*>(
+        std::aligned_alloc(static_cast<size_t>(kAlign), static_cast<size_t>(size)));
+    PCC_CHECK(data_, "out of memory: ", size, " bytes wanted");
+    std::memset(data_, 0, static_cast<size_t>(size));
+    return;
+  }
+  // Fresh pages are zero and cost nothing until they are touched: a net is built, and looked at,
+  // without paying for the gigabytes that its first step will write.
+  // Mapping more than there is may succeed, and end the process later.
+  PCC_CHECK(bytes <= available(), "out of memory: ", bytes >> 20, " MiB wanted, ",
+            available() >> 20, " MiB are available. Use a smaller batch_size");
+  mapped_ = round_up(bytes, kHugePage) + kHugePage;
+  void* const base = mmap(nullptr, static_cast<size_t>(mapped_), PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  PCC_CHECK(base != MAP_FAILED, "out of memory: ", bytes >> 20,
+            " MiB wanted. Use a smaller batch_size");
+  base_ = static_cast<char*>(base);
+  data_ = base_ + (kHugePage - static_cast<int64_t>(reinterpret_cast<uintptr_t>(base) % kHugePage));
 #ifdef MADV_HUGEPAGE
   // A step walks through hundreds of megabytes; with 4 KiB pages address translation costs several
   // per cent.
-  if (align == kHugePage) madvise(data_, static_cast<size_t>(size), MADV_HUGEPAGE);
+  madvise(data_, static_cast<size_t>(round_up(bytes, kHugePage)), MADV_HUGEPAGE);
 #endif
-  std::memset(data_, 0, static_cast<size_t>(size));
 }
 
-Memory::~Memory() { std::free(data_); }
+Memory::~Memory() {
+  if (base_)
+    munmap(base_, static_cast<size_t>(mapped_));
+  else
+    std::free(data_);
+}
 
 Placement place(std::vector<Block>& blocks) {
   Placement sizes;

@@ -21,7 +21,8 @@ class Memory {
 
  private:
   char* data_ = nullptr;
-  int64_t bytes_ = 0;
+  char* base_ = nullptr;  // where large memory was mapped, before alignment
+  int64_t bytes_ = 0, mapped_ = 0;
 };
 
 struct Block {
