@@ -24,7 +24,8 @@ OpCase conv_case(const Conv& c) {
   Shape y{c.x[0], c.outputs}, w{c.outputs, c.x[1] / c.group};
   if (c.transposed) w = Shape{c.x[1], c.outputs / c.group};
   for (size_t i = 0; i < c.kernel.size(); ++i) {
-    const int64_t size = c.x[static_cast<int>(i) + 2], reach = c.dilation[i] * (c.kernel[i] - 1) + 1;
+    const int64_t size = c.x[static_cast<int>(i) + 2],
+                  reach = c.dilation[i] * (c.kernel[i] - 1) + 1;
     y.push_back(c.transposed ? (size - 1) * c.stride[i] + reach - 2 * c.pad[i]
                              : (size + 2 * c.pad[i] - reach) / c.stride[i] + 1);
     w.push_back(c.kernel[i]);
@@ -131,8 +132,8 @@ TEST(equal_bits_twice) {
 }
 
 TEST(double_precision_is_left_to_the_plain_loops) {
-  const OpResult result = run_op(conv_case({{1, 2, 4, 4}, 2, two(3), two(1), two(1), two(1)}), "onednn",
-                                 DType::f64);
+  const OpResult result =
+      run_op(conv_case({{1, 2, 4, 4}, 2, two(3), two(1), two(1), two(1)}), "onednn", DType::f64);
   CHECK(!result.made);
 }
 

@@ -33,7 +33,8 @@ int64_t windows(int64_t size, int64_t kernel, int64_t stride, int64_t pad) {
   return count;
 }
 
-OpCase pool_case(PoolDesc::Method method, const Shape& x, int64_t kernel, int64_t stride, int64_t pad) {
+OpCase pool_case(PoolDesc::Method method, const Shape& x, int64_t kernel, int64_t stride,
+                 int64_t pad) {
   PoolDesc desc;
   desc.method = method;
   for (int axis = 0; axis < 2; ++axis) {
@@ -42,7 +43,8 @@ OpCase pool_case(PoolDesc::Method method, const Shape& x, int64_t kernel, int64_
     desc.pad[axis] = pad;
   }
   OpCase op = make_case(
-      desc, x, {x[0], x[1], windows(x[2], kernel, stride, pad), windows(x[3], kernel, stride, pad)});
+      desc, x,
+      {x[0], x[1], windows(x[2], kernel, stride, pad), windows(x[3], kernel, stride, pad)});
   if (method == PoolDesc::Method::max) op.in_values = {distinct_values(x.count(), 3)};
   return op;
 }

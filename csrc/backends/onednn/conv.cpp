@@ -1,5 +1,6 @@
-// Convolution and its transpose over oneDNN. Parameters lie in Caffe's order; each step wants them in an order of its own, so they
-// are put into scratch before it (36 KB for the largest of ResNet-56), and weight gradients come back the same way, added.
+// Convolution and its transpose over oneDNN. Parameters lie in Caffe's order; each step wants them
+// in an order of its own, so they are put into scratch before it (36 KB for the largest of
+// ResNet-56), and weight gradients come back the same way, added.
 #include <cstring>
 
 #include "backends/onednn/conv_plan.h"
@@ -55,7 +56,8 @@ class ConvOp : public Op {
     forward.argument(DNNL_ARG_WEIGHTS, forward_.weights, staged);
     if (bias_) forward.argument(DNNL_ARG_BIAS, bias_desc_, buffers.params[1].data);
     forward.argument(DNNL_ARG_DST, y_, buffers.out[0].data);
-    forward.argument(DNNL_ARG_SCRATCHPAD, forward_.scratchpad, at(buffers.scratch, forward_scratchpad_));
+    forward.argument(DNNL_ARG_SCRATCHPAD, forward_.scratchpad,
+                     at(buffers.scratch, forward_scratchpad_));
 
     if (buffers.dout.empty() || buffers.dout[0].empty()) return;
     void* const dy = buffers.dout[0][0].data;
@@ -86,12 +88,12 @@ class ConvOp : public Op {
   }
 
   void backward(const StepState&) override {
-    if (data_calls_.empty() && buffers_.din[0])
-      std::memset(buffers_.din[0].data, 0, x_.get_size());
+    if (data_calls_.empty() && buffers_.din[0]) std::memset(buffers_.din[0].data, 0, x_.get_size());
     for (const Call& call : data_calls_) call.run();
     for (const Call& call : weights_calls_) call.run();
     if (weights_calls_.empty() || !bias_ || !buffers_.dparams[1]) return;
-    const float* const from = static_cast<const float*>(at(buffers_.backward_scratch, bias_gradient_));
+    const float* const from =
+        static_cast<const float*>(at(buffers_.backward_scratch, bias_gradient_));
     float* const to = buffers_.dparams[1].as<float>();
     for (int64_t i = 0; i < buffers_.dparams[1].count(); ++i) to[i] += from[i];
   }

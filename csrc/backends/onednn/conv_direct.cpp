@@ -1,4 +1,5 @@
-// Convolutions in plain layout with own kernels: LeNet's, whose 1, 20 and 50 channels fill no blocks of eight.
+// Convolutions in plain layout with own kernels: LeNet's, whose 1, 20 and 50 channels fill no
+// blocks of eight.
 #include <algorithm>
 #include <cstring>
 
@@ -42,9 +43,10 @@ class DirectConvOp : public Op {
     parts_ = std::min<int64_t>(threads_, samples_);
     if (wants_data(site)) {
       turned_ = backward_.take(weights_ * kFloat);
-      tall_count_ = shape_.outputs * (shape_.out_height + 2 * (shape_.kernel_height - 1)) * shape_.out_width;
-      folds_count_ = shape_.kernel_width * shape_.height *
-                     (shape_.out_width + 2 * (shape_.kernel_width - 1));
+      tall_count_ =
+          shape_.outputs * (shape_.out_height + 2 * (shape_.kernel_height - 1)) * shape_.out_width;
+      folds_count_ =
+          shape_.kernel_width * shape_.height * (shape_.out_width + 2 * (shape_.kernel_width - 1));
       tall_ = backward_.take(parts_ * tall_count_ * kFloat);
       folds_ = backward_.take(parts_ * folds_count_ * kFloat);
     }
@@ -62,7 +64,8 @@ class DirectConvOp : public Op {
     float* const y = buffers_.out[0].as<float>();
     parallel(samples_, 1, [&](int64_t begin, int64_t end, int) {
       for (int64_t n = begin; n < end; ++n)
-        loops_.forward(shape_, block_, x + n * shape_.x_count(), packed, bias, y + n * shape_.y_count());
+        loops_.forward(shape_, block_, x + n * shape_.x_count(), packed, bias,
+                       y + n * shape_.y_count());
     });
   }
 
@@ -108,8 +111,8 @@ class DirectConvOp : public Op {
       const int64_t margin = (shape_.kernel_height - 1) * shape_.out_width;
       for (int64_t n = begin; n < end; ++n) {
         for (int64_t o = 0; o < shape_.outputs; ++o)
-          std::memcpy(tall + o * (plane + 2 * margin) + margin, dy + n * shape_.y_count() + o * plane,
-                      static_cast<size_t>(plane * kFloat));
+          std::memcpy(tall + o * (plane + 2 * margin) + margin,
+                      dy + n * shape_.y_count() + o * plane, static_cast<size_t>(plane * kFloat));
         loops_.backward_data(shape_, tall, turned, folds, dx + n * shape_.x_count());
       }
     });

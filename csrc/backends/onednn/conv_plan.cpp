@@ -31,27 +31,47 @@ template <typename Kind>
 typename Kind::Forward forward_of(const Geometry& g) {
   const dnnl::primitive_attr attributes = user_scratchpad();
   if (g.bias)
-    return {engine(),  g.kind,     Kind::kAlgorithm, g.x,   g.weights, *g.bias,
-            g.y,       g.stride,   g.dilation,       g.pad, g.pad,     attributes,
-            true};
-  return {engine(), g.kind, Kind::kAlgorithm, g.x, g.weights, g.y,
-          g.stride, g.dilation, g.pad, g.pad, attributes, true};
+    return {engine(), g.kind, Kind::kAlgorithm, g.x, g.weights, *g.bias, g.y, g.stride, g.dilation,
+            g.pad,    g.pad,  attributes,       true};
+  return {engine(), g.kind, Kind::kAlgorithm, g.x, g.weights, g.y, g.stride, g.dilation,
+          g.pad,    g.pad,  attributes,       true};
 }
 
 template <typename Kind>
 typename Kind::BackwardData backward_data_of(const Geometry& g) {
-  return {engine(),   Kind::kAlgorithm, g.x,   g.weights, g.y, g.stride,
-          g.dilation, g.pad,            g.pad, forward_of<Kind>(g), user_scratchpad(), true};
+  return {engine(),
+          Kind::kAlgorithm,
+          g.x,
+          g.weights,
+          g.y,
+          g.stride,
+          g.dilation,
+          g.pad,
+          g.pad,
+          forward_of<Kind>(g),
+          user_scratchpad(),
+          true};
 }
 
 template <typename Kind>
 typename Kind::BackwardWeights backward_weights_of(const Geometry& g) {
   const dnnl::primitive_attr attributes = user_scratchpad();
   if (g.bias)
-    return {engine(),   Kind::kAlgorithm, g.x,   g.weights,           *g.bias,    g.y, g.stride,
-            g.dilation, g.pad,            g.pad, forward_of<Kind>(g), attributes, true};
-  return {engine(),   Kind::kAlgorithm, g.x,   g.weights,           g.y,        g.stride,
-          g.dilation, g.pad,            g.pad, forward_of<Kind>(g), attributes, true};
+    return {engine(),
+            Kind::kAlgorithm,
+            g.x,
+            g.weights,
+            *g.bias,
+            g.y,
+            g.stride,
+            g.dilation,
+            g.pad,
+            g.pad,
+            forward_of<Kind>(g),
+            attributes,
+            true};
+  return {engine(), Kind::kAlgorithm,    g.x,        g.weights, g.y, g.stride, g.dilation, g.pad,
+          g.pad,    forward_of<Kind>(g), attributes, true};
 }
 
 template <typename Described>
@@ -66,7 +86,8 @@ std::optional<ConvStep> step_of(const Described& described, bool compile, bool w
   return step;
 }
 
-// A failed forward description cannot serve as a hint; such a convolution has no implementation at all.
+// A failed forward description cannot serve as a hint; such a convolution has no implementation at
+// all.
 template <typename Make>
 auto attempt(Make&& make) -> decltype(make()) {
   try {
@@ -89,14 +110,16 @@ ConvPlan::ConvPlan(const ConvDesc& desc, const OpSite& site, const dnnl::memory:
       x_(x),
       y_(y) {
   for (int64_t& each : dilation_) --each;  // oneDNN counts the holes
-  const int64_t inputs = site.in[0].shape[1] / desc.group, outputs = site.out[0].shape[1] / desc.group;
+  const int64_t inputs = site.in[0].shape[1] / desc.group,
+                outputs = site.out[0].shape[1] / desc.group;
   dnnl::memory::dims dims = {desc.group, outputs, inputs}, strides;
   int64_t area = 1;
   for (const int64_t size : desc.kernel) {
     dims.push_back(size);
     area *= size;
   }
-  // A transposed convolution's weights lie (inputs, outputs / group, kernel..), a plain one's (outputs, inputs / group, kernel..).
+  // A transposed convolution's weights lie (inputs, outputs / group, kernel..), a plain one's
+  // (outputs, inputs / group, kernel..).
   strides = {outputs * inputs * area, desc.transposed ? area : inputs * area,
              desc.transposed ? outputs * area : area};
   int64_t rest = area;
@@ -111,9 +134,11 @@ ConvPlan::ConvPlan(const ConvDesc& desc, const OpSite& site, const dnnl::memory:
 }
 
 std::optional<ConvStep> ConvPlan::forward(bool compile) const {
-  const Geometry g{x_,      any_weights_, y_,   has_bias_ ? &bias_ : nullptr,
-                   stride_, dilation_,    pad_, training_ ? dnnl::prop_kind::forward_training
-                                                          : dnnl::prop_kind::forward_inference};
+  const Geometry g{
+      x_,      any_weights_,
+      y_,      has_bias_ ? &bias_ : nullptr,
+      stride_, dilation_,
+      pad_,    training_ ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference};
   return attempt([&] {
     return transposed_ ? step_of(forward_of<Deconvolution>(g), compile, false)
                        : step_of(forward_of<Convolution>(g), compile, false);

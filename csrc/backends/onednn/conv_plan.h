@@ -1,4 +1,5 @@
-// The three primitives of a convolution, or of a transposed one, for given layouts; also asked which layouts are fast.
+// The three primitives of a convolution, or of a transposed one, for given layouts; also asked
+// which layouts are fast.
 #pragma once
 
 #include <optional>
@@ -21,11 +22,13 @@ class ConvPlan {
   ConvPlan(const ConvDesc& desc, const OpSite& site, const dnnl::memory::desc& x,
            const dnnl::memory::desc& y);
 
-  // The weights as our parameters lie, in oneDNN's order of axes: ([groups,] outputs, inputs, kernel..).
+  // The weights as our parameters lie, in oneDNN's order of axes: ([groups,] outputs, inputs,
+  // kernel..).
   const dnnl::memory::desc& plain_weights() const { return plain_weights_; }
   const dnnl::memory::desc& bias() const { return bias_; }
 
-  // Empty where oneDNN has no implementation. Primitives are compiled only on request: a vote needs just their names.
+  // Empty where oneDNN has no implementation. Primitives are compiled only on request: a vote needs
+  // just their names.
   std::optional<ConvStep> forward(bool compile) const;
   std::optional<ConvStep> backward_data(bool compile) const;
   std::optional<ConvStep> backward_weights(bool compile) const;

@@ -1,4 +1,5 @@
-// Which layouts a convolution would like: those in which oneDNN has a compiled kernel for every step that will run.
+// Which layouts a convolution would like: those in which oneDNN has a compiled kernel for every
+// step that will run.
 #include <map>
 #include <mutex>
 
@@ -11,7 +12,9 @@ namespace {
 
 using Pair = std::pair<Layout, Layout>;  // of x and y
 
-bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+bool contains(const std::string& text, const char* part) {
+  return text.find(part) != std::string::npos;
+}
 
 // Points off for a step: most for a missing one, then plain loops, then a detour over im2col, then
 // a kernel that leaves the wide vectors of the processor unused.
@@ -77,9 +80,9 @@ LayoutChoice decide(const ConvDesc& desc, const OpSite& site) {
 }
 
 std::string key_of(const ConvDesc& desc, const OpSite& site) {
-  std::string key = concat(site.in[0].shape, ' ', site.out[0].shape, ' ', name_of(site.in[0].layout),
-                           ' ', desc.group, desc.bias, desc.transposed, wants_data(site),
-                           wants_weights(site));
+  std::string key =
+      concat(site.in[0].shape, ' ', site.out[0].shape, ' ', name_of(site.in[0].layout), ' ',
+             desc.group, desc.bias, desc.transposed, wants_data(site), wants_weights(site));
   for (const std::vector<int64_t>* list : {&desc.kernel, &desc.stride, &desc.pad, &desc.dilation})
     for (const int64_t number : *list) key += ' ' + std::to_string(number);
   return key;
@@ -89,7 +92,8 @@ std::string key_of(const ConvDesc& desc, const OpSite& site) {
 
 LayoutChoice vote_conv(const ConvDesc& desc, const OpSite& site) {
   if (site.in[0].shape.axes() != 4 || direct_conv_suits(desc, site)) return vote_plain(site);
-  if (const std::optional<Layout> blocks = winograd_suits(desc, site); blocks && site.in[0].layout != Layout::nhwc)
+  if (const std::optional<Layout> blocks = winograd_suits(desc, site);
+      blocks && site.in[0].layout != Layout::nhwc)
     return {{*blocks}, {*blocks}};
   // A deep net asks the same question dozens of times, and oneDNN takes its time to answer.
   static std::mutex mutex;

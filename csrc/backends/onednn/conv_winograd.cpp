@@ -1,5 +1,6 @@
-// 3x3 convolutions of stride 1 by Winograd's F(2x2, 3x3) with own kernels: oneDNN 3.2 has it in no float32 kernel. Most of a residual
-// net's time is spent here. Rounding grows about twofold against direct sums and stays far below 1e-5.
+// 3x3 convolutions of stride 1 by Winograd's F(2x2, 3x3) with own kernels: oneDNN 3.2 has it in no
+// float32 kernel. Most of a residual net's time is spent here. Rounding grows about twofold against
+// direct sums and stays far below 1e-5.
 #include <algorithm>
 #include <cstring>
 
@@ -80,7 +81,9 @@ class WinogradOp : public Op {
     places.zeros = places.pieces.take(zeros_count() * kFloat);
   }
   int64_t zeros_count() const { return shape_.width * table_.lanes; }
-  static float* piece(void* scratch, int64_t offset) { return static_cast<float*>(at(scratch, offset)); }
+  static float* piece(void* scratch, int64_t offset) {
+    return static_cast<float*>(at(scratch, offset));
+  }
 
   // Calls body(part, first tile, end) for each of the fixed parts, cut at whole chunks.
   template <typename Body>
@@ -115,7 +118,8 @@ class WinogradOp : public Op {
       float* const du = sums + part * sum_count_;
       std::memset(du, 0, static_cast<size_t>(sum_count_ * kFloat));
       table_.backward_weights(shape_, begin, end, buffers_.in[0].as<float>(), dy,
-                              work(backward_, scratch, part), zeros, du, db ? du + weights_ : nullptr);
+                              work(backward_, scratch, part), zeros, du,
+                              db ? du + weights_ : nullptr);
     });
     if (dw)
       parallel(shape_.outputs, 8, [&](int64_t begin, int64_t end, int) {
@@ -123,7 +127,8 @@ class WinogradOp : public Op {
       });
     if (db)
       for (int64_t part = 0; part < parts_; ++part)
-        for (int64_t o = 0; o < shape_.outputs; ++o) db[o] += sums[part * sum_count_ + weights_ + o];
+        for (int64_t o = 0; o < shape_.outputs; ++o)
+          db[o] += sums[part * sum_count_ + weights_ + o];
   }
 
   float* work(const Places& places, void* scratch, int64_t part) const {
@@ -154,7 +159,8 @@ std::optional<Layout> winograd_suits(const ConvDesc& desc, const OpSite& site) {
   const Shape &x = site.in[0].shape, &y = site.out[0].shape;
   if (x.axes() != 4 || desc.transposed || desc.group != 1) return std::nullopt;
   for (int axis = 0; axis < 2; ++axis)
-    if (desc.kernel[axis] != 3 || desc.stride[axis] != 1 || desc.pad[axis] != 1 || desc.dilation[axis] != 1)
+    if (desc.kernel[axis] != 3 || desc.stride[axis] != 1 || desc.pad[axis] != 1 ||
+        desc.dilation[axis] != 1)
       return std::nullopt;
   const Layout layout = block_layout();
   if (!can_have(x, layout) || !can_have(y, layout)) return std::nullopt;

@@ -25,7 +25,9 @@ dnnl::memory::desc describe(const Shape& shape, Layout layout) {
   if (layout == Layout::plain) return describe_plain(shape.dims());
   PCC_CHECK(shape.axes() == 4 && shape[1] % block_of(layout) == 0, "a value of shape ", shape,
             " cannot lie in layout ", name_of(layout), "; this is a bug");
-  const Tag tag = layout == Layout::nhwc ? Tag::nhwc : layout == Layout::c8 ? Tag::nChw8c : Tag::nChw16c;
+  const Tag tag = layout == Layout::nhwc ? Tag::nhwc
+                  : layout == Layout::c8 ? Tag::nChw8c
+                                         : Tag::nChw16c;
   return {shape.dims(), dnnl::memory::data_type::f32, tag};
 }
 
@@ -68,14 +70,13 @@ void Call::argument(int kind, const dnnl::memory::desc& desc, void* data) {
 }
 
 void Call::run() const {
-  const dnnl_status_t status =
-      dnnl_primitive_execute(primitive_.get(), stream().get(), static_cast<int>(arguments_.size()),
-                             arguments_.data());
+  const dnnl_status_t status = dnnl_primitive_execute(
+      primitive_.get(), stream().get(), static_cast<int>(arguments_.size()), arguments_.data());
   if (status != dnnl_success) fail(op_, "run", status);
 }
 
-Reorder::Reorder(const std::string& op, const dnnl::memory::desc& from, const dnnl::memory::desc& to,
-                 bool add)
+Reorder::Reorder(const std::string& op, const dnnl::memory::desc& from,
+                 const dnnl::memory::desc& to, bool add)
     : op_(op), from_(from), to_(to) {
   guarded(op, "prepare a change of layout", [&] {
     dnnl::primitive_attr attributes = user_scratchpad();

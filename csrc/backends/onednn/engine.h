@@ -1,4 +1,5 @@
-// oneDNN behind the few things this backend asks of it: descriptions of our tensors, calls prepared once, errors as ours.
+// oneDNN behind the few things this backend asks of it: descriptions of our tensors, calls prepared
+// once, errors as ours.
 #pragma once
 
 #include <dnnl.hpp>
@@ -52,11 +53,13 @@ class Pieces {
 
 inline void* at(void* base, int64_t offset) { return static_cast<char*>(base) + offset; }
 
-// A primitive with its arguments, ready to run any number of times without a single allocation of ours.
+// A primitive with its arguments, ready to run any number of times without a single allocation of
+// ours.
 class Call {
  public:
   Call() = default;
-  Call(std::string op, dnnl::primitive primitive) : op_(std::move(op)), primitive_(std::move(primitive)) {}
+  Call(std::string op, dnnl::primitive primitive)
+      : op_(std::move(op)), primitive_(std::move(primitive)) {}
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
   Call(Call&&) = default;
@@ -74,11 +77,13 @@ class Call {
   std::vector<dnnl_exec_arg_t> arguments_;
 };
 
-// A reorder between two descriptions of the same values; add: the target keeps what it has and gets the source added.
+// A reorder between two descriptions of the same values; add: the target keeps what it has and gets
+// the source added.
 class Reorder {
  public:
   Reorder() = default;
-  Reorder(const std::string& op, const dnnl::memory::desc& from, const dnnl::memory::desc& to, bool add);
+  Reorder(const std::string& op, const dnnl::memory::desc& from, const dnnl::memory::desc& to,
+          bool add);
 
   int64_t scratch_bytes() const { return static_cast<int64_t>(scratchpad_.get_size()); }
   Call call(void* from, void* to, void* scratch) const;

@@ -1,5 +1,5 @@
-// InnerProduct over oneDNN's sgemm. Its inner_product primitive was no faster for LeNet's shapes, and sgemm takes the weights as they
-// lie and adds straight into their gradient.
+// InnerProduct over oneDNN's sgemm. Its inner_product primitive was no faster for LeNet's shapes,
+// and sgemm takes the weights as they lie and adds straight into their gradient.
 #include <algorithm>
 #include <cstring>
 
@@ -44,8 +44,8 @@ class GemmOp : public Op {
     }
     const Tensor& dy = buffers_.dout[0][0];
     if (dx)
-      multiply('N', transpose ? 'T' : 'N', m, k, n, dy, n, buffers_.params[0], transpose ? n : k, 0.0f,
-               dx, k);
+      multiply('N', transpose ? 'T' : 'N', m, k, n, dy, n, buffers_.params[0], transpose ? n : k,
+               0.0f, dx, k);
     const Tensor& dw = buffers_.dparams[0];
     if (dw && transpose)
       multiply('T', 'N', k, n, m, buffers_.in[0], k, dy, n, 1.0f, dw, n);
@@ -57,16 +57,17 @@ class GemmOp : public Op {
   std::string implementation() const override { return "sgemm"; }
 
  private:
-  void multiply(char transpose_a, char transpose_b, int64_t m, int64_t n, int64_t k, const Tensor& a,
-                int64_t a_stride, const Tensor& b, int64_t b_stride, float beta, const Tensor& c,
-                int64_t c_stride) const {
+  void multiply(char transpose_a, char transpose_b, int64_t m, int64_t n, int64_t k,
+                const Tensor& a, int64_t a_stride, const Tensor& b, int64_t b_stride, float beta,
+                const Tensor& c, int64_t c_stride) const {
     const dnnl_status_t status =
         dnnl_sgemm(transpose_a, transpose_b, m, n, k, 1.0f, a.as<float>(), a_stride, b.as<float>(),
                    b_stride, beta, c.as<float>(), c_stride);
     if (status != dnnl_success) fail(name_, "multiply matrices", status);
   }
 
-  // Adds the sum over the rows of dy to db. Each thread has columns of its own: the same bits for any number of threads.
+  // Adds the sum over the rows of dy to db. Each thread has columns of its own: the same bits for
+  // any number of threads.
   void add_rows(const float* dy, float* db) const {
     const int64_t m = desc_.m, n = desc_.n;
     parallel(n, std::max<int64_t>(16, 16384 / m), [=](int64_t begin, int64_t end, int) {

@@ -1,5 +1,6 @@
-// What the CPU backend can build: one maker and one vote per descriptor, each in a file of its own. A maker answers null for a
-// case it does not cover (the planner then takes the reference op); a vote says which layouts it would like.
+// What the CPU backend can build: one maker and one vote per descriptor, each in a file of its own.
+// A maker answers null for a case it does not cover (the planner then takes the reference op); a
+// vote says which layouts it would like.
 #pragma once
 
 #include <memory>
@@ -11,10 +12,12 @@ namespace pcc::onednn {
 
 // Over oneDNN's primitives.
 std::unique_ptr<Op> make_conv(const ConvDesc& desc, const OpSite& site);
-// Whether the kernels for plain layout are the fastest for this convolution; make_conv then takes them.
+// Whether the kernels for plain layout are the fastest for this convolution; make_conv then takes
+// them.
 bool direct_conv_suits(const ConvDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_direct_conv(const ConvDesc& desc, const OpSite& site);
-// The layout of both values if Winograd's algorithm is the fastest for this convolution; make_conv then takes it.
+// The layout of both values if Winograd's algorithm is the fastest for this convolution; make_conv
+// then takes it.
 std::optional<Layout> winograd_suits(const ConvDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_winograd_conv(const ConvDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_gemm(const GemmDesc& desc, const OpSite& site);
@@ -40,8 +43,8 @@ std::unique_ptr<Op> make_update(const UpdateDesc& desc, const OpSite& site);
 
 // Votes. site.out has its shapes, but its layouts are not known yet.
 LayoutChoice vote_plain(const OpSite& site);
-// Every input and output in one layout, that of the first input not plain which all of them can have: for whatever works element by
-// element or channel by channel.
+// Every input and output in one layout, that of the first input not plain which all of them can
+// have: for whatever works element by element or channel by channel.
 LayoutChoice vote_follow(const OpSite& site);
 LayoutChoice vote_conv(const ConvDesc& desc, const OpSite& site);
 LayoutChoice vote_pool(const PoolDesc& desc, const OpSite& site);

@@ -44,7 +44,9 @@ struct Voter {
   LayoutChoice operator()(const PoolDesc& d) const { return vote_pool(d, site); }
   LayoutChoice operator()(const ConcatDesc& d) const { return vote_concat(d, site); }
   LayoutChoice operator()(const SliceDesc& d) const { return vote_slice(d, site); }
-  LayoutChoice operator()(const LrnDesc& d) const { return d.across ? vote_plain(site) : vote_follow(site); }
+  LayoutChoice operator()(const LrnDesc& d) const {
+    return d.across ? vote_plain(site) : vote_follow(site);
+  }
   LayoutChoice operator()(const NormActDesc&) const { return vote_follow(site); }
   LayoutChoice operator()(const AffineDesc& d) const { return vote_affine(d, site); }
   LayoutChoice operator()(const PointwiseDesc&) const { return vote_follow(site); }
@@ -64,7 +66,8 @@ bool is_float32(const OpSite& site) {
   return true;
 }
 
-// Nothing to compute: the plain loops do that well enough, and oneDNN need not be asked about sizes of zero.
+// Nothing to compute: the plain loops do that well enough, and oneDNN need not be asked about sizes
+// of zero.
 bool is_empty(const OpSite& site) {
   for (const std::vector<TensorSpec>* list : {&site.in, &site.out})
     for (const TensorSpec& spec : *list)

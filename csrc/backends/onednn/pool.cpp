@@ -1,5 +1,6 @@
-// Pooling with Caffe's rules: output sizes rounded up, windows clipped, averages divided by the window clipped to the padding. Own
-// kernels: oneDNN's divide by the whole window, and have no vectors for plain layout.
+// Pooling with Caffe's rules: output sizes rounded up, windows clipped, averages divided by the
+// window clipped to the padding. Own kernels: oneDNN's divide by the whole window, and have no
+// vectors for plain layout.
 #include <algorithm>
 #include <cstring>
 
@@ -63,8 +64,8 @@ class PoolOp : public Op {
     small_ = desc.kernel[0] * desc.kernel[1] <= 256;
     halves_ = max_ && block == 1;
     for (int axis = 0; axis < 2; ++axis)
-      halves_ = halves_ && desc.kernel[axis] == 2 && desc.stride[axis] == 2 && desc.pad[axis] == 0 &&
-                x[2 + axis] % 2 == 0;
+      halves_ = halves_ && desc.kernel[axis] == 2 && desc.stride[axis] == 2 &&
+                desc.pad[axis] == 0 && x[2 + axis] % 2 == 0;
     grain_ = std::max<int64_t>(1, 8192 / x_plane_);
     if (max_ && backward_) needs_.stash_bytes = planes_ * y_plane_ * (small_ ? 1 : 4);
   }
@@ -150,7 +151,8 @@ std::unique_ptr<Op> make_pool(const PoolDesc& desc, const OpSite& site) {
 LayoutChoice vote_pool(const PoolDesc&, const OpSite& site) {
   if (site.out.size() > 1) return vote_plain(site);
   LayoutChoice choice = vote_follow(site);
-  // Global pooling is followed by an inner product, which wants plain: say so, and no reorder is needed.
+  // Global pooling is followed by an inner product, which wants plain: say so, and no reorder is
+  // needed.
   if (is_one_by_one(site.out[0].shape)) choice.out[0] = Layout::plain;
   return choice;
 }

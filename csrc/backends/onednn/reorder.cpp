@@ -11,7 +11,8 @@ namespace {
 class ReorderOp : public Op {
  public:
   explicit ReorderOp(const OpSite& site)
-      : there_(site.name, describe(site.in[0]), describe(site.out[0]), false), backward_(trains(site)) {
+      : there_(site.name, describe(site.in[0]), describe(site.out[0]), false),
+        backward_(trains(site)) {
     if (backward_) back_ = Reorder(site.name, describe(site.out[0]), describe(site.in[0]), false);
     count_ = site.in[0].bytes();
   }
@@ -27,7 +28,8 @@ class ReorderOp : public Op {
     Op::bind(buffers);
     forward_call_ = there_.call(buffers.in[0].data, buffers.out[0].data, buffers.scratch);
     if (backward_ && buffers.din[0] && !buffers.dout[0].empty())
-      backward_call_ = back_.call(buffers.dout[0][0].data, buffers.din[0].data, buffers.backward_scratch);
+      backward_call_ =
+          back_.call(buffers.dout[0][0].data, buffers.din[0].data, buffers.backward_scratch);
   }
 
   void forward(const StepState&) override { forward_call_.run(); }

@@ -21,8 +21,9 @@ class SoftmaxOp : public Op {
       forward_scratchpad_ = there.scratchpad_desc();
       implementation_ = there.impl_info_str();
       if (!backward_) return;
-      const softmax_backward::primitive_desc back(engine(), algorithm::softmax_accurate, value_, value_,
-                                                  value_, desc.axis, there, user_scratchpad());
+      const softmax_backward::primitive_desc back(engine(), algorithm::softmax_accurate, value_,
+                                                  value_, value_, desc.axis, there,
+                                                  user_scratchpad());
       backward_primitive_ = softmax_backward(back);
       backward_scratchpad_ = back.scratchpad_desc();
     });

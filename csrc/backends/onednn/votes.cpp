@@ -8,13 +8,15 @@ bool can_have(const Shape& shape, Layout layout) {
 }
 
 LayoutChoice vote_plain(const OpSite& site) {
-  return {std::vector<Layout>(site.in.size(), Layout::plain), std::vector<Layout>(site.out.size(), Layout::plain)};
+  return {std::vector<Layout>(site.in.size(), Layout::plain),
+          std::vector<Layout>(site.out.size(), Layout::plain)};
 }
 
 namespace {
 
 LayoutChoice all(const OpSite& site, Layout layout) {
-  return {std::vector<Layout>(site.in.size(), layout), std::vector<Layout>(site.out.size(), layout)};
+  return {std::vector<Layout>(site.in.size(), layout),
+          std::vector<Layout>(site.out.size(), layout)};
 }
 
 bool everyone_can_have(const OpSite& site, Layout layout) {
@@ -29,7 +31,8 @@ bool everyone_can_have(const OpSite& site, Layout layout) {
 
 LayoutChoice vote_follow(const OpSite& site) {
   for (const TensorSpec& spec : site.in)
-    if (spec.layout != Layout::plain && everyone_can_have(site, spec.layout)) return all(site, spec.layout);
+    if (spec.layout != Layout::plain && everyone_can_have(site, spec.layout))
+      return all(site, spec.layout);
   return all(site, Layout::plain);
 }
 

@@ -6,8 +6,8 @@ namespace pcc::onednn::PCC_ISA {
 
 namespace {
 
-// A load that stays one: else the compiler folds it into each product that reads it, once per output, and the load
-// units, not the multipliers, set the pace.
+// A load that stays one: else the compiler folds it into each product that reads it, once per
+// output, and the load units, not the multipliers, set the pace.
 inline F8 load_once(const float* from) {
   F8 value = load(from);
 #if defined(__AVX__)
@@ -29,12 +29,15 @@ void pack_forward(const DirectShape& s, int block, const float* w, float* packed
   const int64_t reduced = s.inputs * s.taps();
   for (int64_t first = 0; first < s.outputs; first += block)
     for (int64_t k = 0; k < reduced; ++k)
-      for (int64_t o = first; o < first + block; ++o) *packed++ = o < s.outputs ? w[o * reduced + k] : 0.0f;
+      for (int64_t o = first; o < first + block; ++o)
+        *packed++ = o < s.outputs ? w[o * reduced + k] : 0.0f;
 }
 
-// kBlock outputs x 2 vectors in registers: a tap costs 2 loads and kBlock broadcasts for 2 * kBlock products.
+// kBlock outputs x 2 vectors in registers: a tap costs 2 loads and kBlock broadcasts for 2 * kBlock
+// products.
 template <int kBlock, int kWidth>
-void forward_blocks(const DirectShape& s, const float* x, const float* w, const float* bias, float* y) {
+void forward_blocks(const DirectShape& s, const float* x, const float* w, const float* bias,
+                    float* y) {
   const int64_t vectors = s.out_height * s.out_width / 8, plane = s.out_height * s.out_width;
   for (int64_t first = 0; first < s.outputs; first += kBlock, w += kBlock * s.inputs * s.taps()) {
     const int64_t rest = s.outputs - first;
@@ -65,14 +68,16 @@ void forward_blocks(const DirectShape& s, const float* x, const float* w, const 
 }
 
 template <int kBlock>
-void forward_width(const DirectShape& s, const float* x, const float* w, const float* bias, float* y) {
+void forward_width(const DirectShape& s, const float* x, const float* w, const float* bias,
+                   float* y) {
   if (s.kernel_width == 5)
     forward_blocks<kBlock, 5>(s, x, w, bias, y);
   else
     forward_blocks<kBlock, 3>(s, x, w, bias, y);
 }
 
-void forward(const DirectShape& s, int block, const float* x, const float* w, const float* bias, float* y) {
+void forward(const DirectShape& s, int block, const float* x, const float* w, const float* bias,
+             float* y) {
   if (block == 6)
     forward_width<6>(s, x, w, bias, y);
   else if (block == 5)
@@ -88,10 +93,12 @@ void pack_backward(const DirectShape& s, const float* w, float* turned) {
       for (int64_t k = 0; k < taps; ++k) *turned++ = w[(o * s.inputs + c) * taps + k];
 }
 
-// For each column of the kernel a plane of its own (a fold) is summed in registers over outputs and kernel rows; the folds, each
-// shifted by its column, then make dx. No product with a padding column is ever computed.
+// For each column of the kernel a plane of its own (a fold) is summed in registers over outputs and
+// kernel rows; the folds, each shifted by its column, then make dx. No product with a padding
+// column is ever computed.
 template <int kWidth>
-void backward_data_of(const DirectShape& s, const float* dy, const float* w, float* folds, float* dx) {
+void backward_data_of(const DirectShape& s, const float* dy, const float* w, float* folds,
+                      float* dx) {
   const int64_t above = s.kernel_height - 1, side = kWidth - 1;
   const int64_t dy_plane = (s.out_height + 2 * above) * s.out_width;
   const int64_t fold_row = s.out_width + 2 * side, fold_plane = s.height * fold_row;
@@ -127,7 +134,8 @@ void backward_data_of(const DirectShape& s, const float* dy, const float* w, flo
     }
     for (int64_t row = 0; row < s.height; ++row, dx += s.width)
       for (int64_t column = 0; column < s.width; column += 8) {
-        const int64_t at = column + 8 <= s.width ? column : s.width - 8;  // the last vector overlaps
+        const int64_t at =
+            column + 8 <= s.width ? column : s.width - 8;  // the last vector overlaps
         const float* from = folds + row * fold_row + side + at;
         F8 sum = load(from);
         for (int kw = 1; kw < kWidth; ++kw) sum += load(from + kw * fold_plane - kw);
@@ -150,7 +158,8 @@ inline float total(F8 value) {
   return (half[0] + half[2]) + (half[1] + half[3]);
 }
 
-// kOutputs outputs x one row of the kernel in registers, summed over all places of all samples given.
+// kOutputs outputs x one row of the kernel in registers, summed over all places of all samples
+// given.
 template <int kOutputs, int kWidth>
 void weights_of(const DirectShape& s, int64_t samples, const float* x, const float* dy, int64_t o,
                 float* dw) {
@@ -178,14 +187,16 @@ void weights_of(const DirectShape& s, int64_t samples, const float* x, const flo
 }
 
 template <int kOutputs, int kWidth>
-void all_weights(const DirectShape& s, int64_t samples, const float* x, const float* dy, float* dw) {
+void all_weights(const DirectShape& s, int64_t samples, const float* x, const float* dy,
+                 float* dw) {
   int64_t o = 0;
-  for (; o + kOutputs <= s.outputs; o += kOutputs) weights_of<kOutputs, kWidth>(s, samples, x, dy, o, dw);
+  for (; o + kOutputs <= s.outputs; o += kOutputs)
+    weights_of<kOutputs, kWidth>(s, samples, x, dy, o, dw);
   for (; o < s.outputs; ++o) weights_of<1, kWidth>(s, samples, x, dy, o, dw);
 }
 
-void backward_weights(const DirectShape& s, int64_t samples, const float* x, const float* dy, float* dw,
-                      float* db) {
+void backward_weights(const DirectShape& s, int64_t samples, const float* x, const float* dy,
+                      float* dw, float* db) {
   // So many samples at a time that what two outputs read stays in the first cache.
   const int64_t plane = s.out_height * s.out_width;
   const int64_t fit = 1024 / plane < 1 ? 1 : 1024 / plane > 16 ? 16 : 1024 / plane;
@@ -200,7 +211,8 @@ void backward_weights(const DirectShape& s, int64_t samples, const float* x, con
     for (int64_t n = 0; n < count; ++n)
       for (int64_t o = 0; o < s.outputs; ++o) {
         F8 sum = {};
-        for (int64_t i = 0; i < plane; i += 8) sum += load(some_dy + n * s.y_count() + o * plane + i);
+        for (int64_t i = 0; i < plane; i += 8)
+          sum += load(some_dy + n * s.y_count() + o * plane + i);
         db[o] += total(sum);
       }
   }

@@ -8,7 +8,8 @@ namespace {
 
 constexpr float kLowest = -3.402823466e+38f;  // -FLT_MAX, where Caffe starts a maximum
 
-// The windows over `kLanes_` neighbouring floats: local arrays of that fixed size become vector registers.
+// The windows over `kCount` neighbouring floats: local arrays of that fixed size become vector
+// registers.
 template <int kCount, typename Index>
 void max_lanes(const PoolPlane& p, const float* x, float* y, Index* index) {
   for (int64_t i = 0; i < p.rows.windows; ++i)
@@ -21,9 +22,10 @@ void max_lanes(const PoolPlane& p, const float* x, float* y, Index* index) {
       }
       for (int64_t row = p.rows.begin[i]; row < p.rows.end[i]; ++row) {
         const float* from = x + (row * p.columns.size + p.columns.begin[j]) * p.stride;
-        int32_t here = static_cast<int32_t>((row - p.rows.start[i]) * p.kernel + p.columns.begin[j] -
-                                            p.columns.start[j]);
-        for (int64_t n = p.columns.end[j] - p.columns.begin[j]; n > 0; --n, from += p.stride, ++here)
+        int32_t here = static_cast<int32_t>((row - p.rows.start[i]) * p.kernel +
+                                            p.columns.begin[j] - p.columns.start[j]);
+        for (int64_t n = p.columns.end[j] - p.columns.begin[j]; n > 0;
+             --n, from += p.stride, ++here)
           for (int lane = 0; lane < kCount; ++lane) {
             const bool larger = from[lane] > best[lane];  // strictly: the first of ties stays
             best[lane] = larger ? from[lane] : best[lane];
@@ -33,7 +35,8 @@ void max_lanes(const PoolPlane& p, const float* x, float* y, Index* index) {
       const int64_t at = (i * p.columns.windows + j) * p.stride;
       for (int lane = 0; lane < kCount; ++lane) y[at + lane] = best[lane];
       if (index)
-        for (int lane = 0; lane < kCount; ++lane) index[at + lane] = static_cast<Index>(place[lane]);
+        for (int lane = 0; lane < kCount; ++lane)
+          index[at + lane] = static_cast<Index>(place[lane]);
     }
 }
 
@@ -61,7 +64,8 @@ void max_backward_lanes(const PoolPlane& p, const float* dy, const Index* index,
           float* to = dx + (row * p.columns.size + p.columns.begin[j]) * p.stride;
           int32_t here = static_cast<int32_t>((row - p.rows.start[i]) * p.kernel +
                                               p.columns.begin[j] - p.columns.start[j]);
-          for (int64_t n = p.columns.end[j] - p.columns.begin[j]; n > 0; --n, to += p.stride, ++here)
+          for (int64_t n = p.columns.end[j] - p.columns.begin[j]; n > 0;
+               --n, to += p.stride, ++here)
             for (int lane = 0; lane < kCount; ++lane)
               to[lane] += wanted[lane] == here ? dy[at + lane] : 0.0f;
         }
@@ -103,22 +107,22 @@ void average_backward_lanes(const PoolPlane& p, const float* dy, float* dx) {
 }
 
 // Runs body with 16, 8, 4 or 1 lanes at a time until all lanes of the plane are done.
-#define PCC_ALL_LANES(call16, call8, call4, call1)                  \
-  for (int64_t lane = 0; lane < p.lanes;) {                         \
-    const int64_t rest = p.lanes - lane;                            \
-    if (rest >= 16) {                                               \
-      call16;                                                       \
-      lane += 16;                                                   \
-    } else if (rest >= 8) {                                         \
-      call8;                                                        \
-      lane += 8;                                                    \
-    } else if (rest >= 4) {                                         \
-      call4;                                                        \
-      lane += 4;                                                    \
-    } else {                                                        \
-      call1;                                                        \
-      lane += 1;                                                    \
-    }                                                               \
+#define PCC_ALL_LANES(call16, call8, call4, call1) \
+  for (int64_t lane = 0; lane < p.lanes;) {        \
+    const int64_t rest = p.lanes - lane;           \
+    if (rest >= 16) {                              \
+      call16;                                      \
+      lane += 16;                                  \
+    } else if (rest >= 8) {                        \
+      call8;                                       \
+      lane += 8;                                   \
+    } else if (rest >= 4) {                        \
+      call4;                                       \
+      lane += 4;                                   \
+    } else {                                       \
+      call1;                                       \
+      lane += 1;                                   \
+    }                                              \
   }
 
 template <typename Index>
@@ -161,8 +165,10 @@ void halve(int64_t rows, int64_t columns, const float* x, float* y, uint8_t* ind
     int64_t j = 0;
     for (; j + 4 <= width; j += 4) {
       const F8 a = load(upper + 2 * j), b = load(lower + 2 * j);
-      const F4 even_a = __builtin_shufflevector(a, a, 0, 2, 4, 6), odd_a = __builtin_shufflevector(a, a, 1, 3, 5, 7);
-      const F4 even_b = __builtin_shufflevector(b, b, 0, 2, 4, 6), odd_b = __builtin_shufflevector(b, b, 1, 3, 5, 7);
+      const F4 even_a = __builtin_shufflevector(a, a, 0, 2, 4, 6),
+               odd_a = __builtin_shufflevector(a, a, 1, 3, 5, 7);
+      const F4 even_b = __builtin_shufflevector(b, b, 0, 2, 4, 6),
+               odd_b = __builtin_shufflevector(b, b, 1, 3, 5, 7);
       F4 best = F4{} + kLowest;
       I4 place = {};
       const auto meet = [&](F4 value, int32_t here) {
@@ -193,7 +199,8 @@ void halve(int64_t rows, int64_t columns, const float* x, float* y, uint8_t* ind
   }
 }
 
-void halve_backward(int64_t rows, int64_t columns, const float* dy, const uint8_t* index, float* dx) {
+void halve_backward(int64_t rows, int64_t columns, const float* dy, const uint8_t* index,
+                    float* dx) {
   const int64_t width = columns / 2;
   for (int64_t i = 0; i < rows / 2; ++i, dy += width, index += width) {
     float *upper = dx + 2 * i * columns, *lower = upper + columns;
@@ -208,7 +215,8 @@ void halve_backward(int64_t rows, int64_t columns, const float* dy, const uint8_
       store(lower + 2 * j, where == kUpper + 2 ? twice : F8{});
     }
     for (; j < width; ++j)
-      for (int k = 0; k < 4; ++k) (k < 2 ? upper : lower)[2 * j + k % 2] = index[j] == k ? dy[j] : 0.0f;
+      for (int k = 0; k < 4; ++k)
+        (k < 2 ? upper : lower)[2 * j + k % 2] = index[j] == k ? dy[j] : 0.0f;
   }
 }
 

@@ -25,7 +25,8 @@ inline V all(float value) {
 
 constexpr int kPair = 2 * kLane;  // outputs that the inner products keep in registers
 
-// U lies as 16 planes of [pair of blocks of outputs][input][output in the pair]; the last pair may be a single block.
+// U lies as 16 planes of [pair of blocks of outputs][input][output in the pair]; the last pair may
+// be a single block.
 inline int64_t u_offset(const WinogradShape& s, int64_t plane, int64_t output) {
   return plane * s.inputs * s.outputs + output / kPair * kPair * s.inputs;
 }
@@ -53,7 +54,8 @@ inline void transform_kernel(const float (&g)[3][3], float (&u)[4][4]) {
   }
 }
 
-void pack(const WinogradShape& s, bool turned, int64_t begin, int64_t end, const float* w, float* u) {
+void pack(const WinogradShape& s, bool turned, int64_t begin, int64_t end, const float* w,
+          float* u) {
   for (int64_t o = begin; o < end; ++o) {
     const int64_t width = pair_width(s, o), place = o % kPair;
     for (int64_t c = 0; c < s.inputs; ++c) {
@@ -143,12 +145,14 @@ void transform_inputs(const WinogradShape& s, int64_t plane, int64_t begin, int6
         const int64_t row = 2 * part.row - 1 + i;
         rows[i] = row < 0 || row >= s.height ? zeros : from + row * row_size;
       }
-      // The rows that the next row of tiles adds, or those of the next sample: too short for the processor to foresee.
+      // The rows that the next row of tiles adds, or those of the next sample: too short for the
+      // processor to foresee.
       const bool within = part.row + 1 < s.tiles_down();
-      const float* const ahead =
-          within ? from + (2 * part.row + 3) * row_size : from + channels / kLane * s.height * row_size;
+      const float* const ahead = within ? from + (2 * part.row + 3) * row_size
+                                        : from + channels / kLane * s.height * row_size;
       float* to = v + (tile - begin) * channels + block * kLane;
-      Column a = column_of(rows, 2 * part.column - 1, s.width), b = column_of(rows, 2 * part.column, s.width);
+      Column a = column_of(rows, 2 * part.column - 1, s.width),
+             b = column_of(rows, 2 * part.column, s.width);
       for (int64_t t = 0; t < part.count; ++t, to += channels) {
         const int64_t j = 2 * (part.column + t);
         __builtin_prefetch(ahead + j * kLane);
@@ -173,14 +177,15 @@ void transform_inputs(const WinogradShape& s, int64_t plane, int64_t begin, int6
 }
 
 // y of the tiles [begin, end) from m[plane][tile][channel].
-void transform_outputs(const WinogradShape& s, int64_t plane, int64_t begin, int64_t end, const float* m,
-                       const float* bias, float* y) {
+void transform_outputs(const WinogradShape& s, int64_t plane, int64_t begin, int64_t end,
+                       const float* m, const float* bias, float* y) {
   const int64_t row_size = s.width * kLane;
   for (int64_t tile = begin; tile < end;) {
     const Segment part = segment_at(s, tile, end);
     for (int64_t block = 0; block < s.outputs / kLane; ++block) {
       const float* from = m + (tile - begin) * s.outputs + block * kLane;
-      float* to = y + ((part.sample * s.outputs / kLane + block) * s.height + 2 * part.row) * row_size +
+      float* to = y +
+                  ((part.sample * s.outputs / kLane + block) * s.height + 2 * part.row) * row_size +
                   2 * part.column * kLane;
       const V shift = bias ? get(bias + block * kLane) : V{};
       const bool below = 2 * part.row + 1 < s.height;
@@ -209,14 +214,15 @@ void transform_outputs(const WinogradShape& s, int64_t plane, int64_t begin, int
 }
 
 // Y = A dy A^T of the tiles [begin, end), and the sums of dy.
-void transform_gradients(const WinogradShape& s, int64_t plane, int64_t begin, int64_t end, const float* dy, float* g,
-                         float* db) {
+void transform_gradients(const WinogradShape& s, int64_t plane, int64_t begin, int64_t end,
+                         const float* dy, float* g, float* db) {
   const int64_t row_size = s.width * kLane;
   for (int64_t tile = begin; tile < end;) {
     const Segment part = segment_at(s, tile, end);
     for (int64_t block = 0; block < s.outputs / kLane; ++block) {
-      const float* from = dy + ((part.sample * s.outputs / kLane + block) * s.height + 2 * part.row) * row_size +
-                          2 * part.column * kLane;
+      const float* from =
+          dy + ((part.sample * s.outputs / kLane + block) * s.height + 2 * part.row) * row_size +
+          2 * part.column * kLane;
       float* to = g + (tile - begin) * s.outputs + block * kLane;
       const bool below = 2 * part.row + 1 < s.height;
       V sum = {};
@@ -240,7 +246,8 @@ void transform_gradients(const WinogradShape& s, int64_t plane, int64_t begin, i
   }
 }
 
-// m[tile][kVectors * kLane outputs] = sum over inputs of v[tile][input] * u[input][output], for kRows tiles.
+// m[tile][kVectors * kLane outputs] = sum over inputs of v[tile][input] * u[input][output], for
+// kRows tiles.
 template <int kRows, int kVectors>
 inline void multiply(int64_t inputs, int64_t outputs, const float* v, const float* u, float* m) {
   V sum[kRows][kVectors];  // cleared one by one: `= {}` becomes a loop through memory
@@ -261,7 +268,8 @@ inline void multiply(int64_t inputs, int64_t outputs, const float* v, const floa
 void forward(const WinogradShape& s, int64_t begin, int64_t end, const float* x, const float* u,
              const float* bias, float* scratch, const float* zeros, float* y) {
   constexpr int64_t kTiles = kWinogradTiles;
-  const int64_t v_plane = winograd_plane(kTiles, s.inputs), m_plane = winograd_plane(kTiles, s.outputs);
+  const int64_t v_plane = winograd_plane(kTiles, s.inputs),
+                m_plane = winograd_plane(kTiles, s.outputs);
   float *const v = scratch, *const m = scratch + 16 * v_plane;
   for (int64_t first = begin; first < end; first += kTiles) {
     const int64_t last = first + kTiles < end ? first + kTiles : end;
@@ -271,13 +279,15 @@ void forward(const WinogradShape& s, int64_t begin, int64_t end, const float* x,
       float* const to = m + k * m_plane;
       for (int64_t o = 0; o < s.outputs; o += kPair) {
         const float* const right = u + u_offset(s, k, o);
-        // A last chunk of fewer tiles computes on what the one before left, and nobody reads the results.
+        // A last chunk of fewer tiles computes on what the one before left, and nobody reads the
+        // results.
         if (s.outputs - o >= kPair)
           for (int64_t t = 0; t < last - first; t += 6)
             multiply<6, 2>(s.inputs, s.outputs, left + t * s.inputs, right, to + t * s.outputs + o);
         else
           for (int64_t t = 0; t < last - first; t += 12)
-            multiply<12, 1>(s.inputs, s.outputs, left + t * s.inputs, right, to + t * s.outputs + o);
+            multiply<12, 1>(s.inputs, s.outputs, left + t * s.inputs, right,
+                            to + t * s.outputs + o);
       }
     }
     transform_outputs(s, m_plane, first, last, m, bias, y);
@@ -286,8 +296,8 @@ void forward(const WinogradShape& s, int64_t begin, int64_t end, const float* x,
 
 // du[kRows inputs][kVectors * kLane outputs] += sum over tiles of v[tile][input] * g[tile][output].
 template <int kRows, int kVectors>
-inline void accumulate(int64_t tiles, int64_t inputs, int64_t outputs, const float* v, const float* g,
-                       float* du) {
+inline void accumulate(int64_t tiles, int64_t inputs, int64_t outputs, const float* v,
+                       const float* g, float* du) {
   V sum[kRows][kVectors];
   for (int r = 0; r < kRows; ++r)
     for (int k = 0; k < kVectors; ++k) sum[r][k] = get(du + r * outputs + k * kLane);
@@ -303,10 +313,11 @@ inline void accumulate(int64_t tiles, int64_t inputs, int64_t outputs, const flo
     for (int k = 0; k < kVectors; ++k) put(du + r * outputs + k * kLane, sum[r][k]);
 }
 
-void backward_weights(const WinogradShape& s, int64_t begin, int64_t end, const float* x, const float* dy,
-                      float* scratch, const float* zeros, float* du, float* db) {
+void backward_weights(const WinogradShape& s, int64_t begin, int64_t end, const float* x,
+                      const float* dy, float* scratch, const float* zeros, float* du, float* db) {
   const int64_t chunk = winograd_sum_tiles(s);
-  const int64_t v_plane = winograd_plane(chunk, s.inputs), g_plane = winograd_plane(chunk, s.outputs);
+  const int64_t v_plane = winograd_plane(chunk, s.inputs),
+                g_plane = winograd_plane(chunk, s.outputs);
   float *const v = scratch, *const g = scratch + 16 * v_plane;
   for (int64_t first = begin; first < end; first += chunk) {
     const int64_t last = first + chunk < end ? first + chunk : end, tiles = last - first;
