@@ -126,7 +126,11 @@ def project_worker(net_name: str, variant: str, threads: int) -> tuple[list[floa
         )
         session = Session(read_solver(path), path=path)
         times = timed(lambda: session.step(1), spec["warmup"], spec["steps"])
-    return times, f"pycaffe_clr {metadata.version('pycaffe_clr')}"
+    try:
+        version = metadata.version("pycaffe_clr")
+    except metadata.PackageNotFoundError:  # a source tree on PYTHONPATH
+        version = "(source tree)"
+    return times, f"pycaffe_clr {version}"
 
 
 # --- the turns -------------------------------------------------------------------------------
