@@ -7,14 +7,16 @@ and ends with code 1 if anything would.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from generators.cifar import densenet40, resnet56, wide32
-from generators.imagenet import inception_resnet_v2, resnet50
-from generators.mnist import cifar3, lenet
-from generators.writer import Dataset, Net
-
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))  # not there by itself under PYTHONSAFEPATH
+
+from generators.cifar import densenet40, resnet56, wide32  # noqa: E402
+from generators.imagenet import inception_resnet_v2, resnet50  # noqa: E402
+from generators.mnist import cifar3, lenet  # noqa: E402
+from generators.writer import Dataset, Net  # noqa: E402
 
 MNIST_SCALE = {"scale": 0.00390625}
 MNIST = Dataset(

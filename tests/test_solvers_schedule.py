@@ -80,7 +80,7 @@ def test_every_line_of_the_authors_logs_is_reproduced(tmp_path, shared):
     "text, expected",
     [
         ('lr_policy: "triangluar" base_lr: 1 max_iter: 9', "known: fixed, step"),
-        ('lr_policy: "step" base_lr: 1 max_iter: 9', "stepsize"),
+        ('lr_policy: "step" base_lr: 1 gamma: 0.1 max_iter: 9', "stepsize"),
         ('lr_policy: "1cycle" base_lr: 1 stepsize: 5 max_iter: 9', "max_lr"),
         ('lr_policy: "fixed" base_lr: nan max_iter: 9', "base_lr"),
     ],
