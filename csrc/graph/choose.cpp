@@ -30,18 +30,16 @@ class Chooser {
     site.stream = node.stream;
     site.training = training_;
     for (const Operand& operand : node.ins) {
-      const Value& value = program_.values[static_cast<size_t>(operand.value)];
+      const Value& value = at(program_.values, operand.value);
       site.in.push_back(
           {operand.shape, dtype_, operand.shape == value.shape ? value.layout : Layout::plain});
       site.want_din.push_back(training_ && operand.want_gradient);
     }
     for (const int out : node.outs)
-      site.out.push_back({program_.values[static_cast<size_t>(out)].shape, dtype_, Layout::plain});
+      site.out.push_back({at(program_.values, out).shape, dtype_, Layout::plain});
     for (const int param : node.params) {
-      site.params.push_back(
-          {program_.params[static_cast<size_t>(param)].shape, dtype_, Layout::plain});
-      site.want_dparam.push_back(training_ &&
-                                 program_.params[static_cast<size_t>(param)].want_gradient);
+      site.params.push_back({at(program_.params, param).shape, dtype_, Layout::plain});
+      site.want_dparam.push_back(training_ && at(program_.params, param).want_gradient);
     }
     return site;
   }
@@ -72,7 +70,7 @@ class Chooser {
     for (size_t i = 0; i < node.ins.size(); ++i)
       node.ins[i] = in_layout(node.ins[i], choice.in[i], node.layers.front());
     for (size_t i = 0; i < node.outs.size(); ++i) {
-      Value& out = program_.values[static_cast<size_t>(node.outs[i])];
+      Value& out = at(program_.values, node.outs[i]);
       out.layout = choice.out[i];
       out.producer = static_cast<int>(program_.nodes.size());
     }
@@ -85,7 +83,7 @@ class Chooser {
   // mean nothing to the other. In a kept net every layer makes its own copies: a pass may start at
   // any layer.
   Operand in_layout(const Operand& operand, Layout wanted, int layer) {
-    const Value value = program_.values[static_cast<size_t>(operand.value)];
+    const Value value = at(program_.values, operand.value);
     if (operand.shape == value.shape)
       return value.layout == wanted ? operand : reordered(operand, wanted, layer);
     Operand whole = operand;
@@ -100,7 +98,7 @@ class Chooser {
         {operand.value, operand.shape.dims(), wanted, operand.want_gradient, keep_ ? layer : -1},
         -1);
     if (is_new) {
-      const Value value = program_.values[static_cast<size_t>(operand.value)];
+      const Value value = at(program_.values, operand.value);
       Node reorder;
       reorder.desc = ReorderDesc{};
       reorder.name =
@@ -123,8 +121,7 @@ class Chooser {
         if (reorder.op) break;
       }
       reorder.backward = site.backward();
-      program_.values[static_cast<size_t>(found->second)].producer =
-          static_cast<int>(program_.nodes.size());
+      at(program_.values, found->second).producer = static_cast<int>(program_.nodes.size());
       program_.nodes.push_back(std::move(reorder));
     }
     Operand changed = operand;
@@ -138,7 +135,6 @@ class Chooser {
     Layout layout;
     bool gradient;
     int layer;
-    std::vector<int64_t> dims;
     auto operator<=>(const CopyKey&) const = default;
   };
 

@@ -30,10 +30,9 @@ class Chain {
         norm.shift = std::get<AffineDesc>(node.desc).bias;
       });
     if (const int other = addend(); other >= 0) {
-      const Operand operand =
-          program_.nodes[static_cast<size_t>(next())].ins[static_cast<size_t>(other)];
+      const Operand operand = at(at(program_.nodes, next()).ins, other);
       absorb([](NormActDesc& norm, const Node&) { norm.add = true; });
-      program_.nodes[static_cast<size_t>(head_)].ins.push_back(operand);
+      at(program_.nodes, head_).ins.push_back(operand);
     }
     if (is_relu())
       absorb([](NormActDesc& norm, const Node& node) {
@@ -43,25 +42,25 @@ class Chain {
   }
 
  private:
-  const Node& head() const { return program_.nodes[static_cast<size_t>(head_)]; }
+  const Node& head() const { return at(program_.nodes, head_); }
 
   // The only reader of the chain's output, or -1: someone else sees the value, or it must be kept.
   int next() const {
     const int out = head().outs[0];
-    const auto& list = readers_[static_cast<size_t>(out)];
-    if (list.size() != 1 || program_.values[static_cast<size_t>(out)].keep) return -1;
+    const auto& list = at(readers_, out);
+    if (list.size() != 1 || at(program_.values, out).keep) return -1;
     // Another chain took the reader, a sum of both: this one ends here.
     if (gone_[static_cast<size_t>(list[0].first)]) return -1;
-    const Node& reader = program_.nodes[static_cast<size_t>(list[0].first)];
-    const Operand& operand = reader.ins[static_cast<size_t>(list[0].second)];
-    if (operand.shape != program_.values[static_cast<size_t>(out)].shape) return -1;
+    const Node& reader = at(program_.nodes, list[0].first);
+    const Operand& operand = at(reader.ins, list[0].second);
+    if (operand.shape != at(program_.values, out).shape) return -1;
     return list[0].first;
   }
 
   bool is_scale() const {
     const int reader = next();
     if (reader < 0) return false;
-    const auto* affine = std::get_if<AffineDesc>(&program_.nodes[static_cast<size_t>(reader)].desc);
+    const auto* affine = std::get_if<AffineDesc>(&at(program_.nodes, reader).desc);
     const Shape& shape = head().ins[0].shape;
     return affine && affine->scale && !affine->scale_from_input && !affine->bias_from_input &&
            shape.axes() >= 2 && affine->outer == shape[0] && affine->dim == shape[1];
@@ -71,24 +70,23 @@ class Chain {
   int addend() const {
     const int reader = next();
     if (reader < 0) return -1;
-    const Node& node = program_.nodes[static_cast<size_t>(reader)];
+    const Node& node = at(program_.nodes, reader);
     const auto* sum = std::get_if<EltwiseDesc>(&node.desc);
     if (!sum || sum->operation != EltwiseDesc::Operation::sum || node.ins.size() != 2) return -1;
     if (std::any_of(sum->coeff.begin(), sum->coeff.end(), [](double c) { return c != 1; }))
       return -1;
     const int mine = node.ins[0].value == head().outs[0] ? 0 : 1;
-    const Operand& other = node.ins[static_cast<size_t>(1 - mine)];
+    const Operand& other = at(node.ins, 1 - mine);
     if (other.value == head().outs[0] || other.shape != head().ins[0].shape) return -1;
     // A gradient that stops at one of the two inputs is left to the unfused ops.
-    if (!node.ins[static_cast<size_t>(mine)].want_gradient && other.want_gradient) return -1;
+    if (!at(node.ins, mine).want_gradient && other.want_gradient) return -1;
     return 1 - mine;
   }
 
   bool is_relu() const {
     const int reader = next();
     if (reader < 0) return false;
-    const auto* pointwise =
-        std::get_if<PointwiseDesc>(&program_.nodes[static_cast<size_t>(reader)].desc);
+    const auto* pointwise = std::get_if<PointwiseDesc>(&at(program_.nodes, reader).desc);
     return pointwise && pointwise->function == PointwiseDesc::Function::relu;
   }
 
@@ -97,8 +95,8 @@ class Chain {
   template <typename Change>
   void absorb(Change change) {
     const int place = next();
-    Node& from = program_.nodes[static_cast<size_t>(head_)];
-    Node& into = program_.nodes[static_cast<size_t>(place)];
+    Node& from = at(program_.nodes, head_);
+    Node& into = at(program_.nodes, place);
     NormActDesc norm = std::get<NormActDesc>(from.desc);
     change(norm, into);
     from.layers.insert(from.layers.end(), into.layers.begin(), into.layers.end());
@@ -107,7 +105,7 @@ class Chain {
     from.outs = into.outs;
     from.desc = norm;
     into = std::move(from);
-    program_.values[static_cast<size_t>(into.outs[0])].producer = place;
+    at(program_.values, into.outs[0]).producer = place;
     gone_[static_cast<size_t>(head_)] = true;
     head_ = place;
   }
@@ -140,7 +138,7 @@ void fuse(Program& program) {
   for (Value& value : program.values) {
     if (value.producer < 0) continue;
     value.gone = gone[static_cast<size_t>(value.producer)];
-    value.producer = place[static_cast<size_t>(value.producer)];
+    value.producer = at(place, value.producer);
   }
 }
 

@@ -1,7 +1,6 @@
 #include "graph/net.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 
 #include "graph/splits.h"
@@ -10,16 +9,14 @@ namespace pcc {
 
 namespace {
 
-template <typename T>
-auto& at(T& list, int index) {
-  return list[static_cast<size_t>(index)];
-}
-
-double value_at(const Tensor& tensor, int64_t index) {
-  return tensor.spec.dtype == DType::f32 ? tensor.as<float>()[index] : tensor.as<double>()[index];
-}
-
 TensorSpec plain(const Shape& shape, DType dtype) { return {shape, dtype, Layout::plain}; }
+
+double sum_of(const Tensor& tensor) {
+  double sum = 0;
+  for (int64_t i = 0; i < tensor.count(); ++i)
+    sum += tensor.spec.dtype == DType::f32 ? tensor.as<float>()[i] : tensor.as<double>()[i];
+  return sum;
+}
 
 }  // namespace
 
@@ -46,14 +43,21 @@ void Net::make_params(const Net* share) {
   std::vector<Param>& params = built_.program.params;
   offsets_.assign(params.size(), -1);
   std::map<std::pair<std::string, int>, const Param*> lent;
-  std::map<std::string, int> lent_counts;
+  std::map<std::string, size_t> lent_counts;
   if (share)
-    for (const LayerInfo& layer : share->built_.layers)
+    for (const LayerInfo& layer : share->built_.layers) {
+      if (!layer.params.empty()) lent_counts[layer.layer->spec().name] = layer.params.size();
       for (const int p : layer.params) {
         const Param& param = at(share->built_.program.params, p);
         lent[{param.layer, param.index}] = &at(share->built_.program.params, param.owner);
-        ++lent_counts[param.layer];
       }
+    }
+  for (const LayerInfo& layer : built_.layers) {
+    const auto found = lent_counts.find(layer.layer->spec().name);
+    PCC_CONFIG(found == lent_counts.end() || found->second == layer.params.size(),
+               layer.layer->spec().title(), " has ", layer.params.size(), " parameter(s), but ",
+               found->second, " in the net it shares them with");
+  }
   constexpr int64_t kUnit = 16;  // elements: every parameter begins on a vector boundary
   int64_t size = 0;
   for (size_t p = 0; p < params.size(); ++p) {
@@ -123,13 +127,28 @@ void Net::make_plan(const Net* share) {
 }
 
 void Net::reshape(const std::map<std::string, Shape>& inputs) {
+  for (const auto& [name, shape] : inputs) {
+    const int blob = blob_index(name);
+    PCC_CONFIG(blob >= 0 && std::count(built_.inputs.begin(), built_.inputs.end(), blob) > 0,
+               "reshape: the net has no input blob '", name, "'");
+  }
+  const std::map<std::string, Shape> before = input_shapes_;
+  const std::vector<HostBlob> hosts = hosts_;
   for (const auto& [name, shape] : inputs) input_shapes_[name] = shape;
-  lower_layers(options_, input_shapes_, built_);
-  make_plan(share_.get());
+  try {
+    lower_layers(options_, input_shapes_, built_);
+    make_plan(share_.get());
+  } catch (...) {
+    // The net goes on in its old shapes.
+    input_shapes_ = before;
+    lower_layers(options_, input_shapes_, built_);
+    make_plan(share_.get());
+    hosts_ = hosts;
+    throw;
+  }
 }
 
 // --- passes
-// ---------------------------------------------------------------------------------------------------------
 
 double Net::forward(int first, int last) {
   const int end = static_cast<int>(built_.layers.size()) - 1;
@@ -164,20 +183,14 @@ void Net::clear_param_diffs() {
 double Net::losses(int first, int last) const {
   double sum = 0;
   for (int l = first; l <= last; ++l) {
-    const LayerInfo& layer = built_.layers[static_cast<size_t>(l)];
+    const LayerInfo& layer = at(built_.layers, l);
     for (size_t t = 0; t < layer.tops.size(); ++t) {
       if (layer.loss_weights[t] == 0) continue;
-      const Tensor top = plan_->data(layer.top_values[t]);
-      double loss = 0;
-      for (int64_t i = 0; i < top.count(); ++i) loss += value_at(top, i);
-      sum += layer.loss_weights[t] * loss;
+      sum += layer.loss_weights[t] * sum_of(plan_->data(layer.top_values[t]));
     }
   }
   return sum;
 }
-
-// --- what users see
-// ---------------------------------------------------------------------------------------------------
 
 int Net::blob_index(const std::string& name) const {
   for (size_t b = 0; b < built_.blobs.size(); ++b)
@@ -189,203 +202,6 @@ int Net::layer_index(const std::string& name) const {
   for (size_t l = 0; l < built_.layers.size(); ++l)
     if (built_.layers[l].layer->spec().name == name) return static_cast<int>(l);
   return -1;
-}
-
-bool Net::visible(int blob) const {
-  if (!options_.fuse) return true;
-  const Value& value = built_.program.values[static_cast<size_t>(
-      built_.blobs[static_cast<size_t>(blob)].versions.back().value)];
-  return !value.gone && (value.keep || value.producer < 0);
-}
-
-void Net::copy(const Tensor& from, const Tensor& to) const {
-  if (from.spec.layout == to.spec.layout) {
-    std::memcpy(to.data, from.data, static_cast<size_t>(from.spec.bytes()));
-    return;
-  }
-  OpSite site;
-  site.name = "copy for the user";
-  site.in = {from.spec};
-  site.out = {to.spec};
-  site.want_din = {false};
-  site.training = false;
-  const std::unique_ptr<Op> op = pcc::backend("reference").make(ReorderDesc{}, site);
-  OpBuffers buffers;
-  buffers.in = {from};
-  buffers.out = {to};
-  buffers.dout.resize(1);
-  buffers.din.resize(1);
-  op->bind(buffers);
-  op->forward(state_);
-}
-
-const HostBlob& Net::host(int blob, bool diff) {
-  const BlobInfo& info = at(built_.blobs, blob);
-  if (!visible(blob) || (options_.fuse && diff)) {
-    std::string why = "shares memory with others";
-    for (const Node& node : built_.program.nodes)
-      if (node.layers.size() > 1)
-        for (const BlobInfo::Version& version : info.versions)
-          if (std::find(node.layers.begin(), node.layers.end(), version.layer) !=
-                  node.layers.end() &&
-              std::find(node.outs.begin(), node.outs.end(), version.value) == node.outs.end())
-            why = "was swallowed by the fused op " + node.name;
-    PCC_THROW(config, "the ", diff ? "diff" : "data", " of blob '", info.name,
-              "' is not kept in this plan: it ", why,
-              ". Build the net with fuse=False, or name the blob in keep=[...]");
-  }
-  HostBlob& host = at(hosts_, blob);
-  host.shape = info.shape();
-  auto& memory = diff ? host.diff : host.data;
-  if (!memory) {
-    const TensorSpec spec = plain(info.shape(), options_.dtype);
-    memory = std::make_shared<Memory>(std::max<int64_t>(spec.bytes(), 1));
-    const int value = info.versions.back().value;
-    const Tensor source = diff ? plan_->diff(info.versions.front().value) : plan_->data(value);
-    if (source && source.shape().count() == spec.shape.count())
-      copy(source, {memory->data(), plain(source.shape(), options_.dtype)});
-  }
-  return host;
-}
-
-// Before a pass: what the user may have written goes to the values that the pass reads.
-void Net::take_in(int first, bool backward) {
-  for (size_t b = 0; b < hosts_.size(); ++b) {
-    const HostBlob& host = hosts_[b];
-    const BlobInfo& info = built_.blobs[b];
-    if (host.data) {
-      // Forward: the version that lives when layer `first` begins. Backward: the last one.
-      const BlobInfo::Version* live = nullptr;
-      for (const BlobInfo::Version& version : info.versions) {
-        const bool input = built_.program.values[static_cast<size_t>(version.value)].producer < 0;
-        if (backward || version.layer < first || input) live = &version;
-        if (!backward && input && version.layer >= first) break;
-      }
-      if (live) {
-        const Tensor to = plan_->data(live->value);
-        copy({host.data->data(), plain(to.shape(), options_.dtype)}, to);
-      }
-    }
-    if (host.diff && backward) {
-      const BlobInfo::Version* live = nullptr;
-      for (const BlobInfo::Version& version : info.versions)
-        if (version.layer <= first) live = &version;
-      const Tensor to = live ? plan_->diff(live->value) : Tensor{};
-      if (to) copy({host.diff->data(), plain(to.shape(), options_.dtype)}, to);
-    }
-  }
-}
-
-// After a pass that ended at layer `last`: data as of the newest version made by then, diffs of the
-// oldest version reached.
-void Net::give_back(int last, bool backward) {
-  for (size_t b = 0; b < hosts_.size(); ++b) {
-    const HostBlob& host = hosts_[b];
-    const BlobInfo& info = built_.blobs[b];
-    const BlobInfo::Version *newest = nullptr, *oldest = nullptr;
-    for (const BlobInfo::Version& version : info.versions) {
-      if (backward || version.layer <= last) newest = &version;
-      if (!oldest && version.layer >= last) oldest = &version;
-    }
-    if (host.data && newest) {
-      const Tensor from = plan_->data(newest->value);
-      copy(from, {host.data->data(), plain(from.shape(), options_.dtype)});
-    }
-    if (host.diff && backward && oldest) {
-      const Tensor from = plan_->diff(oldest->value);
-      if (from) copy(from, {host.diff->data(), plain(from.shape(), options_.dtype)});
-    }
-  }
-}
-
-std::vector<double> Net::read(int blob) const {
-  const BlobInfo& info = built_.blobs[static_cast<size_t>(blob)];
-  PCC_CONFIG(visible(blob), "blob '", info.name, "' is not kept in this plan");
-  const Tensor tensor = plan_->data(info.versions.back().value);
-  std::vector<double> values(static_cast<size_t>(tensor.count()));
-  const Tensor* source = &tensor;
-  std::vector<double> buffer;
-  Tensor straight;
-  if (tensor.spec.layout != Layout::plain) {
-    buffer.resize(values.size());
-    straight = {buffer.data(), plain(tensor.shape(), options_.dtype)};
-    copy(tensor, straight);
-    source = &straight;
-  }
-  for (size_t i = 0; i < values.size(); ++i) values[i] = value_at(*source, static_cast<int64_t>(i));
-  return values;
-}
-
-void Net::write(int blob, const void* data) {
-  const Tensor to = plan_->data(at(built_.blobs, blob).versions.front().value);
-  copy({const_cast<void*>(data), plain(to.shape(), options_.dtype)}, to);
-  const HostBlob& host = at(hosts_, blob);
-  if (host.data) std::memcpy(host.data->data(), data, static_cast<size_t>(to.spec.bytes()));
-}
-
-// --- what the plan is
-// ---------------------------------------------------------------------------------------------------
-
-std::vector<PlanRow> Net::plan_rows() const {
-  std::vector<PlanRow> rows;
-  for (const Node& node : built_.program.nodes) {
-    PlanRow row;
-    row.op = name_of(node.desc);
-    row.implementation = node.op->implementation();
-    row.backend = node.backend;
-    row.backward = node.backward;
-    for (const int l : node.layers)
-      row.layers.push_back(built_.layers[static_cast<size_t>(l)].layer->spec().name);
-    for (const Operand& in : node.ins)
-      row.ins.push_back(concat(
-          in.shape, " ", name_of(built_.program.values[static_cast<size_t>(in.value)].layout)));
-    for (const int out : node.outs) {
-      const Value& value = built_.program.values[static_cast<size_t>(out)];
-      row.outs.push_back(concat(value.shape, " ", name_of(value.layout)));
-      row.out_bytes += value.shape.count() * size_of(options_.dtype);
-    }
-    rows.push_back(std::move(row));
-  }
-  return rows;
-}
-
-int64_t Net::memory_bytes() const {
-  return plan_->arena_bytes() + plan_->persistent_bytes() + data_memory_->bytes() +
-         diff_memory_->bytes();
-}
-
-std::vector<Net::NodeTime> Net::time_nodes() {
-  using Clock = std::chrono::steady_clock;
-  const auto seconds = [](Clock::time_point from) {
-    return std::chrono::duration<double>(Clock::now() - from).count();
-  };
-  std::vector<NodeTime> times;
-  take_in(0, false);
-  ++state_.pass;
-  for (const Node& node : built_.program.nodes) {
-    NodeTime row;
-    row.name = node.name;
-    row.op = name_of(node.desc);
-    row.layers = node.layers;
-    const auto begin = Clock::now();
-    node.op->forward(state_);
-    row.forward = seconds(begin);
-    times.push_back(std::move(row));
-  }
-  for (const BackwardStep& step : plan_->backward_steps()) {
-    const auto begin = Clock::now();
-    if (step.node < 0) {
-      step.sum->forward(state_);
-      // Summing a diff is part of its reader's backward; readers come after, so charge the value's
-      // producer.
-      const int producer = built_.program.values[static_cast<size_t>(step.value)].producer;
-      if (producer >= 0) at(times, producer).backward += seconds(begin);
-      continue;
-    }
-    at(built_.program.nodes, step.node).op->backward(state_);
-    at(times, step.node).backward += seconds(begin);
-  }
-  return times;
 }
 
 }  // namespace pcc

@@ -4,27 +4,9 @@
 
 namespace pcc {
 
-namespace {
-
-template <typename T>
-T& at(std::vector<T>& list, int index) {
-  return list[static_cast<size_t>(index)];
-}
-template <typename T>
-const T& at(const std::vector<T>& list, int index) {
-  return list[static_cast<size_t>(index)];
-}
-
-}  // namespace
-
 Plan::Plan(Program& program, const Backend& backend, DType dtype, bool keep, bool gradients,
            const std::vector<std::pair<int, double>>& seeds, std::shared_ptr<Memory> lend)
-    : program_(program),
-      backend_(backend),
-      dtype_(dtype),
-      keep_(keep),
-      gradients_(gradients),
-      seeds_(seeds) {
+    : program_(program), backend_(backend), dtype_(dtype), keep_(keep), gradients_(gradients) {
   values_.resize(program.values.size());
   nodes_.resize(program.nodes.size());
   for (const Node& node : program.nodes) needs_.push_back(node.op->needs());
@@ -39,7 +21,10 @@ Plan::Plan(Program& program, const Backend& backend, DType dtype, bool keep, boo
       blocks_.back().persistent = true;
     }
   }
-  if (gradients) order_backward(seeds);
+  if (gradients) {
+    plant_seeds(seeds);
+    order_backward();
+  }
   live();
   if (!keep) share();
   sizes_ = place(blocks_);
@@ -82,16 +67,28 @@ void Plan::merge(int from, int into) {
 }
 
 // --- the backward pass
-// -------------------------------------------------------------------------------------------
 
-void Plan::order_backward(const std::vector<std::pair<int, double>>& seeds) {
+// A loss's weight is its diff, unless a layer reads the loss and sends a gradient: then that takes
+// its place, as Caffe's layer would overwrite it.
+void Plan::plant_seeds(const std::vector<std::pair<int, double>>& seeds) {
+  const auto readers = program_.readers();
   for (const auto& [value, weight] : seeds) {
+    const auto sends = [&](const std::pair<int, int>& reader) {
+      const Node& node = at(program_.nodes, reader.first);
+      return node.backward && at(node.ins, reader.second).want_gradient;
+    };
+    const auto& list = at(readers, value);
+    if (std::any_of(list.begin(), list.end(), sends)) continue;
     Part seed;
+    seed.weight = weight;
     seed.block = keep_ ? at(values_, value).diff
                        : new_block(at(program_.values, value).shape.count() * size_of(dtype_), 0);
     at(blocks_, seed.block).persistent = true;
     at(values_, value).parts.push_back(seed);
   }
+}
+
+void Plan::order_backward() {
   for (int node = static_cast<int>(program_.nodes.size()) - 1; node >= 0; --node)
     if (at(program_.nodes, node).backward) add_backward(node);
   // In a kept net the diffs of the inputs are wanted too (force_backward).
@@ -126,6 +123,7 @@ std::vector<int> Plan::collect_diff(int value, bool parts_welcome, int max_parts
   for (const Part& part : memory.parts)
     if (part.node >= 0 && step.layer < 0) step.layer = at(program_.nodes, part.node).layers.front();
   const Value& summed = at(program_.values, value);
+  if (step.layer < 0) step.layer = summed.layer;  // of seeds alone
   OpSite site;
   site.name = "diff of " + (summed.blob.empty() ? "value " + std::to_string(value) : summed.blob);
   const Shape flat{summed.shape.count()};
@@ -198,7 +196,6 @@ void Plan::add_backward(int index) {
 }
 
 // --- lifetimes
-// -----------------------------------------------------------------------------------------------------
 
 void Plan::live() {
   sum_blocks_.resize(backward_.size());
@@ -286,7 +283,6 @@ void Plan::share() {
 }
 
 // --- binding
-// -------------------------------------------------------------------------------------------------------
 
 Tensor Plan::tensor(int block, const TensorSpec& spec) const {
   if (block < 0) return {nullptr, spec};
@@ -302,18 +298,16 @@ void Plan::bind() {
     data_.push_back(tensor(values_[v].data, spec));
     diff_.push_back(tensor(values_[v].diff, spec));
   }
-  for (const auto& [value, weight] : seeds_) {
-    for (const Part& part : at(values_, value).parts) {
+  for (size_t v = 0; v < values_.size(); ++v)
+    for (const Part& part : values_[v].parts) {
       if (part.node >= 0) continue;
-      const Tensor seed =
-          tensor(part.block, {at(program_.values, value).shape, dtype_, Layout::plain});
+      const Tensor seed = tensor(part.block, {program_.values[v].shape, dtype_, Layout::plain});
       for (int64_t i = 0; i < seed.count(); ++i)
         if (dtype_ == DType::f32)
-          seed.as<float>()[i] = static_cast<float>(weight);
+          seed.as<float>()[i] = static_cast<float>(part.weight);
         else
-          seed.as<double>()[i] = weight;
+          seed.as<double>()[i] = part.weight;
     }
-  }
   for (size_t n = 0; n < nodes_.size(); ++n) {
     const Node& node = program_.nodes[n];
     const NodeMemory& memory = nodes_[n];
@@ -363,7 +357,6 @@ void Plan::bind() {
 }
 
 // --- running
-// -------------------------------------------------------------------------------------------------------
 
 void Plan::forward(const StepState& state, int first_layer, int last_layer) {
   for (const Node& node : program_.nodes) {

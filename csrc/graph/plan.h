@@ -32,9 +32,9 @@ class Plan {
   void forward(const StepState& state, int first_layer, int last_layer);
   void backward(const StepState& state, int first_layer, int last_layer);
 
-  Tensor data(int value) const { return data_[static_cast<size_t>(value)]; }
+  const Tensor& data(int value) const { return data_[static_cast<size_t>(value)]; }
   // The summed diff of a value: null where the plan has none.
-  Tensor diff(int value) const { return diff_[static_cast<size_t>(value)]; }
+  const Tensor& diff(int value) const { return diff_[static_cast<size_t>(value)]; }
   int64_t arena_bytes() const { return sizes_.arena; }
   int64_t persistent_bytes() const { return sizes_.persistent; }
   const std::shared_ptr<Memory>& arena() const { return arena_; }
@@ -45,11 +45,11 @@ class Plan {
   struct Part {
     int node = -1, slot = -1;  // the reader; -1: the seed
     int block = -1;
+    double weight = 0;  // of a seed
   };
   struct ValueMemory {
     int data = -1, diff = -1;  // blocks; diff: the sum, or the only part
     std::vector<Part> parts;   // in the order of the readers
-    bool summed = false;
   };
   struct NodeMemory {
     int stash = -1, forward_scratch = -1, backward_scratch = -1;
@@ -63,7 +63,8 @@ class Plan {
   void use(int block, int step);
   void merge(int from, int into);
 
-  void order_backward(const std::vector<std::pair<int, double>>& seeds);
+  void plant_seeds(const std::vector<std::pair<int, double>>& seeds);
+  void order_backward();
   void add_backward(int node);
   std::vector<int> collect_diff(int value, bool parts_welcome, int max_parts);
   void live();
@@ -83,7 +84,6 @@ class Plan {
   std::vector<BackwardStep> backward_;
   std::vector<std::vector<int>> sum_blocks_;  // per backward step: parts of a sum, then its result
   std::vector<Tensor> data_, diff_;
-  std::vector<std::pair<int, double>> seeds_;
   Placement sizes_;
   std::shared_ptr<Memory> arena_, persistent_;
 };

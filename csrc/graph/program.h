@@ -14,6 +14,12 @@
 
 namespace pcc {
 
+// Values, nodes, layers and blobs are known by their places, as ints.
+template <typename T>
+auto& at(T& list, int index) {
+  return list[static_cast<size_t>(index)];
+}
+
 // A tensor that some node makes, or that comes from outside. In-place layers make new values: "in
 // place" is a matter of names.
 struct Value {

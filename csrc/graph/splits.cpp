@@ -20,13 +20,10 @@ std::string split_blob_name(const LayerSpec& layer, const std::string& blob, siz
   return split_layer_name(layer, blob, index) + "_" + std::to_string(reader);
 }
 
+// As written: Caffe does not look at the weight that loss layers have of their own.
 double loss_weight(const LayerSpec& layer, size_t top) {
   const std::vector<double> weights = layer.attributes.doubles("loss_weight");
-  if (top < weights.size()) return weights[top];
-  return top == 0 && layer.type.size() > 4 && layer.type.find("Loss") != std::string::npos &&
-                 weights.empty()
-             ? 1
-             : 0;
+  return top < weights.size() ? weights[top] : 0;
 }
 
 // Names that are close to `name`: a shared beginning, for the error about a missing bottom.
@@ -89,7 +86,8 @@ std::vector<LayerSpec> insert_splits(const std::vector<LayerSpec>& layers) {
         split.tops.push_back(split_blob_name(layers[l], layers[l].tops[t], t, reader));
       if (loss.count(top)) {
         // The weight moves to the Split's first top, so that the loss is counted once.
-        split.attributes.append("loss_weight", loss_weight(layers[l], t));
+        for (int reader = 0; reader < count->second; ++reader)
+          split.attributes.append("loss_weight", reader ? 0.0 : loss_weight(layers[l], t));
         std::vector<double> weights;
         for (size_t i = 0; i < layers[l].tops.size(); ++i)
           weights.push_back(i == t ? 0 : loss_weight(layers[l], i));

@@ -1,0 +1,148 @@
+// What users see of a net: blobs as arrays of their own, which passes take in and write back.
+#include <algorithm>
+#include <cstring>
+
+#include "graph/net.h"
+
+namespace pcc {
+
+namespace {
+
+TensorSpec plain(const Shape& shape, DType dtype) { return {shape, dtype, Layout::plain}; }
+
+}  // namespace
+
+bool Net::visible(int blob) const {
+  if (!options_.fuse) return true;
+  const Value& value =
+      built_.program.values[static_cast<size_t>(at(built_.blobs, blob).versions.back().value)];
+  return !value.gone && (value.keep || value.producer < 0);
+}
+
+void Net::copy(const Tensor& from, const Tensor& to) const {
+  if (from.spec.layout == to.spec.layout) {
+    std::memcpy(to.data, from.data, static_cast<size_t>(from.spec.bytes()));
+    return;
+  }
+  OpSite site;
+  site.name = "copy for the user";
+  site.in = {from.spec};
+  site.out = {to.spec};
+  site.want_din = {false};
+  site.training = false;
+  const std::unique_ptr<Op> op = pcc::backend("reference").make(ReorderDesc{}, site);
+  OpBuffers buffers;
+  buffers.in = {from};
+  buffers.out = {to};
+  buffers.dout.resize(1);
+  buffers.din.resize(1);
+  op->bind(buffers);
+  op->forward(state_);
+}
+
+const HostBlob& Net::host(int blob, bool diff) {
+  const BlobInfo& info = at(built_.blobs, blob);
+  if (!visible(blob) || (options_.fuse && diff)) {
+    std::string why = "shares memory with others";
+    for (const Node& node : built_.program.nodes)
+      if (node.layers.size() > 1)
+        for (const BlobInfo::Version& version : info.versions)
+          if (std::find(node.layers.begin(), node.layers.end(), version.layer) !=
+                  node.layers.end() &&
+              std::find(node.outs.begin(), node.outs.end(), version.value) == node.outs.end())
+            why = "was swallowed by the fused op " + node.name;
+    PCC_THROW(config, "the ", diff ? "diff" : "data", " of blob '", info.name,
+              "' is not kept in this plan: it ", why,
+              ". Build the net with fuse=False, or name the blob in keep=[...]");
+  }
+  HostBlob& host = at(hosts_, blob);
+  host.shape = info.shape();
+  auto& memory = diff ? host.diff : host.data;
+  if (!memory) {
+    const TensorSpec spec = plain(info.shape(), options_.dtype);
+    memory = std::make_shared<Memory>(std::max<int64_t>(spec.bytes(), 1));
+    const int value = info.versions.back().value;
+    const Tensor source = diff ? plan_->diff(info.versions.front().value) : plan_->data(value);
+    if (source && source.shape().count() == spec.shape.count())
+      copy(source, {memory->data(), plain(source.shape(), options_.dtype)});
+  }
+  return host;
+}
+
+// Before a pass: what the user may have written goes to the values that the pass reads.
+void Net::take_in(int first, bool backward) {
+  for (size_t b = 0; b < hosts_.size(); ++b) {
+    const HostBlob& host = hosts_[b];
+    const BlobInfo& info = built_.blobs[b];
+    if (host.data) {
+      // Forward: the version that lives when layer `first` begins. Backward: the last one.
+      const BlobInfo::Version* live = nullptr;
+      for (const BlobInfo::Version& version : info.versions) {
+        const bool input = at(built_.program.values, version.value).producer < 0;
+        if (backward || version.layer < first || input) live = &version;
+        if (!backward && input && version.layer >= first) break;
+      }
+      if (live) {
+        const Tensor to = plan_->data(live->value);
+        copy({host.data->data(), plain(to.shape(), options_.dtype)}, to);
+      }
+    }
+    if (host.diff && backward) {
+      const BlobInfo::Version* live = nullptr;
+      for (const BlobInfo::Version& version : info.versions)
+        if (version.layer <= first) live = &version;
+      const Tensor to = live ? plan_->diff(live->value) : Tensor{};
+      if (to) copy({host.diff->data(), plain(to.shape(), options_.dtype)}, to);
+    }
+  }
+}
+
+// After a pass that ended at layer `last`: data as of the newest version made by then, diffs of the
+// oldest version reached.
+void Net::give_back(int last, bool backward) {
+  for (size_t b = 0; b < hosts_.size(); ++b) {
+    const HostBlob& host = hosts_[b];
+    const BlobInfo& info = built_.blobs[b];
+    const BlobInfo::Version *newest = nullptr, *oldest = nullptr;
+    for (const BlobInfo::Version& version : info.versions) {
+      if (backward || version.layer <= last) newest = &version;
+      if (!oldest && version.layer >= last) oldest = &version;
+    }
+    if (host.data && newest) {
+      const Tensor from = plan_->data(newest->value);
+      copy(from, {host.data->data(), plain(from.shape(), options_.dtype)});
+    }
+    if (host.diff && backward && oldest) {
+      const Tensor from = plan_->diff(oldest->value);
+      if (from) copy(from, {host.diff->data(), plain(from.shape(), options_.dtype)});
+    }
+  }
+}
+
+std::vector<double> Net::read(int blob) const {
+  const BlobInfo& info = at(built_.blobs, blob);
+  PCC_CONFIG(visible(blob), "blob '", info.name, "' is not kept in this plan");
+  const Tensor tensor = plan_->data(info.versions.back().value);
+  std::vector<double> values(static_cast<size_t>(tensor.count()));
+  const bool is_float = options_.dtype == DType::f32;
+  std::vector<double> unfolded;  // in the plain layout, of either type
+  const void* source = tensor.data;
+  if (tensor.spec.layout != Layout::plain) {
+    unfolded.resize(values.size());
+    copy(tensor, {unfolded.data(), plain(tensor.shape(), options_.dtype)});
+    source = unfolded.data();
+  }
+  for (size_t i = 0; i < values.size(); ++i)
+    values[i] =
+        is_float ? static_cast<const float*>(source)[i] : static_cast<const double*>(source)[i];
+  return values;
+}
+
+void Net::write(int blob, const void* data) {
+  const Tensor to = plan_->data(at(built_.blobs, blob).versions.front().value);
+  copy({const_cast<void*>(data), plain(to.shape(), options_.dtype)}, to);
+  const HostBlob& host = at(hosts_, blob);
+  if (host.data) std::memcpy(host.data->data(), data, static_cast<size_t>(to.spec.bytes()));
+}
+
+}  // namespace pcc
