@@ -55,11 +55,9 @@ class NormActOp : public Op {
     needs_.backward_scratch = backward.total();
     needs_.sums_parts = true;
     needs_.max_parts = kMaxParts;
+    // A residual sum without ReLU could pass dy on as it is; but such a sum has several readers as a rule, and one pass less over
+    // memory is needed where their parts are summed here.
     needs_.diff_in_place = 0;
-    if (desc.add && !desc.relu && site.want_din[1]) {  // the addend's gradient is dy itself
-      needs_.passes_dout = {false, true};
-      needs_.diff_in_place = -1;
-    }
   }
 
   OpNeeds needs() const override { return needs_; }
@@ -81,7 +79,7 @@ class NormActOp : public Op {
     dgain_ = desc_.gain ? data(buffers.dparams, 3) : nullptr;
     dshift_ = desc_.shift ? data(buffers.dparams, 4) : nullptr;
     dx_ = data(buffers.din, 0);
-    daddend_ = desc_.add && desc_.relu ? data(buffers.din, 1) : nullptr;
+    daddend_ = desc_.add ? data(buffers.din, 1) : nullptr;
     parts_ = 0;
     if (!buffers.dout.empty())
       for (const Tensor& part : buffers.dout[0]) dy_[parts_++] = part.as<float>();
