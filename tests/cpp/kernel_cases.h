@@ -1,4 +1,5 @@
-// What the tests of the CPU backend's own kernels share: each case on every instruction set that this processor has.
+// What the tests of the CPU backend's own kernels share: each case on every instruction set that
+// this processor has.
 #pragma once
 
 #ifdef PCC_WITH_ONEDNN

@@ -1,4 +1,5 @@
-// Records turned into samples, fillers and the solver's step: the CPU backend against the plain loops.
+// Records turned into samples, fillers and the solver's step: the CPU backend against the plain
+// loops.
 #ifdef PCC_WITH_ONEDNN
 
 #include <memory>
@@ -12,7 +13,8 @@ namespace {
 // Noise, as bytes or floats; the label of a record is its number.
 class NoiseFeed : public RecordFeed {
  public:
-  NoiseFeed(Shape shape, int64_t total, bool is_float) : shape_(shape), total_(total), is_float_(is_float) {
+  NoiseFeed(Shape shape, int64_t total, bool is_float)
+      : shape_(shape), total_(total), is_float_(is_float) {
     for (const double value : random_values(total * shape.count(), 6, 0, 256)) {
       floats_.push_back(static_cast<float>(value));
       bytes_.push_back(static_cast<uint8_t>(value));
@@ -21,8 +23,8 @@ class NoiseFeed : public RecordFeed {
   }
   Shape record_shape() const override { return shape_; }
   RecordBatch next(int64_t count) override {
-    const RecordBatch batch{is_float_ ? static_cast<const void*>(floats_.data()) : bytes_.data(), is_float_,
-                            labels_.data(), position_, total_};
+    const RecordBatch batch{is_float_ ? static_cast<const void*>(floats_.data()) : bytes_.data(),
+                            is_float_, labels_.data(), position_, total_};
     position_ = (position_ + count) % total_;
     return batch;
   }
@@ -43,7 +45,8 @@ void check_transform(TransformDesc desc, const Shape& record, bool is_float) {
   const auto run = [&](const std::string& backend) {
     OpCase op;
     desc.feed = std::make_shared<NoiseFeed>(record, 10, is_float);
-    op.out = {{8, record[0], desc.crop ? desc.crop : record[1], desc.crop ? desc.crop : record[2]}, {8}};
+    op.out = {{8, record[0], desc.crop ? desc.crop : record[1], desc.crop ? desc.crop : record[2]},
+              {8}};
     op.desc = desc;
     op.steps = 2;
     return run_op(op, backend, DType::f32);
@@ -75,7 +78,8 @@ TEST(samples_are_those_of_the_reference) {
   for (const bool is_float : {false, true})
     for (const int64_t crop : {0, 6})
       for (const bool mirror : {false, true})
-        for (const size_t means : {size_t{0}, size_t{1}, size_t{3}, static_cast<size_t>(record.count())})
+        for (const size_t means :
+             {size_t{0}, size_t{1}, size_t{3}, static_cast<size_t>(record.count())})
           for (const int64_t replicas : {1, 4}) {
             TransformDesc desc;
             desc.crop = crop;
@@ -106,8 +110,11 @@ TEST(fillers) {
 
 TEST(updates) {
   const int64_t count = 70001;
-  const std::vector<UpdateSegment> segments = {
-      {0, 5, 1, 1}, {5, 40000, 1, 1}, {40005, 3, 2, 0}, {40008, 20000, 1, 1}, {60010, 9991, 0.5, 1}};
+  const std::vector<UpdateSegment> segments = {{0, 5, 1, 1},
+                                               {5, 40000, 1, 1},
+                                               {40005, 3, 2, 0},
+                                               {40008, 20000, 1, 1},
+                                               {60010, 9991, 0.5, 1}};
   for (const auto rule : {UpdateDesc::Rule::sgd, UpdateDesc::Rule::nesterov})
     for (const bool l1 : {false, true})
       for (const double clip : {-1.0, 0.5, 1e6})

@@ -53,7 +53,8 @@ TEST(relu) {
 
 TEST(dropout_drops_the_same_in_every_layout) {
   for (const double ratio : {0.2, 0.5})
-    for (const Shape& shape : kShapes) check_kernels(elementwise(DropoutDesc{ratio}, shape), kTolerance);
+    for (const Shape& shape : kShapes)
+      check_kernels(elementwise(DropoutDesc{ratio}, shape), kTolerance);
 }
 
 TEST(sums) {

@@ -26,8 +26,8 @@ OpCase scored(OpDesc desc, const Shape& scores, int axis) {
 }  // namespace
 
 TEST(softmax_loss) {
-  for (const Normalization normalization : {Normalization::full, Normalization::valid,
-                                            Normalization::batch_size, Normalization::none})
+  for (const Normalization normalization :
+       {Normalization::full, Normalization::valid, Normalization::batch_size, Normalization::none})
     for (const bool ignore : {false, true})
       for (const bool shows : {false, true})
         for (const int64_t groups : {1, 3})

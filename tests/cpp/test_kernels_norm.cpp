@@ -65,8 +65,8 @@ TEST(every_shape) {
   for (const NormActDesc& desc : {whole_chain(), plain})
     for (const Shape& shape :
          {Shape{5, 8, 1, 1}, Shape{7, 3, 1, 1}, Shape{7, 28, 4, 4}, Shape{4, 32, 8, 8},
-          Shape{3, 48, 2, 9}, Shape{2, 1, 6, 6}, Shape{9, 20}, Shape{6, 3, 10}, Shape{2, 12, 2, 3, 4},
-          Shape{1, 16, 24, 24}, Shape{3, 17, 33, 1}})
+          Shape{3, 48, 2, 9}, Shape{2, 1, 6, 6}, Shape{9, 20}, Shape{6, 3, 10},
+          Shape{2, 12, 2, 3, 4}, Shape{1, 16, 24, 24}, Shape{3, 17, 33, 1}})
       check_kernels(norm(desc, shape), kTolerance);
 }
 
@@ -145,7 +145,8 @@ TEST(scale_and_bias_on_their_own) {
             op.in = op.out = {x};
             auto& places = from_input ? op.in : op.params;
             for (int k = 0; k < (kind == 2 ? 2 : 1); ++k)
-              places.push_back(Shape(std::vector<int64_t>(x.dims().begin() + axis, x.dims().begin() + end)));
+              places.push_back(
+                  Shape(std::vector<int64_t>(x.dims().begin() + axis, x.dims().begin() + end)));
             check_kernels(op, kTolerance);
             op.dout_parts = {3};
             if (axis == 1) check_kernels(op, kTolerance);

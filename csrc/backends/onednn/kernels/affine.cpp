@@ -1,4 +1,5 @@
-// Scale and Bias layers that were not fused with a BatchNorm: the fused kernel's loops with a mean of 0.
+// Scale and Bias layers that were not fused with a BatchNorm: the fused kernel's loops with a mean
+// of 0.
 #include "backends/onednn/kernels/kernel_op.h"
 #include "backends/onednn/kernels/norm_geometry.h"
 
@@ -35,8 +36,7 @@ class AffineOp : public KernelOp {
       needs_.in = all_ins();
       if (desc.bias_from_input) needs_.in.back() = false;
     }
-    needs_.backward_scratch =
-        (splits_ + 1) * desc.dim * static_cast<int64_t>(sizeof(Moments));
+    needs_.backward_scratch = (splits_ + 1) * desc.dim * static_cast<int64_t>(sizeof(Moments));
     needs_.diff_in_place = 0;
     needs_.sums_parts = true;
     needs_.max_parts = kMaxParts;
@@ -48,15 +48,17 @@ class AffineOp : public KernelOp {
              [this](int64_t begin, int64_t end, int) {
                geometry_.for_tiles(begin, end, [this](int64_t first, int64_t last, int64_t piece) {
                  const NormLanes lanes = lanes_of(piece, bias());
-                 geometry_.for_views(first, last, piece, [&](const NormView& view, int64_t at, int64_t) {
-                   loops_.norm.forward(view, lanes, in(0) + at, nullptr, out() + at, nullptr);
-                 });
+                 geometry_.for_views(
+                     first, last, piece, [&](const NormView& view, int64_t at, int64_t) {
+                       loops_.norm.forward(view, lanes, in(0) + at, nullptr, out() + at, nullptr);
+                     });
                });
              });
   }
 
  protected:
-  // Without a wish for the input's gradient the loops write none; the sums are cheap beside reading dy.
+  // Without a wish for the input's gradient the loops write none; the sums are cheap beside reading
+  // dy.
   void differentiate() override {
     Moments* const partial = static_cast<Moments*>(buffers_.backward_scratch);
     Moments* const total = partial + splits_ * desc_.dim;
@@ -77,12 +79,14 @@ class AffineOp : public KernelOp {
     if (desc_.scale) {
       float* const to = desc_.scale_from_input ? din(scale_) : dparam(scale_);
       for (int64_t d = 0; to && d < desc_.dim; ++d)
-        to[d] = static_cast<float>((desc_.scale_from_input ? 0.0 : static_cast<double>(to[d])) + total[d].b);
+        to[d] = static_cast<float>((desc_.scale_from_input ? 0.0 : static_cast<double>(to[d])) +
+                                   total[d].b);
     }
     if (desc_.bias) {
       float* const to = desc_.bias_from_input ? din(bias_) : dparam(bias_);
       for (int64_t d = 0; to && d < desc_.dim; ++d)
-        to[d] = static_cast<float>((desc_.bias_from_input ? 0.0 : static_cast<double>(to[d])) + total[d].a);
+        to[d] = static_cast<float>((desc_.bias_from_input ? 0.0 : static_cast<double>(to[d])) +
+                                   total[d].a);
     }
   }
 
@@ -111,11 +115,12 @@ class AffineOp : public KernelOp {
       // A bias alone does not keep x, and needs no product with it.
       const float* const x = desc_.scale ? in(0) + at : dy[0];
       float* const summed = dx && parts > 1 ? dx : nullptr;
-      loops_.norm.backward_sums(view, lanes, Passed::all, x, nullptr, dy, parts, summed, sums, products);
+      loops_.norm.backward_sums(view, lanes, Passed::all, x, nullptr, dy, parts, summed, sums,
+                                products);
       if (!dx) return;
       const float* const g = summed ? summed : dy[0];
-      loops_.norm.backward_data(view, lanes, Passed::all, desc_.scale ? x : g, nullptr, g, lanes.gain,
-                                zero, zero, dx);
+      loops_.norm.backward_data(view, lanes, Passed::all, desc_.scale ? x : g, nullptr, g,
+                                lanes.gain, zero, zero, dx);
     });
     geometry_.from_lanes(sums, products, piece, to);
   }

@@ -1,12 +1,13 @@
-// Concat and Slice: copies of rows. Cut along the channels, a blocked sample is as contiguous as a plain one, and channels-last rows
-// are pixels.
+// Concat and Slice: copies of rows. Cut along the channels, a blocked sample is as contiguous as a
+// plain one, and channels-last rows are pixels.
 #include "backends/onednn/kernels/kernel_op.h"
 
 namespace pcc::onednn {
 
 namespace {
 
-// Where parts of a whole lie: part k begins first[k] elements into each row of the whole and has size[k] of them.
+// Where parts of a whole lie: part k begins first[k] elements into each row of the whole and has
+// size[k] of them.
 struct Cut {
   int64_t outer = 1, row = 1;
   std::vector<int64_t> first, size;
@@ -26,9 +27,10 @@ struct Cut {
   // body(row number), spread over threads.
   template <typename Body>
   void for_rows(Body&& body) const {
-    parallel(outer, std::max<int64_t>(1, kElementGrain / row), [&](int64_t begin, int64_t end, int) {
-      for (int64_t o = begin; o < end; ++o) body(o);
-    });
+    parallel(outer, std::max<int64_t>(1, kElementGrain / row),
+             [&](int64_t begin, int64_t end, int) {
+               for (int64_t o = begin; o < end; ++o) body(o);
+             });
   }
 };
 

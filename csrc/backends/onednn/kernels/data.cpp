@@ -36,7 +36,8 @@ class TransformOp : public KernelOp {
 
  private:
   // The mean is that of the place in the record, not in the crop.
-  void transform(const RecordBatch& batch, int64_t first, int64_t sample, const RandomStream& stream) {
+  void transform(const RecordBatch& batch, int64_t first, int64_t sample,
+                 const RandomStream& stream) {
     const uint64_t draw = 3 * static_cast<uint64_t>(sample);
     const bool mirrored = desc_.mirror && (stream.bits(draw) & 1);
     const int64_t row = offset(record_[1] - rows_, stream, draw + 1);
@@ -52,15 +53,18 @@ class TransformOp : public KernelOp {
         const int64_t at = (c * record_[1] + row + h) * record_[2] + column;
         const float* mean = whole_ ? mean_ + at : nullptr;
         if (batch.is_float)
-          loops_.element.transform_floats(length, static_cast<const float*>(batch.records) + first + at,
+          loops_.element.transform_floats(length,
+                                          static_cast<const float*>(batch.records) + first + at,
                                           mean, flat, scale, mirrored, y);
         else
-          loops_.element.transform_bytes(length, static_cast<const uint8_t*>(batch.records) + first + at,
+          loops_.element.transform_bytes(length,
+                                         static_cast<const uint8_t*>(batch.records) + first + at,
                                          mean, flat, scale, mirrored, y);
       }
     }
   }
-  // Of the crop within the record, which is `room` larger: anywhere when training, else in the middle.
+  // Of the crop within the record, which is `room` larger: anywhere when training, else in the
+  // middle.
   int64_t offset(int64_t room, const RandomStream& stream, uint64_t draw) const {
     if (desc_.crop == 0) return 0;
     return desc_.train ? static_cast<int64_t>(stream.bits(draw) % static_cast<uint64_t>(room + 1))

@@ -1,4 +1,5 @@
-// Plain loops: the compiler turns them into vectors. `ivdep`: where two arrays are the same, element i meets element i only.
+// Plain loops: the compiler turns them into vectors. `ivdep`: where two arrays are the same,
+// element i meets element i only.
 #include "backends/onednn/kernels/element_loops.h"
 
 namespace pcc::onednn::PCC_ISA {
@@ -172,8 +173,17 @@ void transform(int64_t count, const T* x, const float* mean, float flat, float s
 }  // namespace
 
 extern const ElementLoops element_loops;
-const ElementLoops element_loops = {relu,     relu_backward,    sum,  product, quotient,
-                                    maximum,  maximum_backward, mask, update,  squares,
-                                    transform<uint8_t>, transform<float>};
+const ElementLoops element_loops = {relu,
+                                    relu_backward,
+                                    sum,
+                                    product,
+                                    quotient,
+                                    maximum,
+                                    maximum_backward,
+                                    mask,
+                                    update,
+                                    squares,
+                                    transform<uint8_t>,
+                                    transform<float>};
 
 }  // namespace pcc::onednn::PCC_ISA

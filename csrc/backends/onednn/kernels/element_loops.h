@@ -1,12 +1,13 @@
-// Inner loops that go element by element: ReLU, sums, products, masks, the solver's rules, bytes to floats. y may be the first
-// input wherever an op offers to work in place.
+// Inner loops that go element by element: ReLU, sums, products, masks, the solver's rules, bytes to
+// floats. y may be the first input wherever an op offers to work in place.
 #pragma once
 
 #include <cstdint>
 
 namespace pcc::onednn {
 
-// One solver step over neighbouring parameters: g = dw * factor + decay * w (or its sign), then the rule.
+// One solver step over neighbouring parameters: g = dw * factor + decay * w (or its sign), then the
+// rule.
 struct UpdateRates {
   float factor, decay, rate, momentum;
   bool l1, nesterov;
@@ -23,7 +24,8 @@ struct ElementLoops {
   void (*product)(int64_t count, const float* const* x, int terms, int skip, const float* factor,
                   float* y);
   void (*quotient)(int64_t count, const float* y, const float* x, const float* dy, float* dx);
-  // winner: which input the maximum came from (null: not wanted). Ties as Caffe has them (EltwiseDesc).
+  // winner: which input the maximum came from (null: not wanted). Ties as Caffe has them
+  // (EltwiseDesc).
   void (*maximum)(int64_t count, const float* const* x, int terms, float* y, uint8_t* winner);
   void (*maximum_backward)(int64_t count, const uint8_t* winner, int k, const float* dy, float* dx);
   // y = mask ? x * scale : 0.
@@ -31,10 +33,10 @@ struct ElementLoops {
   void (*update)(int64_t count, const UpdateRates&, float* w, float* dw, float* history);
   double (*squares)(int64_t count, const float* x);
   // y = (x - mean) * scale; mean null: flat. Mirrored: y[count - 1 - i] instead of y[i].
-  void (*transform_bytes)(int64_t count, const uint8_t* x, const float* mean, float flat, float scale,
-                          bool mirrored, float* y);
-  void (*transform_floats)(int64_t count, const float* x, const float* mean, float flat, float scale,
-                           bool mirrored, float* y);
+  void (*transform_bytes)(int64_t count, const uint8_t* x, const float* mean, float flat,
+                          float scale, bool mirrored, float* y);
+  void (*transform_floats)(int64_t count, const float* x, const float* mean, float flat,
+                           float scale, bool mirrored, float* y);
 };
 
 }  // namespace pcc::onednn

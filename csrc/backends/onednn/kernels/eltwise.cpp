@@ -1,4 +1,5 @@
-// Eltwise and sums of gradient parts: element by element, so any layout does as long as it is the same one.
+// Eltwise and sums of gradient parts: element by element, so any layout does as long as it is the
+// same one.
 #include "backends/onednn/kernels/kernel_op.h"
 
 namespace pcc::onednn {

@@ -58,7 +58,8 @@ class KernelOp : public Op {
   // body(first element, number of elements), spread over threads.
   template <typename Body>
   static void for_elements(int64_t count, Body&& body) {
-    parallel(count, kElementGrain, [&](int64_t begin, int64_t end, int) { body(begin, end - begin); });
+    parallel(count, kElementGrain,
+             [&](int64_t begin, int64_t end, int) { body(begin, end - begin); });
   }
   // body(piece) for each of `count` independent pieces of `size` elements.
   template <typename Body>

@@ -1,4 +1,5 @@
-// SoftmaxWithLoss and Accuracy. Scores are seen as (outer, classes, inner), cut at an axis; a column is one (outer, inner).
+// SoftmaxWithLoss and Accuracy. Scores are seen as (outer, classes, inner), cut at an axis; a
+// column is one (outer, inner).
 #include <cfloat>
 #include <cmath>
 
@@ -25,8 +26,10 @@ class Labels {
       : has_ignore_(has_ignore), ignore_(ignore), classes_(classes) {}
 
   bool ignored(float label) const { return has_ignore_ && static_cast<int64_t>(label) == ignore_; }
-  // Throws a data error at the first label that is neither a class nor ignored. Columns of one sample: `per_sample`.
-  void check(const std::string& name, const float* labels, int64_t count, int64_t per_sample) const {
+  // Throws a data error at the first label that is neither a class nor ignored. Columns of one
+  // sample: `per_sample`.
+  void check(const std::string& name, const float* labels, int64_t count,
+             int64_t per_sample) const {
     for (int64_t i = 0; i < count; ++i) {
       const float label = labels[i];
       const bool sane = label > -1e9f && label < 1e9f;

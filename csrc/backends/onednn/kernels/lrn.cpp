@@ -5,8 +5,9 @@ namespace pcc::onednn {
 
 namespace {
 
-// Work is cut into planes of channels that lie side by side (within), or into tiles of pixels of one sample (across). Each thread has
-// scratch memory of its own. s, the sum that a value is divided by a power of, is kept for backward.
+// Work is cut into planes of channels that lie side by side (within), or into tiles of pixels of
+// one sample (across). Each thread has scratch memory of its own. s, the sum that a value is
+// divided by a power of, is kept for backward.
 class LrnOp : public KernelOp {
  public:
   LrnOp(const LrnDesc& desc, const OpSite& site) : KernelOp(site), across_(desc.across) {
@@ -66,9 +67,12 @@ class LrnOp : public KernelOp {
   }
 
  private:
-  float* scratch(void* base, int64_t split) const { return static_cast<float*>(base) + split * share_; }
+  float* scratch(void* base, int64_t split) const {
+    return static_cast<float*>(base) + split * share_;
+  }
 
-  // body(first element, pixels of the tile, split), spread over threads; `split` tells concurrent calls apart.
+  // body(first element, pixels of the tile, split), spread over threads; `split` tells concurrent
+  // calls apart.
   template <typename Body>
   void for_jobs(Body&& body) const {
     const int64_t area = rows_ * columns_;

@@ -1,4 +1,5 @@
-// s^-0.75, the only power that nets use, is 1 / (sqrt(s) * sqrt(sqrt(s))): three vector instructions instead of a call per number.
+// s^-0.75, the only power that nets use, is 1 / (sqrt(s) * sqrt(sqrt(s))): three vector
+// instructions instead of a call per number.
 #include "backends/onednn/kernels/lrn_loops.h"
 
 namespace pcc::onednn::PCC_ISA {
@@ -26,9 +27,10 @@ void clear(int64_t count, float* x) {
   for (int64_t i = 0; i < count; ++i) x[i] = 0;
 }
 
-// to = sums of `from` over size x size windows, clipped; beside: another plane. First along the rows, then down the columns.
-void box(int64_t size, int64_t rows, int64_t columns, int64_t lanes, const float* from, float* beside,
-         float* to) {
+// to = sums of `from` over size x size windows, clipped; beside: another plane. First along the
+// rows, then down the columns.
+void box(int64_t size, int64_t rows, int64_t columns, int64_t lanes, const float* from,
+         float* beside, float* to) {
   const int64_t width = columns * lanes, reach = size / 2;
   clear(rows * width, beside);
   clear(rows * width, to);
@@ -36,15 +38,16 @@ void box(int64_t size, int64_t rows, int64_t columns, int64_t lanes, const float
     for (int64_t d = -reach; d <= reach; ++d) {
       const int64_t far = (d < 0 ? -d : d) * lanes;
       if (far >= width) continue;
-      add(width - far, from + h * width + (d > 0 ? far : 0), beside + h * width + (d < 0 ? far : 0));
+      add(width - far, from + h * width + (d > 0 ? far : 0),
+          beside + h * width + (d < 0 ? far : 0));
     }
   for (int64_t h = 0; h < rows; ++h)
     for (int64_t d = -reach; d <= reach; ++d)
       if (h + d >= 0 && h + d < rows) add(width, beside + (h + d) * width, to + h * width);
 }
 
-void within(const LrnRates& rates, int64_t rows, int64_t columns, int64_t lanes, const float* x, float* y,
-            float* s, float* scratch) {
+void within(const LrnRates& rates, int64_t rows, int64_t columns, int64_t lanes, const float* x,
+            float* y, float* s, float* scratch) {
   const int64_t count = rows * columns * lanes;
   float *const squares = scratch, *const beside = scratch + count;
   for (int64_t i = 0; i < count; ++i) squares[i] = x[i] * x[i];
@@ -56,8 +59,8 @@ void within(const LrnRates& rates, int64_t rows, int64_t columns, int64_t lanes,
   for (int64_t i = 0; i < count; ++i) y[i] *= x[i];
 }
 
-void within_backward(const LrnRates& rates, int64_t rows, int64_t columns, int64_t lanes, const float* x,
-                     const float* s, const float* dy, float* dx, float* scratch) {
+void within_backward(const LrnRates& rates, int64_t rows, int64_t columns, int64_t lanes,
+                     const float* x, const float* s, const float* dy, float* dx, float* scratch) {
   const int64_t count = rows * columns * lanes;
   float *const owed = scratch, *const beside = scratch + count;
   powers(count, rates.beta, s, owed);
@@ -67,8 +70,8 @@ void within_backward(const LrnRates& rates, int64_t rows, int64_t columns, int64
   for (int64_t i = 0; i < count; ++i) dx[i] = dy[i] * owed[i] - rates.back * x[i] * dx[i];
 }
 
-void across(const LrnRates& rates, int64_t channels, int64_t area, int64_t count, const float* x, float* y,
-            float* s) {
+void across(const LrnRates& rates, int64_t channels, int64_t area, int64_t count, const float* x,
+            float* y, float* s) {
   const int64_t before = (rates.size - 1) / 2;
   float sum[kLrnTile], power[kLrnTile];
   for (int64_t c = 0; c < channels; ++c) {
@@ -85,8 +88,8 @@ void across(const LrnRates& rates, int64_t channels, int64_t area, int64_t count
   }
 }
 
-void across_backward(const LrnRates& rates, int64_t channels, int64_t area, int64_t count, const float* x,
-                     const float* s, const float* dy, float* dx, float* scratch) {
+void across_backward(const LrnRates& rates, int64_t channels, int64_t area, int64_t count,
+                     const float* x, const float* s, const float* dy, float* dx, float* scratch) {
   const int64_t before = (rates.size - 1) / 2, after = rates.size - 1 - before;
   float sum[kLrnTile], power[kLrnTile];
   for (int64_t c = 0; c < channels; ++c) {

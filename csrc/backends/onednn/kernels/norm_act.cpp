@@ -1,9 +1,10 @@
 // BatchNorm [+ Scale] [+ residual sum] [+ ReLU] as one op.
 //
-// Forward reads x twice (once with global statistics) and writes y once; backward reads x twice, the parts of dy once or twice.
-// Where there are channels enough, a thread takes a block of channels through both passes, so that the second finds the block in
-// the cache. Otherwise the threads share the samples and meet between the passes.
-// Sources: Ioffe & Szegedy 2015, alg. 1; Chan, Golub & LeVeque 1979 for the shifted sums.
+// Forward reads x twice (once with global statistics) and writes y once; backward reads x twice,
+// the parts of dy once or twice. Where there are channels enough, a thread takes a block of
+// channels through both passes, so that the second finds the block in the cache. Otherwise the
+// threads share the samples and meet between the passes. Sources: Ioffe & Szegedy 2015, alg. 1;
+// Chan, Golub & LeVeque 1979 for the shifted sums.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -55,8 +56,8 @@ class NormActOp : public Op {
     needs_.backward_scratch = backward.total();
     needs_.sums_parts = true;
     needs_.max_parts = kMaxParts;
-    // A residual sum without ReLU could pass dy on as it is; but such a sum has several readers as a rule, and one pass less over
-    // memory is needed where their parts are summed here.
+    // A residual sum without ReLU could pass dy on as it is; but such a sum has several readers as
+    // a rule, and one pass less over memory is needed where their parts are summed here.
     needs_.diff_in_place = 0;
   }
 
@@ -130,8 +131,9 @@ class NormActOp : public Op {
     factor_[0] = factor_[0] * static_cast<float>(desc_.fraction) + 1;
   }
 
-  // With g = dy behind the ReLU: dx = gain / sigma * (g - mean(g) - x^ * mean(g * x^)), means over the group; global statistics:
-  // dx = gain / sigma * g. g is written where the addend wants it, or where several parts of dy had to be summed.
+  // With g = dy behind the ReLU: dx = gain / sigma * (g - mean(g) - x^ * mean(g * x^)), means over
+  // the group; global statistics: dx = gain / sigma * g. g is written where the addend wants it, or
+  // where several parts of dy had to be summed.
   void backward(const StepState&) override {
     if (parts_ == 0) {
       for (const Tensor& din : buffers_.din)
@@ -177,7 +179,8 @@ class NormActOp : public Op {
     return std::max<int64_t>(1, (16 << 10) / (channels_ * geometry_.numbers_per_item()));
   }
 
-  // How the work is cut. A unit is a group's piece, with all its items; a split is a thread's share of the items of all groups.
+  // How the work is cut. A unit is a group's piece, with all its items; a split is a thread's share
+  // of the items of all groups.
   template <typename Body>
   void for_each_unit(Body&& body) {
     const int64_t pieces = geometry_.pieces();
@@ -207,17 +210,19 @@ class NormActOp : public Op {
     return total;
   }
 
-  // A number near the mean of each channel, around which squares are summed: without it the variance of large numbers that differ
-  // little would be lost in rounding. The mean of a few items is near enough.
+  // A number near the mean of each channel, around which squares are summed: without it the
+  // variance of large numbers that differ little would be lost in rounding. The mean of a few items
+  // is near enough.
   void find_pivot(int64_t group, int64_t piece) {
     const int64_t begin = group * group_items_;
     const int64_t items =
         std::min(group_items_, std::max<int64_t>(1, 64 / geometry_.numbers_per_item()));
     const float zero[16] = {};
     double sum[16] = {}, squares[16] = {};
-    geometry_.for_views(begin, begin + items, piece, [&](const NormView& view, int64_t first, int64_t) {
-      loops_.moments(view, x_ + first, zero, sum, squares);
-    });
+    geometry_.for_views(begin, begin + items, piece,
+                        [&](const NormView& view, int64_t first, int64_t) {
+                          loops_.moments(view, x_ + first, zero, sum, squares);
+                        });
     // moments_ is zero here and serves as the place to add up in.
     Moments* place = moments_ + index(group, 0);
     geometry_.from_lanes(sum, squares, piece, place);
@@ -338,7 +343,8 @@ class NormActOp : public Op {
   bool trains_, by_channel_ = false;
   Passed passed_ = Passed::all;
   OpNeeds needs_;
-  int64_t mean_at_ = 0, inverse_at_ = 0, bits_at_ = -1, pivot_at_ = 0, moments_at_ = 0, kept_at_ = 0;
+  int64_t mean_at_ = 0, inverse_at_ = 0, bits_at_ = -1, pivot_at_ = 0, moments_at_ = 0,
+          kept_at_ = 0;
   int64_t slant_at_ = 0, offset_at_ = 0, back_moments_at_ = 0;
 
   const float *x_ = nullptr, *addend_ = nullptr, *gain_ = nullptr, *shift_ = nullptr;
@@ -356,8 +362,8 @@ class NormActOp : public Op {
 }  // namespace
 
 std::unique_ptr<Op> make_norm_act(const NormActDesc& desc, const OpSite& site) {
-  PCC_CHECK(desc.use_global_stats || site.in[0].shape[0] % desc.groups == 0, "'", site.name, "': ",
-            site.in[0].shape[0], " samples do not divide by ", desc.groups, " groups");
+  PCC_CHECK(desc.use_global_stats || site.in[0].shape[0] % desc.groups == 0, "'", site.name,
+            "': ", site.in[0].shape[0], " samples do not divide by ", desc.groups, " groups");
   if (site.in[0].layout != site.out[0].layout) return nullptr;
   return std::make_unique<NormActOp>(desc, site);
 }

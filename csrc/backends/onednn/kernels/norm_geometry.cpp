@@ -54,7 +54,8 @@ std::array<NormGeometry::Place, 2> NormGeometry::views(int64_t begin, int64_t en
   main.view.rows = end - begin;
   main.view.part = 8;
   if (last_) {
-    const int64_t lanes = std::min<int64_t>(16, channels_ - 16 * piece), bytes = (channels_ + 7) / 8;
+    const int64_t lanes = std::min<int64_t>(16, channels_ - 16 * piece),
+                  bytes = (channels_ + 7) / 8;
     main.view.rows = 1;
     main.view.steps = end - begin;
     main.view.step_stride = channels_;

@@ -1,5 +1,5 @@
-// Inner loops of the fused BatchNorm. Single-precision sums run over at most kRun steps, then go on in double: that keeps the
-// statistics of a million numbers within 1e-6 at the speed of memory.
+// Inner loops of the fused BatchNorm. Single-precision sums run over at most kRun steps, then go on
+// in double: that keeps the statistics of a million numbers within 1e-6 at the speed of memory.
 #include "backends/onednn/kernels/loops.h"
 #include "backends/onednn/kernels/vec.h"
 
@@ -51,7 +51,8 @@ struct Sums {
   }
 };
 
-// Calls body(row, step, unroll index) for every step of the view, U at a time where they last, and fold() every kRun steps.
+// Calls body(row, step, unroll index) for every step of the view, U at a time where they last, and
+// fold() every kRun steps.
 template <int U, typename Body, typename Fold>
 inline __attribute__((always_inline)) void walk(const NormView& view, Body&& body, Fold&& fold) {
   int64_t since = 0;
@@ -118,8 +119,8 @@ void forward_of(const NormView& view, const NormLanes& lanes, const float* x, co
           bits[row * view.bits_row_stride + i * view.bits_step_stride + v] = bits_of(value[v] > 0);
       if (relu)
         for (int v = 0; v < V; ++v)
-          value[v] = leaky ? (value[v] > 0 ? value[v] : lanes.slope * value[v])
-                           : at_least_zero(value[v]);
+          value[v] =
+              leaky ? (value[v] > 0 ? value[v] : lanes.slope * value[v]) : at_least_zero(value[v]);
       Step<V, Part>::store_all(y + at, view.part, value);
     }
 }
@@ -165,7 +166,8 @@ void backward_sums_of(const NormView& view, const NormLanes& lanes, const float*
         }
         for (int v = 0; v < V; ++v) {
           const F8 deviation = value[v] - mean[v];
-          g[v] = through<kPassed>(g[v], deviation, gain[v], shift[v], slope, kPassed == Passed::bits ? here + v : nullptr);
+          g[v] = through<kPassed>(g[v], deviation, gain[v], shift[v], slope,
+                                  kPassed == Passed::bits ? here + v : nullptr);
           sums.a[u][v] += g[v];
           sums.b[u][v] += g[v] * deviation;
         }
@@ -195,7 +197,8 @@ void backward_data_of(const NormView& view, const NormLanes& lanes, const float*
       Step<V, Part>::load_all(dy + at, view.part, g);
       for (int v = 0; v < V; ++v) {
         const F8 deviation = value[v] - mean[v];
-        g[v] = through<kPassed>(g[v], deviation, gain[v], shift[v], slope, kPassed == Passed::bits ? here + v : nullptr);
+        g[v] = through<kPassed>(g[v], deviation, gain[v], shift[v], slope,
+                                kPassed == Passed::bits ? here + v : nullptr);
         value[v] = g[v] * scale[v] + (deviation * slant[v] + offset[v]);
       }
       Step<V, Part>::store_all(dx + at, view.part, value);
@@ -218,8 +221,7 @@ void moments(const NormView& view, const float* x, const float* pivot, double* s
 
 void forward(const NormView& view, const NormLanes& lanes, const float* x, const float* addend,
              float* y, uint8_t* bits) {
-  for_view(view,
-           [&]<int V, bool Part>() { forward_of<V, Part>(view, lanes, x, addend, y, bits); });
+  for_view(view, [&]<int V, bool Part>() { forward_of<V, Part>(view, lanes, x, addend, y, bits); });
 }
 
 void backward_sums(const NormView& view, const NormLanes& lanes, Passed passed, const float* x,

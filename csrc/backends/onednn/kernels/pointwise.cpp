@@ -6,7 +6,8 @@ namespace pcc::onednn {
 
 namespace {
 
-// In place where the slope is not negative: then the sign of y tells that of x, and x need not be kept.
+// In place where the slope is not negative: then the sign of y tells that of x, and x need not be
+// kept.
 class ReluOp : public KernelOp {
  public:
   ReluOp(const PointwiseDesc& desc, const OpSite& site)
@@ -41,8 +42,8 @@ class ReluOp : public KernelOp {
   bool from_y_;
 };
 
-// The mask, one byte per element in the order of the layout, is kept for backward. It is drawn in the order of the plain layout, so
-// that the layout does not change what is dropped.
+// The mask, one byte per element in the order of the layout, is kept for backward. It is drawn in
+// the order of the plain layout, so that the layout does not change what is dropped.
 class DropoutOp : public KernelOp {
  public:
   DropoutOp(const DropoutDesc& desc, const OpSite& site)

@@ -1,4 +1,5 @@
-// The solver's step in one pass over all parameters, in the order of sgd_solver.cpp: clip, divide by iter_size, decay, rule, subtract.
+// The solver's step in one pass over all parameters, in the order of sgd_solver.cpp: clip, divide
+// by iter_size, decay, rule, subtract.
 #include <cmath>
 
 #include "backends/onednn/kernels/kernel_op.h"
@@ -30,16 +31,18 @@ class UpdateOp : public KernelOp {
   void forward(const StepState& state) override {
     const float factor = clip() / static_cast<float>(desc_.iter_size);
     parallel(total_, kElementGrain, [&, this](int64_t begin, int64_t end, int) {
-      for_segments(begin, end, [&, this](const UpdateSegment& segment, int64_t first, int64_t count) {
-        UpdateRates rates;
-        rates.factor = factor;
-        rates.decay = state.weight_decay * segment.decay_mult;
-        rates.rate = state.lr * segment.lr_mult;
-        rates.momentum = state.momentum;
-        rates.l1 = desc_.l1;
-        rates.nesterov = desc_.rule == UpdateDesc::Rule::nesterov;
-        loops_.element.update(count, rates, param(0) + first, param(1) + first, param(2) + first);
-      });
+      for_segments(begin, end,
+                   [&, this](const UpdateSegment& segment, int64_t first, int64_t count) {
+                     UpdateRates rates;
+                     rates.factor = factor;
+                     rates.decay = state.weight_decay * segment.decay_mult;
+                     rates.rate = state.lr * segment.lr_mult;
+                     rates.momentum = state.momentum;
+                     rates.l1 = desc_.l1;
+                     rates.nesterov = desc_.rule == UpdateDesc::Rule::nesterov;
+                     loops_.element.update(count, rates, param(0) + first, param(1) + first,
+                                           param(2) + first);
+                   });
     });
   }
 
@@ -47,10 +50,12 @@ class UpdateOp : public KernelOp {
   // Pieces of the norm, summed one by one: the same number for any number of threads.
   static constexpr int64_t kPiece = 64 << 10;
 
-  // body(segment, first element, number of elements) over the learnable elements [begin, end), counted through.
+  // body(segment, first element, number of elements) over the learnable elements [begin, end),
+  // counted through.
   template <typename Body>
   void for_segments(int64_t begin, int64_t end, Body&& body) const {
-    size_t k = static_cast<size_t>(std::upper_bound(before_.begin(), before_.end(), begin) - before_.begin());
+    size_t k = static_cast<size_t>(std::upper_bound(before_.begin(), before_.end(), begin) -
+                                   before_.begin());
     for (k = k > 0 ? k - 1 : 0; k < segments_.size() && before_[k] < end; ++k) {
       const int64_t from = std::max(begin, before_[k]);
       const int64_t to = std::min(end, before_[k] + segments_[k].count);
@@ -73,7 +78,8 @@ class UpdateOp : public KernelOp {
     });
     double squares = 0;
     for (int64_t piece = 0; piece < pieces_; ++piece) squares += partial[piece];
-    const float norm = static_cast<float>(std::sqrt(squares)), most = static_cast<float>(desc_.clip);
+    const float norm = static_cast<float>(std::sqrt(squares)),
+                most = static_cast<float>(desc_.clip);
     return norm > most ? most / norm : 1;
   }
 

@@ -1,5 +1,6 @@
-// Eight floats at once, in GCC's vector types: one source becomes SSE2, AVX2 or AVX-512 code, or that of any other processor.
-// Only for files that are compiled once per instruction set: everything here lies in the namespace of that set.
+// Eight floats at once, in GCC's vector types: one source becomes SSE2, AVX2 or AVX-512 code, or
+// that of any other processor. Only for files that are compiled once per instruction set:
+// everything here lies in the namespace of that set.
 #pragma once
 
 #include <cstdint>
@@ -19,9 +20,7 @@ inline constexpr I8 kLanes = {0, 1, 2, 3, 4, 5, 6, 7};
 inline F8 load(const float* from) { return *reinterpret_cast<const F8Anywhere*>(from); }
 inline void store(float* to, F8 value) { *reinterpret_cast<F8Anywhere*>(to) = value; }
 // Not F8{} + value: that would keep an addition, for the sake of negative zeros.
-inline F8 same(float value) {
-  return F8{value, value, value, value, value, value, value, value};
-}
+inline F8 same(float value) { return F8{value, value, value, value, value, value, value, value}; }
 
 // The first `count` lanes only; the others read as zero and are not written.
 inline F8 load_part(const float* from, int count) {
