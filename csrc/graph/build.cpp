@@ -259,7 +259,8 @@ void lower_layers(const NetOptions& options, const std::map<std::string, Shape>&
       available[static_cast<size_t>(blob)] = true;
       // A loss is read after the pass, though a later layer may read it, too.
       made.keep |= info.loss_weights[t] != 0;
-      if (made.producer < 0) built.inputs.push_back(blob);
+      // A Split of an input passes the same value on; the input is still one.
+      if (made.producer < 0 && made.layer == static_cast<int>(l)) built.inputs.push_back(blob);
     }
   }
   for (size_t blob = 0; blob < built.blobs.size(); ++blob)
