@@ -177,7 +177,8 @@ void Net::backward(int first, int last) {
 }
 
 void Net::clear_param_diffs() {
-  std::memset(diff_memory_->data(), 0, static_cast<size_t>(diff_memory_->bytes()));
+  if (diff_memory_->data())
+    std::memset(diff_memory_->data(), 0, static_cast<size_t>(diff_memory_->bytes()));
 }
 
 double Net::losses(int first, int last) const {
