@@ -13,6 +13,7 @@
 #include <variant>
 #include <vector>
 
+#include "core/random.h"
 #include "core/tensor.h"
 
 namespace pcc {
@@ -186,6 +187,14 @@ struct TransformDesc {
   bool mirror = false, train = false;
   int64_t crop = 0;  // 0: none
   int64_t replicas = 1;
+
+  // Of the crop along one side of a record that is `room` larger: anywhere when training, by that
+  // draw of the stream, else in the middle.
+  int64_t offset(int64_t room, const RandomStream& stream, uint64_t draw) const {
+    if (crop == 0) return 0;
+    return train ? static_cast<int64_t>(stream.bits(draw) % static_cast<uint64_t>(room + 1))
+                 : room / 2;
+  }
 };
 
 // x -> y, same shape, another layout. Inserted by the planner.

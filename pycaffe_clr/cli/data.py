@@ -10,7 +10,6 @@ from pycaffe_clr.data import cifar, download, mnist, sample, synthetic
 from pycaffe_clr.errors import ConfigError, DataError
 
 Splits = tuple[mnist.Split, mnist.Split]
-HELP = "make the databases that a net reads: real sets, a sample of one, or made-up ones"
 _CIFAR = {"cifar10": cifar.CIFAR10, "cifar100": cifar.CIFAR100}
 
 

@@ -57,13 +57,6 @@ def parse_text(
     return message
 
 
-def parse_file(
-    path: str | Path, message_class: Any, defines: Mapping[str, str] | None = None
-) -> Any:
-    """Parse a prototxt file; see parse_text."""
-    return parse_text(read_text(path), message_class, str(path), defines)
-
-
 def read_text(path: str | Path) -> str:
     """The text of a file; raises ConfigError if it is missing, unreadable or binary."""
     try:

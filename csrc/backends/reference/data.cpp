@@ -70,8 +70,8 @@ class Transform : public ReferenceOp<T> {
   void transform(const Value* record, int64_t sample, const RandomStream& stream) {
     const uint64_t draw = 3 * static_cast<uint64_t>(sample);
     const bool mirror = desc_.mirror && (stream.bits(draw) & 1);
-    const int64_t row = offset(record_[1] - rows_, stream, draw + 1);
-    const int64_t column = offset(record_[2] - columns_, stream, draw + 2);
+    const int64_t row = desc_.offset(record_[1] - rows_, stream, draw + 1);
+    const int64_t column = desc_.offset(record_[2] - columns_, stream, draw + 2);
     const std::vector<float>* mean =
         desc_.mean && !desc_.mean->empty() ? desc_.mean.get() : nullptr;
     const bool whole = mean && static_cast<int64_t>(mean->size()) == record_.count();
@@ -88,13 +88,6 @@ class Transform : public ReferenceOp<T> {
         }
       }
     }
-  }
-  // Of the crop within the record, which is `room` larger: anywhere when training, else in the
-  // middle.
-  int64_t offset(int64_t room, const RandomStream& stream, uint64_t draw) const {
-    if (desc_.crop == 0) return 0;
-    return desc_.train ? static_cast<int64_t>(stream.bits(draw) % static_cast<uint64_t>(room + 1))
-                       : room / 2;
   }
 
   TransformDesc desc_;

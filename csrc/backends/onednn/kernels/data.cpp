@@ -40,8 +40,8 @@ class TransformOp : public KernelOp {
                  const RandomStream& stream) {
     const uint64_t draw = 3 * static_cast<uint64_t>(sample);
     const bool mirrored = desc_.mirror && (stream.bits(draw) & 1);
-    const int64_t row = offset(record_[1] - rows_, stream, draw + 1);
-    const int64_t column = offset(record_[2] - columns_, stream, draw + 2);
+    const int64_t row = desc_.offset(record_[1] - rows_, stream, draw + 1);
+    const int64_t column = desc_.offset(record_[2] - columns_, stream, draw + 2);
     const float scale = static_cast<float>(desc_.scale);
     float* y = out() + sample * record_[0] * rows_ * columns_;
     // Rows that follow each other without a gap go in one call.
@@ -62,13 +62,6 @@ class TransformOp : public KernelOp {
                                          mean, flat, scale, mirrored, y);
       }
     }
-  }
-  // Of the crop within the record, which is `room` larger: anywhere when training, else in the
-  // middle.
-  int64_t offset(int64_t room, const RandomStream& stream, uint64_t draw) const {
-    if (desc_.crop == 0) return 0;
-    return desc_.train ? static_cast<int64_t>(stream.bits(draw) % static_cast<uint64_t>(room + 1))
-                       : room / 2;
   }
 
   TransformDesc desc_;
