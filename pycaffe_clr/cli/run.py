@@ -12,7 +12,7 @@ DESCRIPTION = """\
 Train SOLVER (a prototxt file, or the name of one that ships: `pycaffe_clr list`). Left in DIR:
 train.log (Caffe's lines), metrics.csv, tests.csv, solver.prototxt and net.prototxt with everything
 filled in, snapshots (named by the last part of snapshot_prefix), run.json and curve.png.
-Ctrl-C snapshots and stops; a second Ctrl-C stops at once; SIGHUP snapshots. A run that was
+Ctrl-C and SIGTERM snapshot and stop; a second one stops at once; SIGHUP snapshots. A run that was
 stopped, or killed, goes on by --resume as if it had never stopped.
 """
 

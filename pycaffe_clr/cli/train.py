@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Train to max_iter; returns 0, also when a signal stopped it."""
+    """Train to max_iter; returns 0, also when a signal stopped it, as Caffe does."""
     from pycaffe_clr.catalog import find_solver
     from pycaffe_clr.prototxt import read_solver, source_of
     from pycaffe_clr.train.session import Session

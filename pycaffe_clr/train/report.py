@@ -82,10 +82,14 @@ def closing(
             kind = "the whole test set" if whole["exact"] else "the test set, the end wrapped"
             lines.append(f"{name} {what} ({kind}: {whole['records']:,} records)")
     if record["state"] == "stopped":
-        lines.append(f"go on with: pycaffe_clr run --resume --out {folder}")
+        lines.append(go_on(folder))
     if "curve" in record:
         lines.append(f"{folder / record['curve']}")
     return lines
+
+
+def go_on(folder: Path) -> str:
+    return f"go on with: pycaffe_clr run --resume --out {folder}"
 
 
 def accuracy_of(outputs: Sequence[tuple[str, float]]) -> float | None:

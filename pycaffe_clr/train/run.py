@@ -304,8 +304,13 @@ class _Run(Listener):
                 self._end("failed", str(error))
                 raise
             except KeyboardInterrupt:
-                self._end("stopped", "at once, by a second Ctrl-C")
-                raise
+                self._end("stopped", "at once, by a second signal", draw=False)
+                print(f"stopped at once, in iteration {self.session.iteration}")
+                if (self.folder / files.CHECKPOINT).exists():
+                    print(report.go_on(self.folder.path))
+                if signals.received is None:
+                    raise
+                return signals.exit_code
             stopped = self.session.stopping
             iterations, seconds = self.session.iteration - first, time.monotonic() - begin
             whole = [] if stopped else self._whole_tests()
@@ -314,8 +319,7 @@ class _Run(Listener):
             self.record, self.folder.path, iterations, seconds, iterations * self.batch
         ):
             print(text)
-        received = signals.received
-        return 0 if received is None or not stopped else 128 + received
+        return signals.exit_code if stopped else 0
 
     def _train(self) -> None:
         self.speed.note(self.session.iteration)
@@ -338,7 +342,11 @@ class _Run(Listener):
         return [evaluate.whole_test(self.session, i) for i in range(len(self.session.test_nets))]
 
     def _end(
-        self, state: str, reason: str, whole: Sequence[evaluate.WholeTest | None] = ()
+        self,
+        state: str,
+        reason: str,
+        whole: Sequence[evaluate.WholeTest | None] = (),
+        draw: bool = True,
     ) -> None:
         """Write run.json and curve.png. An error on the way here is not hidden by one of these."""
         session, record = self.session, self.record
@@ -349,7 +357,7 @@ class _Run(Listener):
             self.folder.lengths()
             record["tests"] = report.test_results(self.folder / files.TESTS, session, whole)
             self.folder.write_record(record)
-            if report.draw(self.folder, record):
+            if draw and report.draw(self.folder, record):
                 record["curve"] = files.CURVE
             if state == "finished" and session.param.snapshot_after_train:
                 # The last snapshot holds everything that is still of use.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -14,13 +15,18 @@ if TYPE_CHECKING:
     from pycaffe_clr.train.session import Session
 
 EFFECTS = ("stop", "snapshot", "none")
+# How long Python may take to unwind after a second Ctrl-C before the process is ended.
+_GRACE_SECONDS = 1.0
+_SHOW_CURSOR = b"\x1b[?25h"
 
 
 class Signals:
     """While entered: SIGINT and SIGTERM stop the session, SIGHUP makes it snapshot.
 
-    sigint, sighup: "stop", "snapshot" or "none". A second SIGINT after one that stops raises
-    KeyboardInterrupt at once. `received`: the signal that stopped the session, or None.
+    sigint, sighup: "stop", "snapshot" or "none". A second signal after one that stopped raises
+    KeyboardInterrupt, and ends the process where that is not heard within a second: Python code
+    runs only between iterations, and one may take minutes. `received`: the signal that stopped the
+    session, or None.
     """
 
     def __init__(self, session: Session, sigint: str = "stop", sighup: str = "snapshot") -> None:
@@ -34,28 +40,76 @@ class Signals:
             signal.SIGTERM: "stop",
         }
         self._before: dict[int, Any] = {}
+        self._wakeup_before = -1
+        self._reader = self._writer = -1
+        self._watcher: threading.Thread | None = None
+        self._left = threading.Event()
+        self._handled = 0
         self.received: int | None = None
 
     def __enter__(self) -> Signals:
         # Python lets only the main thread have handlers.
-        if threading.current_thread() is threading.main_thread():
-            for number in self._effects:
-                self._before[number] = signal.signal(number, self._handle)
+        if threading.current_thread() is not threading.main_thread():
+            return self
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        self._watcher = threading.Thread(target=self._watch, name="signals", daemon=True)
+        self._watcher.start()
+        self._wakeup_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        for number in self._effects:
+            self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._watcher is None:
+            return
+        signal.set_wakeup_fd(self._wakeup_before)
+        self._left.set()
+        os.close(self._writer)
+        self._watcher.join()
+        os.close(self._reader)
+
+    @property
+    def exit_code(self) -> int:
+        """128 and the number of the signal that stopped the session, as shells have it; else 0."""
+        return 0 if self.received is None else 128 + self.received
+
+    def _watch(self) -> None:
+        """Act on a signal the moment it comes. The system's handler wrote its number to the pipe;
+        Python's own is not called before the running iteration ends."""
+        stops = 0
+        while numbers := os.read(self._reader, 64):
+            for number in numbers:
+                effect = self._effects.get(signal.Signals(number), "none")
+                if effect == "snapshot":
+                    self._session.request_snapshot()
+                elif effect == "stop":
+                    stops += 1
+                    if stops == 1:
+                        self.received = number
+                        self._session.stop()
+                        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+                        _say(f"{name}: stopping after this iteration; once more stops at once")
+                    elif not self._left.wait(_GRACE_SECONDS):
+                        _say("stopped at once")
+                        os._exit(self.exit_code)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
-        effect = self._effects[signal.Signals(number)]
-        if effect == "snapshot":
-            self._session.request_snapshot()
-        elif effect == "stop":
-            if self._session.stopping and number == signal.SIGINT:
+        if self._effects[signal.Signals(number)] == "stop":
+            self._handled += 1
+            if self._handled > 1:
                 raise KeyboardInterrupt
-            self._session.stop()
-            self.received = self.received or number
-            if number == signal.SIGINT:
-                # Not print: a handler may run in the middle of another print.
-                os.write(2, b"\nstopping after this iteration; Ctrl-C again stops at once\n")
+
+
+def _say(text: str) -> None:
+    """A line on stderr. Not by print: the main thread may be in the middle of one."""
+    on_terminal = sys.__stderr__ is not None and sys.__stderr__.isatty()
+    # The live line hides the cursor, and this may be the last thing that the process writes.
+    start = b"\n" + _SHOW_CURSOR if on_terminal else b""
+    try:
+        os.write(2, start + text.encode() + b"\n")
+    except OSError:
+        # Nobody reads it: the terminal is gone, as SIGHUP tells.
+        pass
