@@ -120,7 +120,10 @@ def test_train_goes_on_from_a_snapshot(here, capfd):
     flags = ["train", "-solver", "tiny.prototxt", "-threads", "1"]
     state = "snaps/tiny_iter_3.solverstate"
     assert cli.main([*flags[:3], "-snapshot", state]) == 0
-    assert "Restoring previous solver status" in capfd.readouterr().err
+    said = messages(capfd.readouterr().err)
+    at = said.index(f"Resuming from {state}")
+    assert said[at + 1] == f"Restoring previous solver status from {state}"
+    assert said[at + 2] == "SGDSolver: restoring history"
     assert cli.main([*flags[:3], "-snapshot", state, "-weights", "x"]) == 1
     assert cli.main(["train", "-solver", "tiny.prototxt", "-sigint_effect", "explode"]) == 1
 

@@ -134,7 +134,7 @@ def test_lines_look_like_glogs():
     CaffeLog(stream).rates(200, 0.1159725, 0.95, 0.0001)
     prefix, text = stream.getvalue().split("] ")
     assert text == "Iteration 200, lr = 0.115973, momentum = 0.95, weight decay = 0.0001\n"
-    assert prefix.startswith("I") and prefix.endswith("sgd_solver.cpp:155")
+    assert prefix.startswith("I") and prefix.endswith("sgd_solver.cpp:212")
 
 
 def test_machines_are_compared_by_what_changes_bits():

@@ -113,7 +113,7 @@ def build_model(
         records=Records(args.data_dir),
     )
     shapes = {name: net.shape(name) for name in net.blobs()}
-    log.net(format_message(param), net.layers(), shapes)
+    log.net(format_message(param), net.layers(), shapes, net.outputs())
     weights = getattr(args, "weights", "")
     for each in [name for name in weights.split(",") if name]:
         load_weights(net, read_weights(each), each)

@@ -56,6 +56,7 @@ def main(args: argparse.Namespace) -> int:
         log=log,
     )
     if args.snapshot:
+        log.write(f"Resuming from {args.snapshot}", "caffe.cpp:239")
         session.restore(args.snapshot, args.caffe_resume)
     log.write("Starting Optimization", "caffe.cpp:248")
     with Signals(session, args.sigint_effect, args.sighup_effect):

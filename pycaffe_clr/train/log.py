@@ -20,7 +20,8 @@ class CaffeLog:
     """Writes log lines to any number of text streams.
 
     Each line carries the prefix `I0321 09:01:36.326753 154467 solver.cpp:218] `; file names and
-    line numbers are those of Caffe's sources, since parsers look for them.
+    line numbers are those of Caffe's sources as the report's author built them, since parsers look
+    for the file names.
     """
 
     def __init__(self, *streams: TextIO) -> None:
@@ -52,26 +53,31 @@ class CaffeLog:
     # --- the story of a run ---------------------------------------------------------------------
 
     def settings(self, text: str) -> None:
-        self.write("Initializing solver from parameters: \n" + text.rstrip("\n"), "solver.cpp:45")
+        self.write("Initializing solver from parameters: \n" + text.rstrip("\n"), "solver.cpp:44")
 
     def net(
-        self, text: str, layers: Sequence[Mapping[str, Any]], shapes: Mapping[str, Any]
+        self,
+        text: str,
+        layers: Sequence[Mapping[str, Any]],
+        shapes: Mapping[str, Any],
+        outputs: Iterable[str],
     ) -> None:
-        """What Net::Init prints: the net, then every layer with its tops.
+        """What Net::Init prints: the net, then every layer with its tops, then the net's outputs.
 
         layers: rows of core Net.layers(); shapes: dims by blob name.
         """
-        self.write("Initializing net from parameters: \n" + text.rstrip("\n"), "net.cpp:53")
+        self.write("Initializing net from parameters: \n" + text.rstrip("\n"), "net.cpp:51")
         memory = 0
         for layer in layers:
             name = layer["name"]
-            self.write(f"Creating Layer {name}", "net.cpp:86")
+            self.write(f"Creating layer {name}", "layer_factory.hpp:77")
+            self.write(f"Creating Layer {name}", "net.cpp:84")
             for bottom in layer["bottoms"]:
-                self.write(f"{name} <- {bottom}", "net.cpp:408")
+                self.write(f"{name} <- {bottom}", "net.cpp:406")
             for top in layer["tops"]:
                 place = " (in-place)" if top in layer["bottoms"] else ""
-                self.write(f"{name} -> {top}{place}", "net.cpp:369" if place else "net.cpp:382")
-            self.write(f"Setting up {name}", "net.cpp:124")
+                self.write(f"{name} -> {top}{place}", "net.cpp:367" if place else "net.cpp:380")
+            self.write(f"Setting up {name}", "net.cpp:122")
             for top, weight in zip(layer["tops"], layer["loss_weights"], strict=True):
                 dims = shapes.get(top, ())
                 count = 1
@@ -79,24 +85,26 @@ class CaffeLog:
                     count *= dim
                 memory += 4 * count
                 text_dims = "".join(f"{dim} " for dim in dims)
-                self.write(f"Top shape: {text_dims}({count})", "net.cpp:131")
+                self.write(f"Top shape: {text_dims}({count})", "net.cpp:129")
                 if weight:
-                    self.write(f"    with loss weight {number(weight)}", "net.cpp:134")
-            self.write(f"Memory required for data: {memory}", "net.cpp:139")
+                    self.write(f"    with loss weight {number(weight)}", "net.cpp:132")
+            self.write(f"Memory required for data: {memory}", "net.cpp:137")
         for layer in reversed(layers):
             needs = "needs" if layer["need_backward"] else "does not need"
-            place = "net.cpp:200" if layer["need_backward"] else "net.cpp:202"
+            place = "net.cpp:198" if layer["need_backward"] else "net.cpp:200"
             self.write(f"{layer['name']} {needs} backward computation.", place)
-        self.write("Network initialization done.", "net.cpp:257")
+        for output in outputs:
+            self.write(f"This network produces output {output}", "net.cpp:242")
+        self.write("Network initialization done.", "net.cpp:255")
 
     def testing(self, iteration: int, index: int) -> None:
-        self.write(f"Iteration {iteration}, Testing net (#{index})", "solver.cpp:347")
+        self.write(f"Iteration {iteration}, Testing net (#{index})", "solver.cpp:330")
 
     def outputs(
         self, kind: str, values: Iterable[tuple[str, float]], weights: Mapping[str, float]
     ) -> None:
         """`Train net output #0: loss = 2.36 (* 1 = 2.36 loss)`. kind: "Train" or "Test"."""
-        place = "solver.cpp:258" if kind == "Train" else "solver.cpp:414"
+        place = "solver.cpp:237" if kind == "Train" else "solver.cpp:397"
         for index, (name, value) in enumerate(values):
             weight = weights.get(name, 0.0)
             loss = f" (* {number(weight)} = {number(weight * value)} loss)" if weight else ""
@@ -109,24 +117,27 @@ class CaffeLog:
         self.write(
             f"Iteration {iteration} ({number(rate)} iter/s, {number(seconds)}s/{period} iters), "
             f"loss = {number(loss)}",
-            "solver.cpp:239",
+            "solver.cpp:218",
         )
 
     def rates(self, iteration: int, lr: float, momentum: float, weight_decay: float) -> None:
         self.write(
             f"Iteration {iteration}, lr = {number(lr)}, momentum = {number(momentum)}, "
             f"weight decay = {number(weight_decay)}",
-            "sgd_solver.cpp:155",
+            "sgd_solver.cpp:212",
         )
+
+    def multistep(self, iteration: int, step: int) -> None:
+        self.write(f"MultiStep Status: Iteration {iteration}, step = {step}", "sgd_solver.cpp:130")
 
     def snapshot(self, weights: str, state: str, hdf5: bool) -> None:
         kind = "HDF5" if hdf5 else "binary proto"
-        self.write(f"Snapshotting to {kind} file {weights}", "solver.cpp:464")
-        place = "sgd_solver.cpp:341" if hdf5 else "sgd_solver.cpp:328"
+        self.write(f"Snapshotting to {kind} file {weights}", "solver.cpp:447")
+        place = "sgd_solver.cpp:407" if hdf5 else "sgd_solver.cpp:394"
         self.write(f"Snapshotting solver state to {kind} file {state}", place)
 
     def finished(self) -> None:
-        self.write("Optimization Done.", "solver.cpp:332")
+        self.write("Optimization Done.", "solver.cpp:315")
 
 
 class LogHandler(logging.Handler):

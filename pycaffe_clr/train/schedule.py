@@ -46,6 +46,10 @@ class Schedule:
         """Momentum of that update. A float32 value."""
         return float(self._core.momentum(iteration))
 
+    def current_step(self, iteration: int) -> int:
+        """Steps that step and multistep have taken before the update made at `iteration`."""
+        return int(self._core.current_step(iteration))
+
     def restore(self, iteration: int, current_step: int) -> None:
         """Go on from a snapshot: a multistep run has passed `current_step` steps by then."""
         self._core.restore(iteration, current_step)

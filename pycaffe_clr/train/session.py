@@ -107,15 +107,15 @@ class Session:
         # debug_info looks into every blob, which the fused plan does not keep.
         fuse = fuse and not solver.debug_info
         common: dict[str, Any] = {"device": device, "fuse": fuse, "seed": seed, "records": records}
-        file = solver.net or solver.train_net or "(net_param)"
-        self.log.write(f"Creating training net from net file: {file}", "solver.cpp:102")
+        self.log.write(f"Creating training net {_train_source(solver)}", "solver.cpp:87")
         self.net, _, self.feeds = build_net(self.train_param, replicas=self.replicas, **common)
         self._log_net(self.net, self.train_param)
         self.test_nets: list[Any] = []
         self.test_feeds: list[dict[str, Any]] = []
         for index, param in enumerate(self.test_params):
             self.log.write(
-                f"Creating test net (#{index}) specified by net file: {file}", "solver.cpp:190"
+                f"Creating test net (#{index}) specified by {_test_source(solver, index)}",
+                "solver.cpp:172",
             )
             net, _, feeds = build_net(param, index=index + 1, share=self.net, **common)
             self._log_net(net, param)
@@ -136,7 +136,7 @@ class Session:
         self._tested_at = -1
         for weights in solver.weights:
             self.load(weights)
-        self.log.write("Solver scaffolding done.", "solver.cpp:57")
+        self.log.write("Solver scaffolding done.", "solver.cpp:56")
 
     @property
     def iteration(self) -> int:
@@ -162,8 +162,8 @@ class Session:
 
     def solve(self) -> None:
         """Train to max_iter, with a snapshot and the tests at the end (solver.cpp, Solve)."""
-        self.log.write(f"Solving {self.train_param.name}", "solver.cpp:289")
-        self.log.write(f"Learning Rate Policy: {self.param.lr_policy}", "solver.cpp:290")
+        self.log.write(f"Solving {self.train_param.name}", "solver.cpp:272")
+        self.log.write(f"Learning Rate Policy: {self.param.lr_policy}", "solver.cpp:273")
         self.go_on()
 
     def go_on(self) -> None:
@@ -173,13 +173,13 @@ class Session:
             if not self.param.snapshot or self.iteration % self.param.snapshot:
                 self.snapshot()
         if self.stopping:
-            self.log.write("Optimization stopped early.", "solver.cpp:323")
+            self.log.write("Optimization stopped early.", "solver.cpp:306")
             return
         if self.param.display and self.iteration % self.param.display == 0:
             loss = self.net.forward()
             self.losses.append(loss)
             text = f"Iteration {self.iteration}, loss = {number(self.smoothed_loss)}"
-            self.log.write(text, "solver.cpp:327")
+            self.log.write(text, "solver.cpp:310")
         if self.param.test_interval and self.iteration % self.param.test_interval == 0:
             self.test_all()
             if self.stopping:
@@ -231,6 +231,7 @@ class Session:
             self.losses.append(loss)
             lr, momentum = self.schedule.lr(iteration), self.schedule.momentum(iteration)
             rows.append(Row(iteration, loss, self.smoothed_loss, lr, momentum))
+        self._log_steps(first, first + len(rows))
         self.listener.rows(rows)
         if diverged:
             self._diverged(losses[-1])
@@ -251,6 +252,8 @@ class Session:
         row = Row(at, loss, self.smoothed_loss, self.core.lr, self.core.momentum)
         if display:
             self._display(row)
+        else:
+            self._log_steps(at, at + 1)
         for _, on_gradients in self.callbacks:
             on_gradients()
         self.core.apply_update()
@@ -266,14 +269,29 @@ class Session:
         self.displayed = (now, row.iteration)
         row.outputs = self.outputs(self.net)
         self.log.outputs("Train", row.outputs, self._weights_of[id(self.net)])
+        self._log_steps(row.iteration, row.iteration + 1)
         self.log.rates(row.iteration, row.lr, row.momentum, self.param.weight_decay)
+
+    def _log_steps(self, begin: int, end: int) -> None:
+        """Say where the updates of these iterations took steps of a multistep policy."""
+        if self.param.lr_policy != "multistep":
+            return
+        step = self.schedule.current_step(begin)
+        # Its value before an update; most often there is nothing to find.
+        if self.schedule.current_step(end) == step:
+            return
+        for iteration in range(begin, end):
+            after = self.schedule.current_step(iteration + 1)
+            if after != step:
+                self.log.multistep(iteration, after)
+            step = after
 
     def _diverged(self, loss: float) -> NoReturn:
         message = (
             f"iteration {self.iteration}: the loss is {loss}; the run has diverged at "
             f"lr = {number(self.core.lr)}, momentum = {number(self.core.momentum)}"
         )
-        self.log.write(message, "solver.cpp:239", "E")
+        self.log.write(message, "solver.cpp:218", "E")
         self.log.flush()
         raise Diverged(
             message + ". Earlier snapshots are untouched. Try a smaller max_lr or base_lr, "
@@ -315,11 +333,11 @@ class Session:
         self.log.flush()
         sums, loss, _ = net.test(iterations, lambda: not self.stopping)
         if self.stopping:
-            self.log.write("Test interrupted.", "solver.cpp:379")
+            self.log.write("Test interrupted.", "solver.cpp:362")
             return None
         outputs = mean_outputs(net, sums, iterations)
         if self.param.test_compute_loss:
-            self.log.write(f"Test loss: {number(loss / iterations)}", "solver.cpp:400")
+            self.log.write(f"Test loss: {number(loss / iterations)}", "solver.cpp:383")
         self.log.outputs("Test", outputs, self._weights_of[id(net)])
         seconds = time.monotonic() - begin
         result = TestResult(self.iteration, index, outputs, loss / iterations, seconds)
@@ -335,7 +353,7 @@ class Session:
                 self.log.write(
                     f"Test net #{index}, layer '{name}': a test reads {asked} records (test_iter "
                     f"times batch_size) of a database of {size}: some count more than once",
-                    "solver.cpp:190",
+                    "solver.cpp:172",
                     "W",
                 )
 
@@ -383,12 +401,12 @@ class Session:
         """Start from the weights of a .caffemodel (several: separated by commas)."""
         for each in str(weights).split(","):
             load_weights(self.net, read_weights(each), each)
-            self.log.write(f"Finetuning from {each}", "caffe.cpp:239")
+            self.log.write(f"Finetuning from {each}", "caffe.cpp:155")
 
     def _log_net(self, net: Any, param: Any) -> None:
         if self.log.streams:
             shapes = {name: net.shape(name) for name in net.blobs()}
-            self.log.net(format_message(param), net.layers(), shapes)
+            self.log.net(format_message(param), net.layers(), shapes, net.outputs())
 
 
 class Diverged(EngineError):
@@ -402,6 +420,26 @@ def mean_outputs(net: Any, sums: Sequence[Sequence[float]], passes: int) -> list
         for name, values in zip(net.outputs(), sums, strict=True)
         for value in values
     ]
+
+
+def _train_source(solver: Any) -> str:
+    """Where the train net comes from, in Caffe's words and order of precedence."""
+    for name in ("train_net_param", "net_param"):
+        if solver.HasField(name):
+            return f"specified in {name}."
+    if solver.HasField("train_net"):
+        return f"from train_net file: {solver.train_net}"
+    return f"from net file: {solver.net}"
+
+
+def _test_source(solver: Any, index: int) -> str:
+    """The same for a test net: test_net_param come first, then test_net, then net as often."""
+    params = len(solver.test_net_param)
+    if index < params:
+        return "test_net_param"
+    if index - params < len(solver.test_net):
+        return f"test_net file: {solver.test_net[index - params]}"
+    return "net_param" if solver.HasField("net_param") else f"net file: {solver.net}"
 
 
 def _loss_weights(net: Any) -> dict[str, float]:

@@ -34,7 +34,7 @@ class Signals:
             if effect not in EFFECTS:
                 raise ConfigError(f'--{name} "{effect}" is unknown; known: {", ".join(EFFECTS)}')
         self._session = session
-        self._effects = {
+        self._effects: dict[int, str] = {
             signal.SIGINT: sigint,
             signal.SIGHUP: sighup,
             signal.SIGTERM: "stop",
@@ -82,7 +82,7 @@ class Signals:
         stops = 0
         while numbers := os.read(self._reader, 64):
             for number in numbers:
-                effect = self._effects.get(signal.Signals(number), "none")
+                effect = self._effects.get(number, "none")
                 if effect == "snapshot":
                     self._session.request_snapshot()
                 elif effect == "stop":
@@ -97,7 +97,7 @@ class Signals:
                         os._exit(self.exit_code)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
-        if self._effects[signal.Signals(number)] == "stop":
+        if self._effects[number] == "stop":
             self._handled += 1
             if self._handled > 1:
                 raise KeyboardInterrupt

@@ -70,8 +70,9 @@ def restore(session: Session, path: Path) -> None:
         if not learned.is_file():
             raise DataError(f"{path}: its weights {state.learned_net} are not there, nor beside it")
         load_weights(session.net, read_weights(learned), str(learned))
+    session.log.write(f"Restoring previous solver status from {path}", "solver.cpp:277")
     set_state(session, state)
-    session.log.write(f"Restoring previous solver status from {path}", "caffe.cpp:236")
+    session.log.write("SGDSolver: restoring history", "sgd_solver.cpp:448")
 
 
 def set_state(session: Session, state: SolverState) -> None:
