@@ -172,3 +172,17 @@ def test_the_log_says_where_nets_come_from(case, fields, train, test):
     said = messages(stream)
     assert f"Creating training net {train}" in said
     assert f"Creating test net (#0) specified by {test}" in said
+
+
+def test_outputs_are_numbered_in_the_order_of_their_names(case):
+    """Caffe takes them from a std::set, whatever the order of the layers that make them."""
+    text = Path("net.prototxt").read_text()
+    Path("net.prototxt").write_text(text.replace('top: "accuracy"', 'top: "right"'))
+    stream = io.StringIO()
+    Session(read_solver(case), path=case, log=CaffeLog(stream)).step(1)
+    said = messages(stream)
+    outputs = [line.split(" = ")[0] for line in said if "Test net output" in line]
+    assert outputs == ["    Test net output #0: loss", "    Test net output #1: right"]
+    assert [line.split()[-1] for line in said if "produces output" in line] == [
+        "loss", "loss", "right",
+    ]  # fmt: skip

@@ -1,6 +1,9 @@
 // Net for Python.
 #include "graph/net.h"
 
+#include <cmath>
+#include <limits>
+
 #include "bindings/bindings.h"
 
 namespace pcc {
@@ -141,6 +144,22 @@ py::tuple run_test(Net& net, int64_t iterations, const std::function<bool()>& po
   return py::make_tuple(sums, loss, done);
 }
 
+// Mean magnitude of a layer's top, or of the diff that it sent to a bottom: straight from the plan,
+// since a user's view tells of the last in-place layer only. nan where there is none.
+double magnitude(const Net& net, size_t layer, size_t place, bool diff) {
+  PCC_CHECK(layer < net.layers().size(), "the net has no layer ", layer);
+  const LayerInfo& info = net.layers()[layer];
+  const std::vector<int>& values = diff ? info.bottom_values : info.top_values;
+  PCC_CHECK(place < values.size(), info.layer->spec().title(), " has no blob ", place);
+  const Tensor tensor = diff ? net.plan().diff(values[place]) : net.plan().data(values[place]);
+  if (!tensor || tensor.count() == 0) return std::numeric_limits<double>::quiet_NaN();
+  double sum = 0;
+  for (int64_t i = 0; i < tensor.count(); ++i)
+    sum +=
+        std::fabs(tensor.spec.dtype == DType::f32 ? tensor.as<float>()[i] : tensor.as<double>()[i]);
+  return sum / static_cast<double>(tensor.count());
+}
+
 py::list node_times(Net& net) {
   std::vector<Net::NodeTime> times;
   {
@@ -195,6 +214,9 @@ void bind_net(py::module_& m) {
           "param_diff",
           [](const NetPointer& net, size_t index) { return param_array(net, index, true); },
           arg("index"))
+      .def("magnitude", &magnitude, arg("layer"), arg("place"), arg("diff"),
+           "Mean magnitude of a layer's top, or of the diff of its bottom; layers by number. Of "
+           "nets built with fuse=False.")
       .def("params", &param_list)
       .def("learnable", &Net::learnable, "Indexes of the parameters whose memory is this net's.")
       .def("layers", &layer_list)

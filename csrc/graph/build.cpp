@@ -268,6 +268,9 @@ void lower_layers(const NetOptions& options, const std::map<std::string, Shape>&
       built.outputs.push_back(static_cast<int>(blob));
       at(built.program.values, at(latest, static_cast<int>(blob))).keep = true;
     }
+  // Caffe's order, in which logs number them: it takes them from a std::set of their names.
+  std::sort(built.outputs.begin(), built.outputs.end(),
+            [&](int a, int b) { return at(built.blobs, a).name < at(built.blobs, b).name; });
   for (const std::string& name : options.keep) {
     const auto found = std::find_if(built.blobs.begin(), built.blobs.end(),
                                     [&](const BlobInfo& b) { return b.name == name; });

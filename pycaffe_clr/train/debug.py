@@ -24,7 +24,7 @@ def _l2(array: np.ndarray) -> str:
 def forward_backward(log: CaffeLog, net: Any, iter_size: int) -> float:
     """The gradient half of an iteration, layer by layer and logged; returns the mean loss.
 
-    net: a core train net that keeps its blobs. The numbers are those of a whole pass.
+    net: a core train net built with fuse=False. It makes the same pass as without debug_info.
     """
     net.clear_param_diffs()
     loss = 0.0
@@ -36,14 +36,12 @@ def forward_backward(log: CaffeLog, net: Any, iter_size: int) -> float:
 
 def _forward(log: CaffeLog, net: Any) -> float:
     loss = 0.0
-    before = net.pass_count
     params = net.params()
     for position, layer in enumerate(net.layers()):
-        # All layers of one pass draw from the same pass number.
-        net.pass_count = before
         loss += net.forward(position, position)
-        for top in layer["tops"]:
-            _line(log, "Forward", layer, f"top blob {top} data", _mean(net.data(top)), 544)
+        for place, top in enumerate(layer["tops"]):
+            value = net.magnitude(position, place, False)
+            _line(log, "Forward", layer, f"top blob {top} data", value, 544)
         for place, index in enumerate(layer["params"]):
             name = params[index]["name"] or str(place)
             value = _mean(net.param_data(index))
@@ -59,11 +57,10 @@ def _backward(log: CaffeLog, net: Any) -> None:
         if not layer["need_backward"]:
             continue
         net.backward(position, position)
-        needs = layer["bottom_need_backward"]
-        for bottom, need in zip(layer["bottoms"], needs, strict=True):
-            if need:
-                what = f"bottom blob {bottom} diff"
-                _line(log, "Backward", layer, what, _mean(net.diff(bottom)), 569)
+        for place, bottom in enumerate(layer["bottoms"]):
+            if layer["bottom_need_backward"][place]:
+                value = net.magnitude(position, place, True)
+                _line(log, "Backward", layer, f"bottom blob {bottom} diff", value, 569)
         for place, index in enumerate(layer["params"]):
             if params[index]["lr_mult"]:
                 value = _mean(net.param_diff(index))
@@ -74,21 +71,29 @@ def _backward(log: CaffeLog, net: Any) -> None:
         "    [Backward] All net params (data, diff): "
         f"L1 norm = ({_l1(data)}, {_l1(diff)}); L2 norm = ({_l2(data)}, {_l2(diff)})",
         "net.cpp:618",
+        "E",
     )
 
 
-def log_update(log: CaffeLog, net: Any) -> None:
-    """The [Update] lines, after an update: parameters, and what was subtracted from them."""
+def param_means(net: Any) -> list[float]:
+    """Mean magnitude of every parameter."""
+    return [_mean(net.param_data(index)) for index in range(len(net.params()))]
+
+
+def log_update(log: CaffeLog, net: Any, before: list[float]) -> None:
+    """The [Update] lines, after an update: the parameters, and what was subtracted from them.
+
+    before: param_means before the update, which Caffe prints: it updates after printing.
+    """
     params = net.params()
     for layer in net.layers():
         for place, index in enumerate(layer["params"]):
             row = params[index]
             diff = _mean(net.param_diff(index))
             if row["owner"] == index:
-                data = _mean(net.param_data(index))
                 log.write(
                     f"    [Update] Layer {layer['name']}, param {row['name'] or place} "
-                    f"data: {number(data)}; diff: {number(diff)}",
+                    f"data: {number(before[index])}; diff: {number(diff)}",
                     "net.cpp:592",
                 )
             else:

@@ -256,9 +256,10 @@ class Session:
             self._log_steps(at, at + 1)
         for _, on_gradients in self.callbacks:
             on_gradients()
+        before = debug_info.param_means(self.net) if debug else []
         self.core.apply_update()
         if debug:
-            debug_info.log_update(self.log, self.net)
+            debug_info.log_update(self.log, self.net, before)
         self.listener.rows([row])
 
     def _display(self, row: Row) -> None:
