@@ -1,6 +1,5 @@
 """Records for training and testing: databases, the sets they are made from, reading ahead."""
 
-from pycaffe_clr.data.feeder import Batch, Feeder, batch_records
 from pycaffe_clr.data.mean import read_mean
 from pycaffe_clr.data.resolve import resolve
 from pycaffe_clr.data.sources import ArraySource, Held, LmdbSource, Source, open_source
@@ -8,13 +7,10 @@ from pycaffe_clr.data.stream import RecordStream
 
 __all__ = [
     "ArraySource",
-    "Batch",
-    "Feeder",
     "Held",
     "LmdbSource",
     "RecordStream",
     "Source",
-    "batch_records",
     "open_source",
     "read_mean",
     "resolve",

@@ -15,38 +15,24 @@ from pycaffe_clr.errors import ConfigError, DataError, PycaffeClrError
 
 @dataclass(frozen=True)
 class Batch:
-    """One iteration's records.
+    """Consecutive records of a source.
 
-    data: (R * batch, C, H, W) of the source's dtype, replica after replica; labels: (R * batch,)
-    int32; numbers: (R * batch,) the records' numbers; position: count of records handed out up to
-    and including this batch, not wrapped. data stays valid until the next batch is taken.
+    data: (size, C, H, W) of the source's dtype; labels: (size,) int32; position: count of records
+    handed out up to and including this batch, not wrapped. data stays valid until the next batch is
+    taken.
     """
 
     data: np.ndarray
     labels: np.ndarray
-    numbers: np.ndarray
     position: int
-
-
-def batch_records(position: int, batch_size: int, replicas: int, length: int) -> np.ndarray:
-    """Numbers of the records of one iteration that starts at `position` (not wrapped).
-
-    Every replica walks the whole database and keeps what falls to it: record i of the walk goes to
-    replica i mod R, also across the wrap. Source: data_layer.cpp, Skip and Next.
-    """
-    walk = position + np.arange(batch_size * replicas, dtype=np.int64)
-    return walk.reshape(batch_size, replicas).T.ravel() % length
 
 
 class _Shared:
     """What the threads work on; they hold no reference to the Feeder, so that it can be freed."""
 
-    def __init__(
-        self, source: Source, batch_size: int, replicas: int, start: int, depth: int
-    ) -> None:
+    def __init__(self, source: Source, batch_size: int, start: int, depth: int) -> None:
         self.source = source
         self.batch_size = batch_size
-        self.replicas = replicas
         self.start = start
         self.depth = depth
         self.changed = threading.Condition()
@@ -55,7 +41,7 @@ class _Shared:
         self.ready: dict[int, Batch | BaseException] = {}
         self.stopped = False
         # One more than can be ready: the batch handed out last is still in use.
-        shape = (batch_size * replicas, *source.shape)
+        shape = (batch_size, *source.shape)
         self.buffers = [np.empty(shape, source.dtype) for _ in range(depth + 1)]
 
     def work(self) -> None:
@@ -79,10 +65,10 @@ class _Shared:
                     return
 
     def make(self, number: int) -> Batch:
-        position = self.start + number * self.batch_size * self.replicas
-        numbers = batch_records(position, self.batch_size, self.replicas, len(self.source))
-        data, labels = self.source.read(numbers, out=self.buffers[number % len(self.buffers)])
-        return Batch(data, labels, numbers, position + len(numbers))
+        position = self.start + number * self.batch_size
+        buffer = self.buffers[number % len(self.buffers)]
+        data, labels = self.source.read(position, self.batch_size, out=buffer)
+        return Batch(data, labels, position + self.batch_size)
 
     def stop(self) -> None:
         with self.changed:
@@ -93,8 +79,8 @@ class _Shared:
 class Feeder:
     """Batches of a source in order, read ahead by `threads` into a queue of `depth` batches.
 
-    batch_size: per replica. start: records that were consumed before, not wrapped; resuming from
-    `position` goes on exactly where a run stopped. Use it as a context manager, or `close` it.
+    start: records that were consumed before, not wrapped; resuming from `position` goes on exactly
+    where a run stopped. Use it as a context manager, or `close` it.
     Threads help where records are decoded (compressed images) or the disk is slow.
     """
 
@@ -102,17 +88,16 @@ class Feeder:
         self,
         source: Source,
         batch_size: int,
-        replicas: int = 1,
         start: int = 0,
         depth: int = 3,
         threads: int = 1,
     ) -> None:
-        if min(batch_size, replicas, depth, threads) < 1 or start < 0:
+        if min(batch_size, depth, threads) < 1 or start < 0:
             raise ConfigError(
-                f"{source.name}: batch_size {batch_size}, replicas {replicas}, depth {depth} and "
-                f"threads {threads} must be positive and start {start} not negative"
+                f"{source.name}: batch_size {batch_size}, depth {depth} and threads {threads} must "
+                f"be positive and start {start} not negative"
             )
-        self._shared = _Shared(source, batch_size, replicas, start, depth)
+        self._shared = _Shared(source, batch_size, start, depth)
         self._position = start
         self._failure: BaseException | None = None
         self._threads = [
