@@ -94,6 +94,11 @@ TEST(one_by_one) {
   check({{4, 32, 9, 9}, 64, two(1), two(2), two(0), two(1), 1, false});
 }
 
+TEST(one_by_one_that_skips_pixels_of_few_channels) {
+  check({{5, 3, 10, 12}, 4, two(1), two(2), two(0), two(1), 1, false});
+  check({{3, 5, 12, 4}, 4, two(1), two(2), two(0), two(1)});
+}
+
 TEST(groups) {
   check({{2, 32, 6, 6}, 48, two(3), two(1), two(1), two(1), 2});
   check({{2, 6, 6, 6}, 9, two(3), two(1), two(1), two(1), 3});

@@ -1,5 +1,7 @@
 #include "backends/onednn/conv_plan.h"
 
+#include <algorithm>
+
 #include "backends/onednn/makers.h"
 
 namespace pcc::onednn {
@@ -53,25 +55,32 @@ typename Kind::BackwardData backward_data_of(const Geometry& g) {
           true};
 }
 
+// `hint` must outlive the result: going on to another implementation looks at it again.
 template <typename Kind>
-typename Kind::BackwardWeights backward_weights_of(const Geometry& g) {
+typename Kind::BackwardWeights backward_weights_of(const Geometry& g,
+                                                   const typename Kind::Forward& hint) {
   const dnnl::primitive_attr attributes = user_scratchpad();
   if (g.bias)
-    return {engine(),
-            Kind::kAlgorithm,
-            g.x,
-            g.weights,
-            *g.bias,
-            g.y,
-            g.stride,
-            g.dilation,
-            g.pad,
-            g.pad,
-            forward_of<Kind>(g),
-            attributes,
-            true};
-  return {engine(), Kind::kAlgorithm,    g.x,        g.weights, g.y, g.stride, g.dilation, g.pad,
-          g.pad,    forward_of<Kind>(g), attributes, true};
+    return {engine(), Kind::kAlgorithm, g.x,        g.weights, *g.bias,
+            g.y,      g.stride,         g.dilation, g.pad,     g.pad,
+            hint,     attributes,       true};
+  return {engine(), Kind::kAlgorithm, g.x, g.weights, g.y, g.stride, g.dilation, g.pad, g.pad,
+          hint,     attributes,       true};
+}
+
+// Goes on to the next implementation where oneDNN 3.2's own cannot be trusted: the weight gradient
+// of a strided 1x1 convolution gathers its pixels in scratch memory, and where these lie channels
+// last it stores whole vectors of channels, beyond the end of what it asked for if their number is
+// no multiple of a vector (seen with AVX2).
+template <typename Described>
+bool skip_unsafe(Described& described, const dnnl::memory::desc& x,
+                 const dnnl::memory::dims& stride) {
+  const bool strided = std::any_of(stride.begin(), stride.end(), [](int64_t s) { return s > 1; });
+  const bool channels_last = x.get_strides()[1] == 1 && x.get_inner_nblks() == 0;
+  if (!strided || !channels_last || x.get_dims()[1] % 16 == 0) return true;
+  while (std::string(described.impl_info_str()).find("jit_1x1") != std::string::npos)
+    if (!described.next_impl()) return false;
+  return true;
 }
 
 template <typename Described>
@@ -84,6 +93,15 @@ std::optional<ConvStep> step_of(const Described& described, bool compile, bool w
   step.scratchpad = described.query_md(dnnl::query::scratchpad_md, 0);
   step.implementation = described.impl_info_str();
   return step;
+}
+
+template <typename Kind>
+std::optional<ConvStep> weights_step_of(const Geometry& g, const dnnl::memory::desc& gathered,
+                                        bool compile) {
+  const typename Kind::Forward hint = forward_of<Kind>(g);
+  typename Kind::BackwardWeights described = backward_weights_of<Kind>(g, hint);
+  if (!described.get(true) || !skip_unsafe(described, gathered, g.stride)) return std::nullopt;
+  return step_of(described, compile, true);
 }
 
 // A failed forward description cannot serve as a hint; such a convolution has no implementation at
@@ -159,8 +177,8 @@ std::optional<ConvStep> ConvPlan::backward_weights(bool compile) const {
   const Geometry g{x_,      any_weights_, y_,   has_bias_ ? &bias_ : nullptr,
                    stride_, dilation_,    pad_, dnnl::prop_kind::forward_training};
   return attempt([&] {
-    return transposed_ ? step_of(backward_weights_of<Deconvolution>(g), compile, true)
-                       : step_of(backward_weights_of<Convolution>(g), compile, true);
+    return transposed_ ? weights_step_of<Deconvolution>(g, y_, compile)
+                       : weights_step_of<Convolution>(g, x_, compile);
   });
 }
 
