@@ -39,7 +39,11 @@ def backend_of(device: str) -> str:
         raise ConfigError(f'device "{device}" is unknown; known: {", ".join(_DEVICES)}{hint}')
     name = name or module.default_backend()
     if name not in module.backends():
-        raise ConfigError(f"this build has no {name} backend; it has: {module.backends()}")
+        raise ConfigError(
+            f'device "{device}": this build has no {name} backend; it has: '
+            f"{', '.join(module.backends())}. Leave the device out, or install a build with it "
+            "(PYCAFFE_CLR_ONEDNN=ON says what it lacks)"
+        )
     return str(name)
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from train_cases import make_case
 
-from pycaffe_clr import cli
+from pycaffe_clr import cli, engine
 from pycaffe_clr.cli.show import bytes_text, is_solver
-from pycaffe_clr.errors import DataError
+from pycaffe_clr.errors import ConfigError, DataError
 
 HEAVY = ("numpy", "google.protobuf", "matplotlib", "rich", "pycaffe_clr._core", "lmdb", "h5py")
 
@@ -193,3 +193,16 @@ def test_a_broken_caffemodel_is_one_error(here, capfd):
     assert cli.main(["test", *flags]) == 1
     assert "bad.caffemodel" in capfd.readouterr().err.splitlines()[-1]
     assert issubclass(DataError, Exception)
+
+
+def test_a_backend_that_was_not_built_is_told_by_name(monkeypatch):
+    class Small:
+        """The compiled module of a build with PYCAFFE_CLR_ONEDNN=OFF."""
+
+        backends = staticmethod(lambda: ["reference"])
+        default_backend = staticmethod(lambda: "reference")
+
+    monkeypatch.setattr(engine, "ready_core", Small)
+    assert engine.backend_of("cpu") == "reference"
+    with pytest.raises(ConfigError, match='device "onednn".*no onednn backend; it has: reference'):
+        engine.backend_of("onednn")

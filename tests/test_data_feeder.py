@@ -7,15 +7,32 @@ import time
 import numpy as np
 import pytest
 
-from pycaffe_clr.data import ArraySource, LmdbSource, RecordStream, writer
+from pycaffe_clr.data import LmdbSource, RecordStream, writer
 from pycaffe_clr.data.feeder import Feeder
 from pycaffe_clr.errors import ConfigError, DataError
 
 
+class ArraySource:
+    """Records in memory. data: (N, C, H, W) uint8."""
+
+    held = None
+
+    def __init__(self, data, name="array"):
+        self.name, self.shape, self.dtype = name, data.shape[1:], data.dtype
+        self.data = data
+
+    def __len__(self):
+        return len(self.data)
+
+    def read(self, records, count, out=None):
+        numbers = (records + np.arange(count)) % len(self)
+        out[...] = self.data[numbers]
+        return out, numbers.astype(np.int32)
+
+
 def numbered(count):
-    """A source whose pixel says which record it is."""
-    data = np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1)
-    return ArraySource(data, np.arange(count), "numbered")
+    """A source whose pixels and labels say which record it is."""
+    return ArraySource(np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1), "numbered")
 
 
 class Failing(ArraySource):
@@ -94,7 +111,7 @@ def test_a_broken_record_in_a_database_reaches_the_consumer(tmp_path):
 
 def test_other_failures_are_data_errors_too():
     class Odd(ArraySource):
-        def read(self, records, count=None, out=None):
+        def read(self, records, count, out=None):
             raise ZeroDivisionError("odd")
 
     feeder = Feeder(Odd(np.zeros((2, 1, 1, 1), np.uint8), name="odd set"), 1)
@@ -106,7 +123,7 @@ def test_reading_ahead_is_bounded():
     calls = []
 
     class Counted(ArraySource):
-        def read(self, records, count=None, out=None):
+        def read(self, records, count, out=None):
             calls.append(records)
             return super().read(records, count, out)
 

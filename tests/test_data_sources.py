@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pycaffe_clr import proto
-from pycaffe_clr.data import ArraySource, LmdbSource, datum, mdb, writer
+from pycaffe_clr.data import LmdbSource, datum, mdb, writer
 from pycaffe_clr.errors import DataError
 
 GOLDEN = ["mnist_train_lmdb", "mnist_test_lmdb", "cifar10_train_lmdb", "cifar10_test_lmdb"]
@@ -200,18 +200,6 @@ def test_float_records_are_read_but_not_held(tmp_path):
     data, labels = source.read(0, 6)
     assert source.dtype == np.float32 and source.held is None
     assert np.array_equal(data, images) and labels.tolist() == list(range(6))
-
-
-def test_an_array_source_is_a_source():
-    images, labels = random_set(10)
-    source = ArraySource(images, labels, "memory")
-    data, got = source.read(8, 4)
-    assert np.array_equal(data, images[[8, 9, 0, 1]])
-    assert np.array_equal(got, labels[[8, 9, 0, 1]])
-    assert source.held.data.shape == (10, 1, 28, 28)
-    assert ArraySource(images / 255.0).held is None
-    with pytest.raises(DataError, match="memory: 10 images but labels"):
-        ArraySource(images, labels[:3], "memory")
 
 
 @pytest.mark.parametrize("name", GOLDEN)

@@ -2,11 +2,10 @@
 
 from pycaffe_clr.data.mean import read_mean
 from pycaffe_clr.data.resolve import resolve
-from pycaffe_clr.data.sources import ArraySource, Held, LmdbSource, Source, open_source
+from pycaffe_clr.data.sources import Held, LmdbSource, Source, open_source
 from pycaffe_clr.data.stream import RecordStream
 
 __all__ = [
-    "ArraySource",
     "Held",
     "LmdbSource",
     "RecordStream",

@@ -81,48 +81,6 @@ def output_array(out: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype
     return out
 
 
-class ArraySource:
-    """Records that are already in memory.
-
-    data: (N, C, H, W), uint8 or float32; labels: (N,), zeros when left out.
-    """
-
-    def __init__(
-        self, data: np.ndarray, labels: np.ndarray | None = None, name: str = "array"
-    ) -> None:
-        if data.ndim != 4 or data.size == 0:
-            raise DataError(f"{name}: expected a filled (N, C, H, W) array, got {data.shape}")
-        self.dtype = np.dtype(np.uint8 if data.dtype == np.uint8 else np.float32)
-        self.name = name
-        self.shape = (data.shape[1], data.shape[2], data.shape[3])
-        self._data = np.ascontiguousarray(data, self.dtype)
-        labels = np.zeros(len(data), np.int32) if labels is None else labels
-        self._labels = np.ascontiguousarray(labels, np.int32)
-        if self._labels.shape != (len(data),):
-            raise DataError(f"{name}: {len(data)} images but labels of shape {labels.shape}")
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    @property
-    def held(self) -> Held | None:
-        return Held(self._data, self._labels) if self.dtype == np.uint8 else None
-
-    def read(
-        self,
-        records: int | Sequence[int] | np.ndarray,
-        count: int | None = None,
-        out: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        numbers = record_numbers(records, count, len(self))
-        out = output_array(out, (len(numbers), *self.shape), self.dtype)
-        np.take(self._data, numbers, axis=0, out=out, mode="clip")
-        return out, self._labels[numbers]
-
-    def describe(self, record: int) -> str:
-        return f"{self.name}: record {record}"
-
-
 class LmdbSource:
     """The Datum records of an LMDB database, read-only and without a lock.
 

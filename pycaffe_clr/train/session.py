@@ -14,7 +14,7 @@ from pycaffe_clr.engine import Records, build_net, ready_core
 from pycaffe_clr.errors import EngineError
 from pycaffe_clr.net import load_weights
 from pycaffe_clr.prototxt import SolverNets, filter_net, format_message, solver_nets
-from pycaffe_clr.prototxt.weights import SolverState, read_weights
+from pycaffe_clr.prototxt.weights import read_weights
 from pycaffe_clr.train import debug as debug_info
 from pycaffe_clr.train import positions, snapshots
 from pycaffe_clr.train.log import CaffeLog, number
@@ -367,10 +367,6 @@ class Session:
         self.listener.snapshotted(weights, state)
         return weights, state
 
-    def state(self, learned_net: str) -> SolverState:
-        """What a .solverstate holds now."""
-        return snapshots.state_of(self, learned_net)
-
     def restore(self, path: str | Path, from_first_record: bool = False) -> None:
         """Go on from a .solverstate and the weights it names.
 
@@ -393,10 +389,6 @@ class Session:
         for index, net in enumerate(self.test_nets):
             passes = tests * self.param.test_iter[index]
             positions.seek(net, self.test_feeds[index], passes)
-
-    def set_state(self, state: SolverState) -> None:
-        """Take over iteration and histories; shapes must fit."""
-        snapshots.set_state(self, state)
 
     def load(self, weights: str | Path) -> None:
         """Start from the weights of a .caffemodel (several: separated by commas)."""
