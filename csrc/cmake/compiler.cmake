@@ -17,9 +17,9 @@ target_include_directories(pcc_flags INTERFACE ${CMAKE_CURRENT_SOURCE_DIR}/csrc)
 target_link_libraries(pcc_flags INTERFACE OpenMP::OpenMP_CXX Threads::Threads)
 target_compile_definitions(pcc_flags INTERFACE PCC_VERSION="${PROJECT_VERSION}")
 # Without contraction a*b+c is rounded twice on every processor: schedules, update rules and the
-# reference backend give the same bits everywhere. The vector kernels allow it again (isa.cmake).
+# reference backend give the same bits everywhere. The vector kernels allow it (isa.cmake).
 target_compile_options(pcc_flags INTERFACE
-  -fno-math-errno -ffp-contract=off -Wall -Wextra -Wpedantic -Wno-psabi
+  -fno-math-errno $<$<NOT:$<BOOL:$<TARGET_PROPERTY:PCC_CONTRACTS>>>:-ffp-contract=off> -Wall -Wextra -Wpedantic -Wno-psabi
   # GCC 12 sees overlaps in std::string that are not there (its bug 105651).
   -Wno-restrict
   # Designated initialisers name what differs from the default; the rest is meant to be left out.

@@ -23,6 +23,8 @@ function(pcc_isa_sources target)
       add_library(${objects} OBJECT)
       target_link_libraries(${objects} PRIVATE pcc_flags)
       target_compile_definitions(${objects} PRIVATE PCC_ISA=${isa} PCC_ISA_${isa}=1)
+      # A property, as flags of pcc_flags come after the target's own and would win.
+      set_target_properties(${objects} PROPERTIES PCC_CONTRACTS ON)
       target_compile_options(${objects} PRIVATE
         ${PCC_ISA_FLAGS_${isa}} -ffp-contract=fast -fno-trapping-math)
       set_property(GLOBAL APPEND PROPERTY PCC_OBJECTS $<TARGET_OBJECTS:${objects}>)

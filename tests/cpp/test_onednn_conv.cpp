@@ -1,6 +1,8 @@
 // Convolutions of the CPU backend against the plain loops, in every layout they ask for.
 #ifdef PCC_WITH_ONEDNN
 
+#include <cmath>
+
 #include "backends/onednn/onednn.h"
 #include "op_harness.h"
 #include "testing.h"
@@ -87,6 +89,31 @@ TEST(odd_channels_in_plain_layout) {
   check({{3, 5, 10, 18}, 7, {2, 3}, two(1), two(0), two(1), 1, false});
   check({{2, 2, 9, 12}, 6, {1, 5}, two(1), two(0), two(1)});
   check({{2, 3, 4, 26}, 9, {4, 3}, two(1), two(0), two(1)});
+}
+
+TEST(winograd_along_the_rows) {
+  check({{2, 9, 9, 12}, 11, two(5), two(1), two(0), two(1)});
+  check({{1, 8, 6, 20}, 10, two(5), two(1), two(0), two(1), 1, false});
+  check({{35, 10, 5, 12}, 8, two(5), two(1), two(0), two(1)});
+  const OpCase op = conv_case({{40, 20, 12, 12}, 50, two(5), two(1), two(0), two(1)});
+  const OpResult exact = run_op(op, "reference", DType::f64);
+  const OpResult got = run_op(op, "onednn", DType::f32);
+  CHECK(relative_difference(got.out[0], exact.out[0]) < 3e-6);
+  CHECK(relative_difference(got.din[0], exact.din[0]) < 3e-6);
+  CHECK(relative_difference(got.dparams[0], exact.dparams[0]) < 5e-6);
+}
+
+// Compiled without contraction, the kernels would multiply and add in two instructions, and take
+// twice the time: here (1 + e)^2 - (1 + 2e) is e^2 with one rounding and 0 with two.
+TEST(products_are_added_in_one_instruction) {
+  OpCase op = conv_case({{1, 1, 3, 10}, 5, two(3), two(1), two(0), two(1)});
+  const double e = std::ldexp(1.0, -12);
+  op.in_values = {Values(30, 1 + e)};
+  op.param_values = {Values(45, 0.0), Values(5, -(1 + 2 * e))};
+  for (size_t o = 0; o < 5; ++o) op.param_values[0][9 * o + 4] = 1 + e;
+  const OpResult got = run_op(op, "onednn", DType::f32);
+  if (got.implementation.starts_with("direct"))
+    for (const double value : got.out[0]) CHECK(value == e * e);
 }
 
 TEST(one_by_one) {

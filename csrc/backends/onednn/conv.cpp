@@ -152,6 +152,7 @@ class ConvOp : public Op {
 
 std::unique_ptr<Op> make_conv(const ConvDesc& desc, const OpSite& site) {
   const bool plain = site.in[0].layout == Layout::plain && site.out[0].layout == Layout::plain;
+  if (plain && winograd_rows_suits(desc, site)) return make_winograd_rows_conv(desc, site);
   if (plain && direct_conv_suits(desc, site)) return make_direct_conv(desc, site);
   const std::optional<Layout> blocks = winograd_suits(desc, site);
   if (blocks && site.in[0].layout == *blocks && site.out[0].layout == *blocks)

@@ -16,6 +16,9 @@ std::unique_ptr<Op> make_conv(const ConvDesc& desc, const OpSite& site);
 // them.
 bool direct_conv_suits(const ConvDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_direct_conv(const ConvDesc& desc, const OpSite& site);
+// Whether Winograd's algorithm along the rows is; make_conv asks this first.
+bool winograd_rows_suits(const ConvDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_winograd_rows_conv(const ConvDesc& desc, const OpSite& site);
 // The layout of both values if Winograd's algorithm is the fastest for this convolution; make_conv
 // then takes it.
 std::optional<Layout> winograd_suits(const ConvDesc& desc, const OpSite& site);

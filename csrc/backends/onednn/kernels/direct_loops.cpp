@@ -6,16 +6,6 @@ namespace pcc::onednn::PCC_ISA {
 
 namespace {
 
-// A load that stays one: else the compiler folds it into each product that reads it, once per
-// output, and the load units, not the multipliers, set the pace.
-inline F8 load_once(const float* from) {
-  F8 value = load(from);
-#if defined(__AVX__)
-  asm("" : "+x"(value));
-#endif
-  return value;
-}
-
 // Where vector `i` of an output plane begins in x and in y.
 struct Place {
   int64_t x, y;
