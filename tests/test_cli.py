@@ -51,6 +51,18 @@ def test_help_is_quick_and_imports_nothing_heavy():
     assert all(f"  {verb}" in done.stdout for verb in cli.VERBS)
 
 
+def test_a_run_loads_nothing_before_its_first_iteration_that_it_does_not_need(here):
+    code = (
+        "import sys; from pycaffe_clr import cli; from pycaffe_clr.train.log import CaffeLog\n"
+        "def display(*_): print('LOADED', [m for m in NOT_YET if m in sys.modules]); sys.exit()\n"
+        "NOT_YET = ['matplotlib', 'PIL', 'h5py', 'lmdb', 'rich', 'grpc_tools', 'numpy.ma']\n"
+        "CaffeLog.display = display\n"
+        "cli.main(['run', 'tiny.prototxt', '--out', 'first', '--overwrite', '--threads', '1'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert re.findall(r"LOADED (.*)", done.stdout) == ["[]"], done.stderr
+
+
 @pytest.mark.parametrize("verb", list(cli.VERBS))
 def test_every_verb_has_help(verb, capsys):
     with pytest.raises(SystemExit) as stopped:

@@ -155,7 +155,7 @@ class LmdbSource:
     def _gather(self, numbers: np.ndarray, out: np.ndarray, labels: np.ndarray) -> None:
         """Decode the records `numbers` into the rows of `out` and `labels`."""
         sizes = self._index.value_size[numbers]
-        for size in np.unique(sizes).tolist():
+        for size in sorted(set(sizes.tolist())):
             rows = np.flatnonzero(sizes == size)
             for layout in self._layouts.get(size, []):
                 rows = self._gather_alike(layout, numbers, rows, out, labels)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import lmdb
 import numpy as np
 
 from pycaffe_clr.data import datum
@@ -35,6 +33,11 @@ def write_records(
     The database appears under its name only when it is complete. Raises DataError when the place
     is taken (unless `force`) or the disk is full.
     """
+    # Loaded here: a run whose databases are there needs neither.
+    import tempfile
+
+    import lmdb
+
     check_free([path], force)
     if not len(images) or len(images) != len(labels):
         raise DataError(f"{path}: {len(images)} images and {len(labels)} labels to write")
@@ -69,6 +72,8 @@ def _file_size(images: np.ndarray) -> int:
 
 
 def _fill(folder: Path, images: np.ndarray, labels: np.ndarray, key_digits: int, size: int) -> None:
+    import lmdb
+
     # Twice the estimate: the map is only address space, the file grows as pages are written.
     environment = lmdb.open(str(folder), map_size=2 * size, sync=False, mode=0o644)
     try:

@@ -10,7 +10,6 @@ source tree without it the schema is compiled on import, which needs grpcio-tool
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,8 @@ def compile_schema(proto_path: Path) -> bytes:
 
     Raises EngineError if grpcio-tools is missing or the schema does not compile.
     """
+    import tempfile
+
     try:
         from grpc_tools import protoc
     except ImportError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,7 +17,7 @@ def write_atomically(path: str | Path, pieces: Iterable[bytes | memoryview]) -> 
     is not there. Raises DataError (disk full, no permission); the old file is then untouched.
     """
     path = Path(path)
-    temporary = path.parent / (f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.parent / (f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "xb") as file:

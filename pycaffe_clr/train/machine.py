@@ -32,7 +32,7 @@ def versions() -> dict[str, str]:
 
 def processor() -> dict[str, str]:
     """Model and instruction sets of the processor, as far as Linux tells."""
-    found = {"model": platform.processor() or platform.machine(), "features": ""}
+    found = {"model": platform.machine(), "features": ""}
     try:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:
