@@ -8,13 +8,12 @@ namespace {
 
 class Chooser {
  public:
-  Chooser(Program& program, const Backend& backend, DType dtype, bool training, bool keep,
+  Chooser(Program& program, const Backend& backend, DType dtype, bool training,
           std::vector<std::string>* fallbacks)
       : program_(program),
         backend_(backend),
         dtype_(dtype),
         training_(training),
-        keep_(keep),
         fallbacks_(fallbacks) {}
 
   void run() {
@@ -80,8 +79,7 @@ class Chooser {
 
   // The operand in the wanted layout: itself, or a reordered copy that all readers of that layout
   // share. A view under another shape starts from the plain layout, since blocks of the one shape
-  // mean nothing to the other. In a kept net every layer makes its own copies: a pass may start at
-  // any layer.
+  // mean nothing to the other.
   Operand in_layout(const Operand& operand, Layout wanted, int layer) {
     const Value value = at(program_.values, operand.value);
     if (operand.shape == value.shape)
@@ -95,8 +93,7 @@ class Chooser {
 
   Operand reordered(const Operand& operand, Layout wanted, int layer) {
     auto [found, is_new] = copies_.try_emplace(
-        {operand.value, operand.shape.dims(), wanted, operand.want_gradient, keep_ ? layer : -1},
-        -1);
+        {operand.value, operand.shape.dims(), wanted, operand.want_gradient}, -1);
     if (is_new) {
       const Value value = at(program_.values, operand.value);
       Node reorder;
@@ -134,23 +131,22 @@ class Chooser {
     std::vector<int64_t> shape;
     Layout layout;
     bool gradient;
-    int layer;
     auto operator<=>(const CopyKey&) const = default;
   };
 
   Program& program_;
   const Backend& backend_;
   DType dtype_;
-  bool training_, keep_;
+  bool training_;
   std::vector<std::string>* fallbacks_;
   std::map<CopyKey, int> copies_;
 };
 
 }  // namespace
 
-void choose_ops(Program& program, const Backend& backend, DType dtype, bool training, bool keep,
+void choose_ops(Program& program, const Backend& backend, DType dtype, bool training,
                 std::vector<std::string>* fallbacks) {
-  Chooser(program, backend, dtype, training, keep, fallbacks).run();
+  Chooser(program, backend, dtype, training, fallbacks).run();
 }
 
 }  // namespace pcc

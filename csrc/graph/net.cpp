@@ -114,7 +114,7 @@ void Net::make_plan(const Net* share) {
   const bool gradients = options_.train || options_.force_backward || keep;
   if (options_.fuse) fuse(built_.program);
   fallbacks_.clear();
-  choose_ops(built_.program, backend_, options_.dtype, gradients, keep, &fallbacks_);
+  choose_ops(built_.program, backend_, options_.dtype, gradients, &fallbacks_);
   std::vector<std::pair<int, double>> seeds;
   for (const LayerInfo& layer : built_.layers)
     for (size_t t = 0; t < layer.tops.size(); ++t)
@@ -159,7 +159,7 @@ double Net::forward(int first, int last) {
   take_in(first, false);
   if (first == 0) ++state_.pass;  // a pass in parts is one pass: Dropout draws the same masks
   plan_->forward(state_, first, last);
-  give_back(last, false);
+  give_back(first, last, false);
   return losses(first, last);
 }
 
@@ -173,7 +173,7 @@ void Net::backward(int first, int last) {
              "this net was planned for forward passes only");
   take_in(first, true);
   plan_->backward(state_, first, last);
-  give_back(last, true);
+  give_back(first, last, true);
 }
 
 void Net::clear_param_diffs() {

@@ -99,10 +99,11 @@ class Net {
   void make_plan(const Net* share);
   double losses(int first, int last) const;
   void take_in(int first, bool backward);
-  void give_back(int last, bool backward);
+  void give_back(int first, int last, bool backward);
   Tensor live_data(const BlobInfo& blob, int before_layer) const;
   void copy(const Tensor& from, const Tensor& to) const;
   bool visible(int blob) const;
+  std::vector<int> same_data(int blob) const;
 
   NetOptions options_;
   const Backend& backend_;

@@ -82,9 +82,8 @@ struct Program {
 void fuse(Program& program);
 
 // graph/choose.cpp: picks layouts, inserts reorders, makes every op. `fallbacks` receives the names
-// of nodes that `backend` refused and the reference backend runs instead. keep: the program of a
-// net whose every blob can be looked at.
-void choose_ops(Program& program, const Backend& backend, DType dtype, bool training, bool keep,
+// of nodes that `backend` refused and the reference backend runs instead.
+void choose_ops(Program& program, const Backend& backend, DType dtype, bool training,
                 std::vector<std::string>* fallbacks);
 
 }  // namespace pcc

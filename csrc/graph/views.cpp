@@ -40,6 +40,22 @@ void Net::copy(const Tensor& from, const Tensor& to) const {
   op->forward(state_);
 }
 
+// The blob with all others that are its data under another name: Caffe's Split shares memory, so
+// what is written to one of them is read from each.
+std::vector<int> Net::same_data(int blob) const {
+  const auto is_split = [](const LayerInfo& layer) { return layer.layer->spec().type == "Split"; };
+  const auto holds = [](const std::vector<int>& list, int one) {
+    return std::find(list.begin(), list.end(), one) != list.end();
+  };
+  for (auto layer = built_.layers.rbegin(); layer != built_.layers.rend(); ++layer)
+    if (is_split(*layer) && holds(layer->top_blobs, blob)) blob = layer->bottom_blobs[0];
+  std::vector<int> same{blob};
+  for (const LayerInfo& layer : built_.layers)
+    if (is_split(layer) && holds(same, layer.bottom_blobs[0]))
+      same.insert(same.end(), layer.top_blobs.begin(), layer.top_blobs.end());
+  return same;
+}
+
 const HostBlob& Net::host(int blob, bool diff) {
   const BlobInfo& info = at(built_.blobs, blob);
   if (!visible(blob) || (options_.fuse && diff)) {
@@ -61,6 +77,9 @@ const HostBlob& Net::host(int blob, bool diff) {
   if (!memory) {
     const TensorSpec spec = plain(info.shape(), options_.dtype);
     memory = std::make_shared<Memory>(std::max<int64_t>(spec.bytes(), 1));
+    if (!diff)
+      for (const int same : same_data(blob))
+        at(hosts_, same) = {info.shape(), memory, at(hosts_, same).diff};
     const int value = info.versions.back().value;
     const Tensor source = diff ? plan_->diff(info.versions.front().value) : plan_->data(value);
     if (source && source.shape().count() == spec.shape.count())
@@ -97,23 +116,27 @@ void Net::take_in(int first, bool backward) {
   }
 }
 
-// After a pass that ended at layer `last`: data as of the newest version made by then, diffs of the
-// oldest version reached.
-void Net::give_back(int last, bool backward) {
+// After a pass over the layers first .. last (backward: down to last): data as of the newest
+// version made by then, diffs as of the oldest version that a reader sent one to. What the pass did
+// not come by stays as the user left it.
+void Net::give_back(int first, int last, bool backward) {
   for (size_t b = 0; b < hosts_.size(); ++b) {
     const HostBlob& host = hosts_[b];
-    const BlobInfo& info = built_.blobs[b];
-    const BlobInfo::Version *newest = nullptr, *oldest = nullptr;
-    for (const BlobInfo::Version& version : info.versions) {
-      if (backward || version.layer <= last) newest = &version;
-      if (!oldest && version.layer >= last) oldest = &version;
+    const std::vector<BlobInfo::Version>& versions = built_.blobs[b].versions;
+    if (host.data) {
+      const BlobInfo::Version* newest = nullptr;
+      for (const BlobInfo::Version& version : versions)
+        if (backward || version.layer <= last) newest = &version;
+      if (newest) {
+        const Tensor from = plan_->data(newest->value);
+        copy(from, {host.data->data(), plain(from.shape(), options_.dtype)});
+      }
     }
-    if (host.data && newest) {
-      const Tensor from = plan_->data(newest->value);
-      copy(from, {host.data->data(), plain(from.shape(), options_.dtype)});
-    }
-    if (host.diff && backward && oldest) {
-      const Tensor from = plan_->diff(oldest->value);
+    if (host.diff && backward && versions.front().layer <= first) {
+      // In place, the layer of the next version is the one that reads this one.
+      size_t oldest = 0;
+      while (oldest + 1 < versions.size() && versions[oldest + 1].layer < last) ++oldest;
+      const Tensor from = plan_->diff(versions[oldest].value);
       if (from) copy(from, {host.diff->data(), plain(from.shape(), options_.dtype)});
     }
   }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "core/parallel.h"
 #include "testing.h"
 
 namespace pcc {
@@ -59,6 +60,14 @@ std::string classifier(const std::string& bottom, int classes) {
          "}\n";
 }
 
+std::string small_net(int64_t batch) {
+  return input_layer("data", {batch, 3, 6, 5}) + input_layer("label", {batch}) +
+         conv_layer("conv", "data", 8, 3) + norm_layers_on("conv") +
+         layer("ReLU", "relu", "conv", "conv") +
+         layer("Pooling", "pool", "conv", "pool", "pooling_param { kernel_size: 2 stride: 2 }") +
+         layer("Dropout", "drop", "pool", "pool") + classifier("pool", 5);
+}
+
 NetOptions reference_net() { return net_on("reference"); }
 
 NetOptions net_on(const std::string& backend, bool fuse) {
@@ -76,6 +85,7 @@ NetOptions double_net() {
 
 std::shared_ptr<Net> make_net(const std::string& text, NetOptions options,
                               std::shared_ptr<Net> share) {
+  set_threads(1);
   return std::make_shared<Net>(parse_layers(text), std::map<std::string, LayerFeed>{},
                                std::move(options), std::move(share));
 }
@@ -149,6 +159,31 @@ void draw_params(Net& net, uint64_t seed) {
     set_values(param.data,
                random_values(param.shape.count(), own, gain ? 0.5 : -0.5, gain ? 1.5 : 0.5));
   }
+}
+
+std::shared_ptr<Net> ready(const std::string& text, const NetOptions& options) {
+  auto net = make_net(text, options);
+  draw_params(*net);
+  feed_all(*net, 5);
+  return net;
+}
+
+namespace {
+
+Tensor viewed(Net& net, const std::string& blob, bool diff) {
+  const HostBlob& host = net.host(net.blob_index(blob), diff);
+  const auto& memory = diff ? host.diff : host.data;
+  return {memory->data(), {host.shape, net.options().dtype, Layout::plain}};
+}
+
+}  // namespace
+
+Values view(Net& net, const std::string& blob, bool diff) {
+  return values_of(viewed(net, blob, diff));
+}
+
+void write_view(Net& net, const std::string& blob, bool diff, const Values& values) {
+  set_values(viewed(net, blob, diff), values);
 }
 
 const LayerInfo& info_of(const Net& net, const std::string& layer) {

@@ -31,11 +31,16 @@ std::string norm_layers_on(const std::string& blob);
 // An InnerProduct of `classes` outputs on `bottom` and a SoftmaxWithLoss against `label`: "loss".
 std::string classifier(const std::string& bottom, int classes);
 
+// Convolution, BatchNorm, Scale and ReLU in place, pooling, Dropout and a classifier of 5, over
+// pictures of 3x6x5.
+std::string small_net(int64_t batch = 4);
+
 NetOptions reference_net();
 // Every backend of this build.
 NetOptions net_on(const std::string& backend, bool fuse = false);
 NetOptions double_net();
 
+// Runs on one thread from here on: over a few numbers, threads only wait for each other.
 std::shared_ptr<Net> make_net(const std::string& text, NetOptions options = reference_net(),
                               std::shared_ptr<Net> share = nullptr);
 
@@ -55,6 +60,13 @@ Values param_diff(Net& net, const std::string& layer, int index);
 // Sets every parameter that is learned to uniform numbers: gains around 1 stay away from 0. The
 // numbers depend on the layer's name only, so that two nets with the same layers get the same ones.
 void draw_params(Net& net, uint64_t seed = 5);
+
+// make_net, draw_params and feed_all with 5 classes.
+std::shared_ptr<Net> ready(const std::string& text, const NetOptions& options);
+
+// What a user sees of a blob, and what is seen after the user wrote there.
+Values view(Net& net, const std::string& blob, bool diff);
+void write_view(Net& net, const std::string& blob, bool diff, const Values& values);
 
 const LayerInfo& info_of(const Net& net, const std::string& layer);
 // Op names after fusion, in order: "conv", "norm+scale+relu", .. (reorders are left out).

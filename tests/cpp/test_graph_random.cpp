@@ -1,0 +1,123 @@
+// Nets drawn at random compute the same in every plan and on every backend.
+#include <set>
+
+#include "net_text.h"
+#include "testing.h"
+
+namespace pcc {
+namespace {
+
+std::string sum(const std::string& name, const std::string& a, const std::string& b,
+                const std::string& more = "") {
+  return "layer { name: '" + name + "' type: 'Eltwise' bottom: '" + a + "' bottom: '" + b +
+         "' top: '" + name + "' " + more + " }\n";
+}
+std::string inputs() { return input_layer("data", {4, 8, 5, 6}) + input_layer("label", {4}); }
+
+struct Draw {
+  explicit Draw(uint64_t seed) { stream.seed = seed; }
+  int below(int end) { return static_cast<int>(stream.uniform(next++) * end); }
+  RandomStream stream;
+  uint64_t next = 0;
+};
+
+// Layers that keep (4, C, 5, 6); any earlier blob may be read again.
+std::string random_net(Draw& draw) {
+  std::set<std::string> seen;  // blobs with a reader: nobody may work in place on them any more
+  std::string text = inputs() + conv_layer("n0", "data", 8, 3);
+  std::vector<std::string> blobs{"n0"};
+  const int count = 4 + draw.below(12);
+  for (int i = 1; i <= count; ++i) {
+    const std::string name = concat("n", i);
+    // Mostly the newest blob: chains.
+    const auto pick = [&] {
+      return draw.below(3) ? blobs.back()
+                           : blobs[static_cast<size_t>(draw.below(static_cast<int>(blobs.size())))];
+    };
+    const std::string below = pick();
+    if (draw.below(4) == 0 && !seen.count(below)) {
+      text += layer(draw.below(2) ? "ReLU" : "Dropout", name, below, below);
+      continue;
+    }
+    seen.insert(below);
+    const auto second = [&] { return *seen.insert(pick()).first; };
+    switch (draw.below(10)) {
+      case 0:
+        text += conv_layer(name, below, 8, draw.below(2) ? 3 : 1);
+        break;
+      case 1:
+        text += layer("BatchNorm", name + "_bn", below, name) +
+                layer("Scale", name + "_s", name, name, "scale_param { bias_term: true }");
+        break;
+      case 2:
+        text += layer("BatchNorm", name, below, name);
+        break;
+      case 3:
+        text += layer("Scale", name, below, name,
+                      draw.below(2) ? "scale_param { bias_term: true }" : "");
+        break;
+      case 4:
+        text += layer("ReLU", name, below, name);
+        break;
+      case 5:
+        text += sum(name, below, second());
+        break;
+      case 6:
+        text += sum(name, below, pick(), "eltwise_param { coeff: 0.5 coeff: -1 }");
+        break;
+      case 7:
+        text += layer("Pooling", name, below, name,
+                      draw.below(2) ? "pooling_param { kernel_size: 3 pad: 1 pool: MAX }"
+                                    : "pooling_param { kernel_size: 3 pad: 1 pool: AVE }");
+        break;
+      case 8:
+        text += layer("Dropout", name, below, name);
+        break;
+      default:
+        text += "layer { name: '" + name + "_cat' type: 'Concat' bottom: '" + below +
+                "' bottom: '" + second() + "' top: '" + name + "_cat' }\n" +
+                conv_layer(name, name + "_cat", 8, 1);
+    }
+    blobs.push_back(name);
+  }
+  // What nobody reads is left to be an output.
+  return text + classifier(blobs.back(), 5);
+}
+
+// In double the layers one by one against the fused reference plan: what memory is shared or what
+// is summed where must not show at all. Then each backend in single precision.
+TEST(random_nets_compute_the_same_in_every_plan) {
+  for (uint64_t seed = 1; seed <= 40; ++seed) {
+    Draw draw(seed);
+    const std::string text = random_net(draw);
+    NetOptions fused = double_net();
+    fused.fuse = true;
+    const auto expected = make_net(text, double_net()), got = make_net(text, fused);
+    for (Net* net : {expected.get(), got.get()}) {
+      draw_params(*net, seed);
+      feed_all(*net, 5, seed);
+    }
+    for (int i = 0; i < 2; ++i) compare_passes(*got, *expected, {"loss"}, 1e-10);
+  }
+}
+
+TEST(random_nets_compute_the_same_on_every_backend) {
+  for (uint64_t seed = 1; seed <= 15; ++seed) {
+    Draw draw(seed);
+    const std::string text = random_net(draw);
+    for (const std::string& backend : backend_names())
+      for (const bool fuse : {false, true}) {
+        const auto expected = make_net(text, double_net()),
+                   got = make_net(text, net_on(backend, fuse));
+        for (Net* net : {expected.get(), got.get()}) {
+          draw_params(*net, seed);
+          feed_all(*net, 5, seed);
+        }
+        // Chains of several norms amplify rounding.
+        compare_passes(*got, *expected, {"loss"}, 1e-3);
+      }
+  }
+}
+
+}  // namespace
+}  // namespace pcc
