@@ -37,9 +37,11 @@ class GradientFlow {
       info.bottom_need_backward.assign(info.bottoms.size(), false);
       info.need_backward = false;
       for (size_t b = 0; b < info.bottoms.size(); ++b) {
+        // As in Caffe's Init: propagate_down rules over what the layer sends down, not over whether
+        // a gradient comes to it.
         bool need = blob_needs[info.bottom_blobs[b]];
-        if (!propagate.empty()) need = propagate[b];
         info.need_backward |= need;
+        if (!propagate.empty()) need = propagate[b];
         info.bottom_need_backward[b] = need && info.layer->differentiable(static_cast<int>(b));
         PCC_CONFIG(
             !(need && !propagate.empty() && !info.layer->differentiable(static_cast<int>(b))),

@@ -91,10 +91,14 @@ void Plan::plant_seeds(const std::vector<std::pair<int, double>>& seeds) {
 void Plan::order_backward() {
   for (int node = static_cast<int>(program_.nodes.size()) - 1; node >= 0; --node)
     if (at(program_.nodes, node).backward) add_backward(node);
-  // In a kept net the diffs of the inputs are wanted too (force_backward).
+  // In a kept net the diffs of the inputs are wanted too (force_backward), and those that layers
+  // without a backward step get.
   if (keep_)
-    for (size_t v = 0; v < values_.size(); ++v)
-      if (program_.values[v].producer < 0) collect_diff(static_cast<int>(v), false, 1);
+    for (size_t v = 0; v < values_.size(); ++v) {
+      const int producer = program_.values[v].producer;
+      if (producer < 0 || !at(program_.nodes, producer).backward)
+        collect_diff(static_cast<int>(v), false, 1);
+    }
 }
 
 // The blocks that make up the diff of `value`; adds a step that sums them where the reader of the

@@ -74,7 +74,22 @@ TEST(propagate_down_false_in_place_stops_the_gradient_too) {
   CHECK_EQ(backward_layers(inputs() + ip("a", "data") +
                            layer("ReLU", "relu", "a", "a", "propagate_down: false") + ip("b", "a") +
                            loss("b")),
-           "b loss");
+           "relu b loss");
+}
+
+// Caffe: the layer provides the backward pass that its bottom needs, and leaves it at that.
+TEST(propagate_down_false_still_lets_a_gradient_come_to_the_layer) {
+  const auto net =
+      make_net(inputs() + ip("a", "data") +
+               layer("ReLU", "relu", "a", "r", "propagate_down: false") + ip("b", "r") + loss("b"));
+  feed_all(*net, 4);
+  pass(*net);
+  const auto diff = [&](const char* blob) {
+    const int value = net->blobs()[static_cast<size_t>(net->blob_index(blob))].versions[0].value;
+    return values_of(net->plan().diff(value));
+  };
+  CHECK(relative_difference(diff("r"), Values(12, 0)) > 1);
+  CHECK(diff("a") == Values(12, 0));
 }
 
 TEST(propagate_down_true_reaches_the_data) {
