@@ -127,6 +127,19 @@ TEST(a_constant_channel) {
   check_kernels(op, kTolerance);
 }
 
+TEST(a_number_that_is_its_own_mean_has_no_gradient) {
+  for (const int64_t channels : {1, 3, 16, 20})
+    for (const bool affine : {false, true}) {
+      NormActDesc desc;
+      desc.gain = desc.shift = affine;
+      for (const std::string& isa : onednn::loop_isas()) {
+        onednn::select_loops(isa);
+        const OpResult result = run_op(norm(desc, {1, channels}), "onednn", DType::f32);
+        for (const double dx : result.din[0]) CHECK(dx == 0);
+      }
+    }
+}
+
 TEST(scale_and_bias_on_their_own) {
   for (const int kind : {0, 1, 2})  // scale, bias, both
     for (const bool from_input : {false, true})

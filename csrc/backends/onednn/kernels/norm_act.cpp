@@ -314,7 +314,7 @@ class NormActOp : public Op {
     for (int64_t c = geometry_.first_channel(piece); c < geometry_.end_channel(piece); ++c) {
       const int64_t i = index(group, c);
       slant_[i] = offset_[i] = 0;
-      if (desc_.use_global_stats) continue;
+      if (desc_.use_global_stats || m == 1) continue;
       const Moments total = sum_of_splits(back_moments_, group, c);
       const double inverse = inverse_[i], scale = inverse * (gain_ ? gain_[c] : 1);
       slant_[i] = static_cast<float>(-scale * inverse * inverse * total.b / m);
@@ -324,14 +324,17 @@ class NormActOp : public Op {
 
   void differentiate(int64_t group, int64_t begin, int64_t end, int64_t piece) {
     const NormLanes lanes = lanes_of(group, piece);
-    float slant[16], offset[16];
+    float scale[16], slant[16], offset[16];
+    // A number that is its own mean has no gradient: zero, not what rounding leaves of it.
+    const bool lone = !desc_.use_global_stats && group_items_ * geometry_.numbers_per_item() == 1;
+    for (int lane = 0; lane < 16; ++lane) scale[lane] = lone ? 0 : lanes.gain[lane];
     geometry_.to_lanes(slant_ + index(group, 0), piece, 0, slant);
     geometry_.to_lanes(offset_ + index(group, 0), piece, 0, offset);
     const Passed passed = store_ ? Passed::all : passed_;
     const float* g = store_ ? store_ : dy_[0];
     geometry_.for_views(begin, end, piece, [&](const NormView& view, int64_t at, int64_t bits_at) {
       loops_.backward_data(view, lanes, passed, x_ + at, bits_ ? bits_ + bits_at : nullptr, g + at,
-                           lanes.gain, slant, offset, dx_ + at);
+                           scale, slant, offset, dx_ + at);
     });
   }
 
