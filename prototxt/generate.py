@@ -52,6 +52,7 @@ def nets() -> dict[str, tuple[str, Net]]:
     """File name without suffix -> (what it is, net)."""
     made: dict[str, tuple[str, Net]] = {
         "lenet": ("LeNet for MNIST, Caffe's lenet_train_test with batch 512.", lenet(MNIST)),
+        "lenet_batch128": ("LeNet for MNIST with batch 128.", lenet(MNIST, train_batch=128)),
         "lenet_sample": (
             "LeNet for the sample of 10,000 + 2,000 real digits that ships with the package.",
             lenet(SAMPLE, train_batch=64),

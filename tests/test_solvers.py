@@ -77,6 +77,7 @@ def test_a_solver_has_the_settings_of_the_authors_log(name, shared):
 def test_total_batches_are_those_of_the_report():
     expected = {
         "lenet_1cycle": 512,
+        "lenet_1cycle_batch128": 128,
         "cifar3_1cycle": 128,
         "resnet56_1cycle": 512,
         "wide32_1cycle": 512,
