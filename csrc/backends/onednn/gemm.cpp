@@ -1,19 +1,26 @@
-// InnerProduct over oneDNN's sgemm. Its inner_product primitive was no faster for LeNet's shapes,
-// and sgemm takes the weights as they lie and adds straight into their gradient.
+// InnerProduct: matrix products by kernels of our own, which take the weights as they lie, add
+// straight into their gradient and need no memory but the stack. oneDNN's sgemm is as fast, within
+// a few per cent, but allocates at every call, and its sums depend on the number of threads.
 #include <algorithm>
 #include <cstring>
 
-#include "backends/onednn/engine.h"
+#include "backends/onednn/kernels/gemm_loops.h"
+#include "backends/onednn/kernels/tables.h"
 #include "backends/onednn/makers.h"
 #include "core/parallel.h"
 
 namespace pcc::onednn {
 
+PCC_TABLES(GemmLoops, gemm_table)
+
+const GemmLoops& gemm_loops() { return pick_gemm_table(loops().isa); }
+
 namespace {
 
 class GemmOp : public Op {
  public:
-  GemmOp(const GemmDesc& desc, const OpSite& site) : desc_(desc), name_(site.name) {
+  GemmOp(const GemmDesc& desc, const OpSite& site)
+      : desc_(desc), loops_(gemm_loops()), isa_(loops().isa) {
     needs_.in = {trains(site) && site.want_dparam[0]};
   }
 
@@ -21,17 +28,17 @@ class GemmOp : public Op {
 
   void forward(const StepState&) override {
     const auto [m, k, n, transpose, bias] = desc_;
-    float* const y = buffers_.out[0].as<float>();
-    if (bias) {
-      const float* const b = buffers_.params[1].as<float>();
-      parallel(m, std::max<int64_t>(1, 16384 / n), [=](int64_t begin, int64_t end, int) {
-        for (int64_t row = begin; row < end; ++row)
-          std::memcpy(y + row * n, b, static_cast<size_t>(n) * sizeof(float));
-      });
-    }
     // w lies (N, K), or (K, N) where transpose.
-    multiply('N', transpose ? 'N' : 'T', m, n, k, buffers_.in[0], k, buffers_.params[0],
-             transpose ? n : k, bias ? 1.0f : 0.0f, buffers_.out[0], n);
+    const GemmShape shape{.m = m,
+                          .n = n,
+                          .depth = k,
+                          .a_row = k,
+                          .a_step = 1,
+                          .b_step = transpose ? n : 1,
+                          .b_column = transpose ? 1 : k,
+                          .c_row = n};
+    multiply(shape, buffers_.in[0], buffers_.params[0],
+             bias ? buffers_.params[1].as<float>() : nullptr, buffers_.out[0]);
   }
 
   void backward(const StepState&) override {
@@ -43,27 +50,55 @@ class GemmOp : public Op {
       return;
     }
     const Tensor& dy = buffers_.dout[0][0];
-    if (dx)
-      multiply('N', transpose ? 'T' : 'N', m, k, n, dy, n, buffers_.params[0], transpose ? n : k,
-               0.0f, dx, k);
+    if (dx) {
+      const GemmShape shape{.m = m,
+                            .n = k,
+                            .depth = n,
+                            .a_row = n,
+                            .a_step = 1,
+                            .b_step = transpose ? 1 : k,
+                            .b_column = transpose ? n : 1,
+                            .c_row = k};
+      multiply(shape, dy, buffers_.params[0], nullptr, dx);
+    }
     const Tensor& dw = buffers_.dparams[0];
-    if (dw && transpose)
-      multiply('T', 'N', k, n, m, buffers_.in[0], k, dy, n, 1.0f, dw, n);
-    else if (dw)
-      multiply('T', 'N', n, k, m, dy, n, buffers_.in[0], k, 1.0f, dw, k);
+    const Tensor& x = buffers_.in[0];
+    const GemmShape shape{.m = transpose ? k : n,
+                          .n = transpose ? n : k,
+                          .depth = m,
+                          .a_row = 1,
+                          .a_step = transpose ? k : n,
+                          .b_step = transpose ? n : k,
+                          .b_column = 1,
+                          .c_row = transpose ? n : k,
+                          .add = true};
+    if (dw) multiply(shape, transpose ? x : dy, transpose ? dy : x, nullptr, dw);
     if (bias && buffers_.dparams[1]) add_rows(dy.as<float>(), buffers_.dparams[1].as<float>());
   }
 
-  std::string implementation() const override { return "sgemm"; }
+  std::string implementation() const override { return concat("kernel ", isa_); }
 
  private:
-  void multiply(char transpose_a, char transpose_b, int64_t m, int64_t n, int64_t k,
-                const Tensor& a, int64_t a_stride, const Tensor& b, int64_t b_stride, float beta,
-                const Tensor& c, int64_t c_stride) const {
-    const dnnl_status_t status =
-        dnnl_sgemm(transpose_a, transpose_b, m, n, k, 1.0f, a.as<float>(), a_stride, b.as<float>(),
-                   b_stride, beta, c.as<float>(), c_stride);
-    if (status != dnnl_success) fail(name_, "multiply matrices", status);
+  // Cut by columns, whose panels are then made once; by rows where there are few.
+  void multiply(const GemmShape& shape, const Tensor& a, const Tensor& b, const float* bias,
+                const Tensor& c) const {
+    const auto run = [&](int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
+      loops_.multiply(shape, a.as<float>(), b.as<float>(), bias, c.as<float>(), row, row_end,
+                      column, column_end);
+    };
+    constexpr int64_t kWork = 1 << 18;  // products that are worth a thread
+    const int64_t panel = loops_.panel, panels = (shape.n + panel - 1) / panel;
+    const int64_t rows = loops_.rows, pieces = (shape.m + rows - 1) / rows;
+    if (panels >= 2 * threads() || panels >= pieces)
+      parallel(panels, 1 + kWork / (shape.m * shape.depth * panel),
+               [&](int64_t begin, int64_t end, int) {
+                 run(0, shape.m, begin * panel, std::min(shape.n, end * panel));
+               });
+    else
+      parallel(pieces, 1 + kWork / (shape.n * shape.depth * rows),
+               [&](int64_t begin, int64_t end, int) {
+                 run(begin * rows, std::min(shape.m, end * rows), 0, shape.n);
+               });
   }
 
   // Adds the sum over the rows of dy to db. Each thread has columns of its own: the same bits for
@@ -77,8 +112,9 @@ class GemmOp : public Op {
   }
 
   GemmDesc desc_;
-  std::string name_;
   OpNeeds needs_;
+  const GemmLoops& loops_;
+  const char* isa_;
 };
 
 }  // namespace
