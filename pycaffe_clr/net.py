@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ class Blob:
     @property
     def data(self) -> np.ndarray:
         """Values, in the shape of the blob."""
-        view: np.ndarray = self._net._core.data(self._name)
+        waiting = self._net._staged.get(self._name)
+        view: np.ndarray = self._net._core.data(self._name) if waiting is None else waiting
         return view
 
     @property
@@ -85,15 +87,20 @@ class Blob:
         return self._dim(3)
 
     def reshape(self, *dims: int) -> None:
-        """Give an input blob another shape; the rest of the net follows at Net.reshape or the
-        next forward. Raises ConfigError for a blob that a layer computes."""
+        """Give an input blob another shape; the rest of the net follows, at once where it can and
+        else, with several inputs to reshape, at Net.reshape or the next forward. Views made before
+        go stale. Raises ConfigError for a blob that a layer computes."""
         if self._name not in self._net.inputs:
             raise ConfigError(
                 f"blob '{self._name}' cannot be reshaped: a layer computes it. "
                 f"Reshape an input: {', '.join(self._net.inputs) or 'this net has none'}"
             )
-        self._net._wanted[self._name] = [int(d) for d in dims]
-        self._net.reshape()
+        net = self._net
+        net._wanted[self._name] = [int(d) for d in dims]
+        dtype = net._core.data(self._name).dtype
+        net._staged[self._name] = np.zeros(net._wanted[self._name], dtype)
+        with suppress(ConfigError):
+            net.reshape()
 
     def __repr__(self) -> str:
         return f"Blob('{self._name}', shape={self.shape})"
@@ -192,22 +199,26 @@ class Net:
         state = merged_state(phase, param)
         state.level = level
         state.stage.extend(stages or ())
-        self._attach(core, filter_net(param, state), feeds)
+        self._attach(core, filter_net(param, state), feeds, fuse)
         if weights is not None:
             self.copy_from(weights)
 
     @classmethod
-    def from_core(cls, core: Any, param: Any, feeds: Mapping[str, Any]) -> Net:
+    def from_core(cls, core: Any, param: Any, feeds: Mapping[str, Any], fused: bool = False) -> Net:
         """A Net around a core net that exists (a solver's). param: its filtered NetParameter."""
         net = cls.__new__(cls)
-        net._attach(core, param, feeds)
+        net._attach(core, param, feeds, fused)
         return net
 
-    def _attach(self, core: Any, param: Any, feeds: Mapping[str, Any]) -> None:
+    def _attach(self, core: Any, param: Any, feeds: Mapping[str, Any], fused: bool) -> None:
         self._core = core
+        self._fused = fused
         self._param = param
         self._feeds = dict(feeds)
+        # Inputs that were reshaped, and what is written there until the net can follow.
         self._wanted: dict[str, list[int]] = {}
+        self._staged: dict[str, np.ndarray] = {}
+        self._callbacks: dict[str, list[Callable[[int], Any]]] = {}
         self._rows = core.layers()
         self._param_rows = core.params()
         self.inputs: list[str] = list(core.inputs())
@@ -263,9 +274,10 @@ class Net:
                 f"forward was given {sorted(kwargs)}, but this net's inputs are {self.inputs}"
             )
         self._write(kwargs, "data")
+        self.reshape()
         first = self._layer_index(start, 0)
         last = self._layer_index(end, len(self._rows) - 1)
-        self._core.forward(first, last)
+        self._run("forward", first, last)
         names = self.top_names[end] if end is not None else self.outputs
         return {name: self.blobs[name].data for name in [*names, *(blobs or ())]}
 
@@ -287,11 +299,45 @@ class Net:
         tops = self.top_names[start] if start is not None else self.outputs
         if kwargs and set(kwargs) != set(tops):
             raise ConfigError(f"backward was given {sorted(kwargs)}, but starts at {tops}")
+        self.reshape()
         self._write(kwargs, "diff")
-        self._core.backward(first, last)
+        self._run("backward", first, last)
         names = self.bottom_names[end] if end is not None else self.inputs
+        if self._fused:  # nothing but the parameters' diffs can be looked at
+            names = []
         wanted = [*names, *(diffs or ())]
         return {name: self.blobs[name].diff for name in wanted}
+
+    def _run(self, direction: str, first: int, last: int) -> None:
+        """Run the layers' forward or backward, with the callbacks around each."""
+        run = getattr(self._core, direction)
+        before = self._callbacks.get(f"before_{direction}", ())
+        after = self._callbacks.get(f"after_{direction}", ())
+        if not before and not after:
+            run(first, last)
+            return
+        for index in range(first, last + 1) if first <= last else range(first, last - 1, -1):
+            for call in before:
+                call(index)
+            run(index, index)
+            for call in after:
+                call(index)
+
+    def before_forward(self, call: Callable[[int], Any]) -> None:
+        """Call a function with each layer's index before that layer's forward."""
+        self._callbacks.setdefault("before_forward", []).append(call)
+
+    def after_forward(self, call: Callable[[int], Any]) -> None:
+        """Call a function with each layer's index after that layer's forward."""
+        self._callbacks.setdefault("after_forward", []).append(call)
+
+    def before_backward(self, call: Callable[[int], Any]) -> None:
+        """Call a function with each layer's index before that layer's backward."""
+        self._callbacks.setdefault("before_backward", []).append(call)
+
+    def after_backward(self, call: Callable[[int], Any]) -> None:
+        """Call a function with each layer's index after that layer's backward."""
+        self._callbacks.setdefault("after_backward", []).append(call)
 
     def _batches(self, arrays: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], int]]:
         """The arrays cut into batches of the net, the last one padded with zeros, and its size."""
@@ -337,10 +383,17 @@ class Net:
         )
 
     def reshape(self) -> None:
-        """Let the whole net follow input blobs that were reshaped. Views made before go stale."""
-        if self._wanted:
-            self._core.reshape(self._wanted)
-            self._wanted = {}
+        """Let the whole net follow input blobs that were reshaped. Views made before go stale.
+
+        Raises ConfigError where the shapes do not fit each other; the net stays as it was.
+        """
+        if not self._wanted:
+            return
+        self._core.reshape(self._wanted)
+        staged = self._staged
+        self._wanted, self._staged = {}, {}
+        for name, array in staged.items():
+            self._core.data(name)[...] = array
 
     def clear_param_diffs(self) -> None:
         """Set every parameter's diff to zero."""
@@ -401,6 +454,30 @@ class Net:
                 if name in weights:
                     weights[name] = weight
         return weights
+
+    # pycaffe's own names for what its Python part was built on; scripts use them.
+
+    @property
+    def _blob_names(self) -> list[str]:
+        return list(self.blobs)
+
+    @property
+    def _blob_loss_weights(self) -> list[float]:
+        return list(self.blob_loss_weights.values())
+
+    @property
+    def _inputs(self) -> list[int]:
+        return [self._blob_names.index(name) for name in self.inputs]
+
+    @property
+    def _outputs(self) -> list[int]:
+        return [self._blob_names.index(name) for name in self.outputs]
+
+    def _top_ids(self, layer: int) -> list[int]:
+        return [self._blob_names.index(name) for name in self._rows[layer]["tops"]]
+
+    def _bottom_ids(self, layer: int) -> list[int]:
+        return [self._blob_names.index(name) for name in self._rows[layer]["bottoms"]]
 
     def __repr__(self) -> str:
         return f"Net('{self.name}', {len(self._rows)} layers, {self._core.backend})"

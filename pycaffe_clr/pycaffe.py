@@ -54,9 +54,9 @@ class Solver:
             log=log,
         )
         session = self._session
-        self.net = Net.from_core(session.net, session.train_param, session.feeds)
+        self.net = Net.from_core(session.net, session.train_param, session.feeds, fuse)
         self.test_nets = [
-            Net.from_core(core, param, feeds)
+            Net.from_core(core, param, feeds, fuse)
             for core, param, feeds in zip(
                 session.test_nets, session.test_params, session.test_feeds, strict=True
             )

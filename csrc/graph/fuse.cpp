@@ -4,6 +4,16 @@
 
 namespace pcc {
 
+bool Program::made_once(const Node& node) {
+  const auto* made = std::get_if<FillDesc>(&node.desc);
+  return made && made->filler.type == "constant";
+}
+
+bool Program::from_outside(int value) const {
+  const int producer = at(values, value).producer;
+  return producer < 0 || made_once(at(nodes, producer));
+}
+
 std::vector<std::vector<std::pair<int, int>>> Program::readers() const {
   std::vector<std::vector<std::pair<int, int>>> readers(values.size());
   for (size_t n = 0; n < nodes.size(); ++n)

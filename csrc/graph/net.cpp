@@ -134,6 +134,8 @@ void Net::reshape(const std::map<std::string, Shape>& inputs) {
   }
   const std::map<std::string, Shape> before = input_shapes_;
   const std::vector<HostBlob> hosts = hosts_;
+  take_in(0, false);
+  std::vector<OutsideData> outside = outside_data();
   for (const auto& [name, shape] : inputs) input_shapes_[name] = shape;
   try {
     lower_layers(options_, input_shapes_, built_);
@@ -144,7 +146,30 @@ void Net::reshape(const std::map<std::string, Shape>& inputs) {
     lower_layers(options_, input_shapes_, built_);
     make_plan(share_.get());
     hosts_ = hosts;
+    put_back(outside);
     throw;
+  }
+  put_back(outside);
+}
+
+std::vector<Net::OutsideData> Net::outside_data() const {
+  std::vector<OutsideData> all;
+  for (size_t b = 0; b < built_.blobs.size(); ++b) {
+    const int value = built_.blobs[b].versions.front().value;
+    if (!built_.program.from_outside(value)) continue;
+    const Tensor tensor = plan_->data(value);
+    const auto* begin = static_cast<const uint8_t*>(tensor.data);
+    all.push_back({b, tensor.spec, {begin, begin + tensor.spec.bytes()}});
+  }
+  return all;
+}
+
+// Inputs that kept their shape keep what the caller put there.
+void Net::put_back(const std::vector<OutsideData>& outside) {
+  for (const auto& [blob, spec, bytes] : outside) {
+    const Tensor to = plan_->data(built_.blobs[blob].versions.front().value);
+    if (to.shape() == spec.shape && to.spec.layout == spec.layout)
+      std::memcpy(to.data, bytes.data(), bytes.size());
   }
 }
 

@@ -98,6 +98,14 @@ class Net {
   void fill_params();
   void make_plan(const Net* share);
   double losses(int first, int last) const;
+  // What the caller put into a blob that no layer computes.
+  struct OutsideData {
+    size_t blob;
+    TensorSpec spec;
+    std::vector<uint8_t> bytes;
+  };
+  std::vector<OutsideData> outside_data() const;
+  void put_back(const std::vector<OutsideData>& outside);
   void take_in(int first, bool backward);
   void give_back(int first, int last, bool backward);
   Tensor live_data(const BlobInfo& blob, int before_layer) const;

@@ -15,7 +15,7 @@ Plan::Plan(Program& program, const Backend& backend, DType dtype, bool keep, boo
     if (value.gone) continue;
     values_[v].data = new_block(value.shape.count() * size_of(dtype), std::max(0, value.producer));
     Block& block = blocks_.back();
-    block.persistent = keep || value.keep || value.producer < 0;
+    block.persistent = keep || value.keep || program.from_outside(static_cast<int>(v));
     if (keep && gradients) {
       values_[v].diff = new_block(block.bytes, 0);
       blocks_.back().persistent = true;
@@ -32,6 +32,8 @@ Plan::Plan(Program& program, const Backend& backend, DType dtype, bool keep, boo
   arena_ = lend && lend->bytes() >= sizes_.arena ? std::move(lend)
                                                  : std::make_shared<Memory>(sizes_.arena);
   bind();
+  for (const Node& node : program.nodes)
+    if (Program::made_once(node)) node.op->forward(StepState{});
 }
 
 int Plan::new_block(int64_t bytes, int step) {
@@ -216,7 +218,11 @@ void Plan::live() {
     for (const Operand& operand : node.ins) use(at(values_, operand.value).data, n);
     for (const int out : node.outs) use(at(values_, out).data, n);
     if (needs.forward_scratch) memory.forward_scratch = new_block(needs.forward_scratch, n);
-    if (needs.stash_bytes) memory.stash = new_block(needs.stash_bytes, n);
+    if (needs.stash_bytes) {
+      memory.stash = new_block(needs.stash_bytes, n);
+      // In a kept net backward may run again after one forward pass.
+      blocks_.back().persistent = keep_;
+    }
     if (memory.backward_step < 0) continue;
     const int step = forward_steps + memory.backward_step;
     if (needs.stash_bytes) use(memory.stash, step);
@@ -365,6 +371,7 @@ void Plan::bind() {
 void Plan::forward(const StepState& state, int first_layer, int last_layer) {
   for (const Node& node : program_.nodes) {
     const int layer = node.layers.empty() ? first_layer : node.layers.back();
+    if (Program::made_once(node)) continue;
     if (layer >= first_layer && layer <= last_layer) node.op->forward(state);
   }
 }

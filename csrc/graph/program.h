@@ -73,6 +73,11 @@ struct Program {
   std::vector<Node> nodes;  // in the order of execution
   std::vector<Param> params;
 
+  // Whether a node makes a constant that is made once and then left alone (DummyData), so that what
+  // the caller writes there stays, as in Caffe.
+  static bool made_once(const Node& node);
+  // Whether a value comes from outside, or may: nothing writes over what the caller put there.
+  bool from_outside(int value) const;
   // Readers of a value as (node, slot), in order.
   std::vector<std::vector<std::pair<int, int>>> readers() const;
 };

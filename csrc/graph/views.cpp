@@ -14,9 +14,9 @@ TensorSpec plain(const Shape& shape, DType dtype) { return {shape, dtype, Layout
 
 bool Net::visible(int blob) const {
   if (!options_.fuse) return true;
-  const Value& value =
-      built_.program.values[static_cast<size_t>(at(built_.blobs, blob).versions.back().value)];
-  return !value.gone && (value.keep || value.producer < 0);
+  const int last = at(built_.blobs, blob).versions.back().value;
+  const Value& value = at(built_.program.values, last);
+  return !value.gone && (value.keep || built_.program.from_outside(last));
 }
 
 void Net::copy(const Tensor& from, const Tensor& to) const {
@@ -97,7 +97,7 @@ void Net::take_in(int first, bool backward) {
       // Forward: the version that lives when layer `first` begins. Backward: the last one.
       const BlobInfo::Version* live = nullptr;
       for (const BlobInfo::Version& version : info.versions) {
-        const bool input = at(built_.program.values, version.value).producer < 0;
+        const bool input = built_.program.from_outside(version.value);
         if (backward || version.layer < first || input) live = &version;
         if (!backward && input && version.layer >= first) break;
       }

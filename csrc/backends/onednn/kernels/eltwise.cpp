@@ -119,7 +119,7 @@ bool one_layout(const OpSite& site) {
 }  // namespace
 
 std::unique_ptr<Op> make_eltwise(const EltwiseDesc& desc, const OpSite& site) {
-  if (!one_layout(site) || site.in.size() < 2) return nullptr;
+  if (!one_layout(site)) return nullptr;
   return std::make_unique<EltwiseOp>(desc, site);
 }
 
