@@ -82,10 +82,16 @@ class WinogradRowsOp : public Op {
       if (sums) std::memset(own, 0, static_cast<size_t>(sum_count() * kFloat));
       for (int64_t first = begin; first < end; first += kSumSamples) {
         if (sums) std::memset(some, 0, static_cast<size_t>(sum_count() * kFloat));
-        for (int64_t n = first; n < std::min(first + kSumSamples, end); ++n) {
+        // One pass for the weights, one for the data: what both read and write together would not
+        // stay in the second cache, and D costs little to make again.
+        const int64_t last = std::min(first + kSumSamples, end);
+        for (int64_t n = first; sums && n < last; ++n) {
           loops_.transform_gradient(shape_, dy + n * shape_.y_count(), d, some_bias);
           if (dw) loops_.backward_weights(shape_, x + n * shape_.x_count(), d, v, some);
-          if (dx) loops_.backward_data(shape_, d, u, v, dx + n * shape_.x_count());
+        }
+        for (int64_t n = first; dx && n < last; ++n) {
+          loops_.transform_gradient(shape_, dy + n * shape_.y_count(), d, nullptr);
+          loops_.backward_data(shape_, d, u, v, dx + n * shape_.x_count());
         }
         for (int64_t i = 0; sums && i < sum_count(); ++i) own[i] += some[i];
       }
