@@ -106,6 +106,7 @@ class Net {
   };
   std::vector<OutsideData> outside_data() const;
   void put_back(const std::vector<OutsideData>& outside);
+  int oldest_with_diff(int blob, int last) const;
   void take_in(int first, bool backward);
   void give_back(int first, int last, bool backward);
   Tensor live_data(const BlobInfo& blob, int before_layer) const;

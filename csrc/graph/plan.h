@@ -35,6 +35,8 @@ class Plan {
   const Tensor& data(int value) const { return data_[static_cast<size_t>(value)]; }
   // The summed diff of a value: null where the plan has none.
   const Tensor& diff(int value) const { return diff_[static_cast<size_t>(value)]; }
+  // Whether some reader, or the loss's own weight, sends it one.
+  bool gets_diff(int value) const { return !values_[static_cast<size_t>(value)].parts.empty(); }
   int64_t arena_bytes() const { return sizes_.arena; }
   int64_t persistent_bytes() const { return sizes_.persistent; }
   const std::shared_ptr<Memory>& arena() const { return arena_; }

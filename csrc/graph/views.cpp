@@ -56,6 +56,18 @@ std::vector<int> Net::same_data(int blob) const {
   return same;
 }
 
+// The value whose diff a backward pass down to layer `last` leaves in the blob: Caffe's versions in
+// place share one, which the last layer to send anything down wrote.
+int Net::oldest_with_diff(int blob, int last) const {
+  const std::vector<BlobInfo::Version>& versions = at(built_.blobs, blob).versions;
+  size_t oldest = 0;
+  // In place, the layer of the next version is the one that reads this one.
+  while (oldest + 1 < versions.size() &&
+         (versions[oldest + 1].layer < last || !plan_->gets_diff(versions[oldest].value)))
+    ++oldest;
+  return versions[oldest].value;
+}
+
 const HostBlob& Net::host(int blob, bool diff) {
   const BlobInfo& info = at(built_.blobs, blob);
   if (!visible(blob) || (options_.fuse && diff)) {
@@ -81,7 +93,7 @@ const HostBlob& Net::host(int blob, bool diff) {
       for (const int same : same_data(blob))
         at(hosts_, same) = {info.shape(), memory, at(hosts_, same).diff};
     const int value = info.versions.back().value;
-    const Tensor source = diff ? plan_->diff(info.versions.front().value) : plan_->data(value);
+    const Tensor source = diff ? plan_->diff(oldest_with_diff(blob, 0)) : plan_->data(value);
     if (source && source.shape().count() == spec.shape.count())
       copy(source, {memory->data(), plain(source.shape(), options_.dtype)});
   }
@@ -133,10 +145,7 @@ void Net::give_back(int first, int last, bool backward) {
       }
     }
     if (host.diff && backward && versions.front().layer <= first) {
-      // In place, the layer of the next version is the one that reads this one.
-      size_t oldest = 0;
-      while (oldest + 1 < versions.size() && versions[oldest + 1].layer < last) ++oldest;
-      const Tensor from = plan_->diff(versions[oldest].value);
+      const Tensor from = plan_->diff(oldest_with_diff(static_cast<int>(b), last));
       if (from) copy(from, {host.diff->data(), plain(from.shape(), options_.dtype)});
     }
   }

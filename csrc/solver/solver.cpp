@@ -27,7 +27,8 @@ Solver::Solver(std::shared_ptr<Net> net, SolverParams params)
   desc.iter_size = params_.iter_size;
   for (const int p : net_->learnable()) {
     const Param& param = net_->params()[static_cast<size_t>(p)];
-    if (param.statistic || param.lr_mult == 0) continue;
+    // Under force_backward what does not learn has a gradient, too, which counts when clipping.
+    if (param.statistic || (param.lr_mult == 0 && !param.want_gradient)) continue;
     UpdateSegment segment;
     segment.offset = net_->offset(p);
     segment.count = param.shape.count();

@@ -77,6 +77,20 @@ TEST(propagate_down_false_in_place_stops_the_gradient_too) {
            "relu b loss");
 }
 
+TEST(a_blob_shows_the_diff_that_came_last_though_its_maker_gets_none) {
+  const auto net = make_net(inputs() + ip("a", "data") +
+                            layer("ReLU", "leaky", "a", "a", "relu_param { negative_slope: 0.1 }") +
+                            layer("Scale", "scale", "a", "a", "propagate_down: false") +
+                            ip("b", "a") + loss("b"));
+  feed_all(*net, 4);
+  pass(*net);
+  const BlobInfo& blob = net->blobs()[static_cast<size_t>(net->blob_index("a"))];
+  CHECK_EQ(blob.versions.size(), size_t{3});
+  const Values last = values_of(net->plan().diff(blob.versions[2].value));
+  CHECK(relative_difference(last, Values(12, 0)) > 1);
+  CHECK(view(*net, "a", true) == last);
+}
+
 // Caffe: the layer provides the backward pass that its bottom needs, and leaves it at that.
 TEST(propagate_down_false_still_lets_a_gradient_come_to_the_layer) {
   const auto net =

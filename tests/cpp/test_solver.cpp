@@ -150,6 +150,27 @@ TEST(clipping_sees_the_norm_of_all_parameters) {
   }
 }
 
+TEST(clipping_sees_what_does_not_learn_where_backward_is_forced) {
+  const std::string text =
+      input_layer("x", {1, 2}) +
+      layer("InnerProduct", "a", "x", "a",
+            "inner_product_param { num_output: 1 } param { lr_mult: 0 } loss_weight: 1");
+  for (const bool force : {false, true}) {
+    NetOptions options = reference_net();
+    options.force_backward = force;
+    const auto net = make_net(text, options);
+    feed(*net, "x", {3, 4});
+    SolverParams params = settings(1);
+    params.clip_gradients = 0.5f;
+    Solver solver(net, params);
+    solver.forward_backward();
+    solver.apply_update();
+    // Gradients (3, 4), which stands still, and 1.
+    CHECK_NEAR(param_data(*net, "a", 0)[1], 0, 0);
+    CHECK_NEAR(param_data(*net, "a", 1)[0], -0.5 / (force ? std::sqrt(26.0) : 1.0), kTolerance);
+  }
+}
+
 TEST(iter_size_averages_gradient_and_loss) {
   SolverParams params = settings(0.1f);
   params.iter_size = 4;
