@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "bindings/bindings.h"
+#include "core/allocations.h"
 
 namespace pcc {
 
@@ -160,6 +161,29 @@ double magnitude(const Net& net, size_t layer, size_t place, bool diff) {
   return sum / static_cast<double>(tensor.count());
 }
 
+// What a step allocates: None where the system does not tell.
+py::object allocations(Net& net, bool backward) {
+  std::optional<Allocations> made;
+  {
+    py::gil_scoped_release release;
+    made = count_allocations([&] {
+      net.forward();
+      if (!backward) return;
+      net.clear_param_diffs();
+      net.backward();
+    });
+  }
+  if (!made) return py::none();
+  py::dict from;
+  for (const Allocations::From& module : made->from) from[py::str(module.module)] = module.calls;
+  py::dict told;
+  told["calls"] = made->calls;
+  told["bytes"] = made->bytes;
+  told["largest"] = made->largest;
+  told["from"] = from;
+  return told;
+}
+
 py::list node_times(Net& net) {
   std::vector<Net::NodeTime> times;
   {
@@ -214,6 +238,9 @@ void bind_net(py::module_& m) {
           "param_diff",
           [](const NetPointer& net, size_t index) { return param_array(net, index, true); },
           arg("index"))
+      .def("allocations", &allocations, arg("backward"),
+           "Runs a pass and tells what it allocated, in the whole process: calls, bytes, the "
+           "largest in bytes, and calls by library. None where the system does not let us count.")
       .def("magnitude", &magnitude, arg("layer"), arg("place"), arg("diff"),
            "Mean magnitude of a layer's top, or of the diff of its bottom; layers by number. Of "
            "nets built with fuse=False.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from pycaffe_clr import catalog
 from pycaffe_clr.cli.messages import show_warnings
 
-_SETTLE_SECONDS = 10.0
+_WARM_STEPS = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +51,8 @@ def main(args: argparse.Namespace) -> int:
     width = shutil.get_terminal_size((80, 24)).columns
     for line in plan_lines(net, width):
         print(line)
-    print(heap_line(net, args.phase == "TRAIN"))
+    for line in allocation_lines(net, args.phase == "TRAIN"):
+        print(line)
     return 0
 
 
@@ -132,17 +132,8 @@ def plan_lines(net: Any, width: int = 80) -> list[str]:
     return lines
 
 
-def heap_line(net: Any, backward: bool) -> str:
-    """What the heap gains over a further step, after two that settle it. Runs the net."""
-    import ctypes
-
-    class Info(ctypes.Structure):
-        # mallinfo2 of glibc, whose fields are all size_t.
-        _fields_ = [
-            (name, ctypes.c_size_t)
-            for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks "
-            "keepcost".split()
-        ]
+def allocation_lines(net: Any, backward: bool) -> list[str]:
+    """What a step allocates once the first steps are over. Runs the net."""
 
     def step() -> None:
         net.forward()
@@ -150,28 +141,20 @@ def heap_line(net: Any, backward: bool) -> str:
             net.clear_param_diffs()
             net.backward()
 
-    step()
-    step()
-    try:
-        mallinfo = ctypes.CDLL(None).mallinfo2
-    except AttributeError:
-        return "heap growth of a further step: this C library does not tell"
-    mallinfo.restype = Info
-
-    def used() -> int:
-        info = mallinfo()
-        return int(info.uordblks + info.hblkhd)
-
     # The first steps fill caches of the allocator and of libraries.
-    end = time.monotonic() + _SETTLE_SECONDS
-    steps = 2
-    while True:
-        before = used()
+    for _ in range(_WARM_STEPS):
         step()
-        grown = max(0, used() - before)
-        if not grown or time.monotonic() > end:
-            return f"heap growth of a step, after {steps} others: {grown} B"
-        steps += 1
+    made = net.allocations(backward)
+    what = f"allocations of a step, after {_WARM_STEPS} others:"
+    if made is None:
+        return [f"{what} this system does not tell"]
+    if not made["calls"]:
+        return [f"{what} none"]
+    by = ", ".join(f"{name or 'the program'} {count}" for name, count in made["from"].items())
+    lines = [f"{what} {made['calls']} ({by}),", f"of {bytes_text(made['largest'])} at most"]
+    if list(made["from"]) == ["libdnnl.so.3"]:
+        lines[-1] += ": oneDNN's lists of arguments, given back after each call"
+    return lines
 
 
 def _row(op: str, layers: str, made: str, output: str, size: str, width: int) -> str:
