@@ -19,7 +19,8 @@ target_compile_definitions(pcc_flags INTERFACE PCC_VERSION="${PROJECT_VERSION}")
 # Without contraction a*b+c is rounded twice on every processor: schedules, update rules and the
 # reference backend give the same bits everywhere. The vector kernels allow it (isa.cmake).
 target_compile_options(pcc_flags INTERFACE
-  -fno-math-errno $<$<NOT:$<BOOL:$<TARGET_PROPERTY:PCC_CONTRACTS>>>:-ffp-contract=off> -Wall -Wextra -Wpedantic -Wno-psabi
+  $<$<NOT:$<BOOL:$<TARGET_PROPERTY:PCC_CONTRACTS>>>:-ffp-contract=off>
+  -fno-math-errno -Wall -Wextra -Wpedantic -Wno-psabi
   # GCC 12 sees overlaps in std::string that are not there (its bug 105651).
   -Wno-restrict
   # Designated initialisers name what differs from the default; the rest is meant to be left out.

@@ -185,10 +185,42 @@ void dot_columns(const GemmShape& s, const float* a, const float* b, const float
     }
 }
 
+// Few rows, and rows of b that lie in memory as they are: b is read once, from front to back, while
+// a row of c stays in the caches.
+void scale_rows(const GemmShape& s, const float* a, const float* b, const float* bias, float* c,
+                int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
+  constexpr int kTerms = 4;
+  for (int64_t i = row; i < row_end && !s.add; ++i)
+    for (int64_t j = column; j < column_end; ++j) c[i * s.c_row + j] = bias ? bias[j] : 0.0f;
+  const int64_t whole = column + (column_end - column) / kLanes * kLanes;
+  for (int64_t k = 0; k < s.depth; k += kTerms, b += kTerms * s.b_step) {
+    const int terms = s.depth - k < kTerms ? static_cast<int>(s.depth - k) : kTerms;
+    for (int64_t i = row; i < row_end; ++i) {
+      float each[kTerms];
+      const float* from[kTerms];
+      for (int t = 0; t < terms; ++t) {
+        each[t] = a[i * s.a_row + (k + t) * s.a_step];
+        from[t] = b + t * s.b_step;
+      }
+      float* const to = c + i * s.c_row;
+      if (terms == kTerms)
+        for (int64_t j = column; j < whole; j += kLanes) {
+          V sum = load_v(to + j);
+          for (int t = 0; t < kTerms; ++t) sum += each[t] * load_v(from[t] + j);
+          store_v(to + j, sum);
+        }
+      for (int64_t j = terms == kTerms ? whole : column; j < column_end; ++j)
+        for (int t = 0; t < terms; ++t) to[j] += each[t] * from[t][j];
+    }
+  }
+}
+
 void multiply(const GemmShape& s, const float* a, const float* b, const float* bias, float* c,
               int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
   if (s.m <= 2 && s.a_step == 1 && s.b_step == 1)
     dot_columns(s, a, b, bias, c, row, row_end, column, column_end);
+  else if (s.m <= 8 && s.b_column == 1)
+    scale_rows(s, a, b, bias, c, row, row_end, column, column_end);
   else if (s.a_row == 1)
     multiply_any<true>(s, a, b, bias, c, row, row_end, column, column_end);
   else
