@@ -143,8 +143,7 @@ void backward_data(const DirectShape& s, const float* dy, const float* w, float*
 
 inline float total(F8 value) {
   typedef float F4 __attribute__((vector_size(16)));
-  const F4 half = __builtin_shufflevector(value, value, 0, 1, 2, 3) +
-                  __builtin_shufflevector(value, value, 4, 5, 6, 7);
+  const F4 half = pick<0, 1, 2, 3>(value, value) + pick<4, 5, 6, 7>(value, value);
   return (half[0] + half[2]) + (half[1] + half[3]);
 }
 

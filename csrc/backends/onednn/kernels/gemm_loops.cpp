@@ -89,17 +89,17 @@ void turn(const float* from, int64_t row, float* to) {
   F8 a[8], b[8];
   for (int r = 0; r < 8; ++r) a[r] = load(from + r * row);
   for (int r = 0; r < 8; r += 2) {
-    b[r] = __builtin_shuffle(a[r], a[r + 1], I8{0, 8, 1, 9, 4, 12, 5, 13});
-    b[r + 1] = __builtin_shuffle(a[r], a[r + 1], I8{2, 10, 3, 11, 6, 14, 7, 15});
+    b[r] = pick<0, 8, 1, 9, 4, 12, 5, 13>(a[r], a[r + 1]);
+    b[r + 1] = pick<2, 10, 3, 11, 6, 14, 7, 15>(a[r], a[r + 1]);
   }
   for (int r = 0; r < 8; r += 4)
     for (int i = 0; i < 2; ++i) {
-      a[r + 2 * i] = __builtin_shuffle(b[r + i], b[r + i + 2], I8{0, 1, 8, 9, 4, 5, 12, 13});
-      a[r + 2 * i + 1] = __builtin_shuffle(b[r + i], b[r + i + 2], I8{2, 3, 10, 11, 6, 7, 14, 15});
+      a[r + 2 * i] = pick<0, 1, 8, 9, 4, 5, 12, 13>(b[r + i], b[r + i + 2]);
+      a[r + 2 * i + 1] = pick<2, 3, 10, 11, 6, 7, 14, 15>(b[r + i], b[r + i + 2]);
     }
   for (int k = 0; k < 4; ++k) {
-    store(to + k * kPanel, __builtin_shuffle(a[k], a[k + 4], I8{0, 1, 2, 3, 8, 9, 10, 11}));
-    store(to + (k + 4) * kPanel, __builtin_shuffle(a[k], a[k + 4], I8{4, 5, 6, 7, 12, 13, 14, 15}));
+    store(to + k * kPanel, pick<0, 1, 2, 3, 8, 9, 10, 11>(a[k], a[k + 4]));
+    store(to + (k + 4) * kPanel, pick<4, 5, 6, 7, 12, 13, 14, 15>(a[k], a[k + 4]));
   }
 }
 

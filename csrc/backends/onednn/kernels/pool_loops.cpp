@@ -165,10 +165,8 @@ void halve(int64_t rows, int64_t columns, const float* x, float* y, uint8_t* ind
     int64_t j = 0;
     for (; j + 4 <= width; j += 4) {
       const F8 a = load(upper + 2 * j), b = load(lower + 2 * j);
-      const F4 even_a = __builtin_shufflevector(a, a, 0, 2, 4, 6),
-               odd_a = __builtin_shufflevector(a, a, 1, 3, 5, 7);
-      const F4 even_b = __builtin_shufflevector(b, b, 0, 2, 4, 6),
-               odd_b = __builtin_shufflevector(b, b, 1, 3, 5, 7);
+      const F4 even_a = pick<0, 2, 4, 6>(a, a), odd_a = pick<1, 3, 5, 7>(a, a);
+      const F4 even_b = pick<0, 2, 4, 6>(b, b), odd_b = pick<1, 3, 5, 7>(b, b);
       F4 best = F4{} + kLowest;
       I4 place = {};
       const auto meet = [&](F4 value, int32_t here) {
@@ -208,8 +206,8 @@ void halve_backward(int64_t rows, int64_t columns, const float* dy, const uint8_
     for (; j + 4 <= width; j += 4) {
       const F4 g = *reinterpret_cast<const F4Anywhere*>(dy + j);
       const I4 place = __builtin_convertvector(*reinterpret_cast<const B4Anywhere*>(index + j), I4);
-      const F8 twice = __builtin_shufflevector(g, g, 0, 0, 1, 1, 2, 2, 3, 3);
-      const I8 where = __builtin_shufflevector(place, place, 0, 0, 1, 1, 2, 2, 3, 3);
+      const F8 twice = pick<0, 0, 1, 1, 2, 2, 3, 3>(g, g);
+      const I8 where = pick<0, 0, 1, 1, 2, 2, 3, 3>(place, place);
       constexpr I8 kUpper = {0, 1, 0, 1, 0, 1, 0, 1};
       store(upper + 2 * j, where == kUpper ? twice : F8{});
       store(lower + 2 * j, where == kUpper + 2 ? twice : F8{});

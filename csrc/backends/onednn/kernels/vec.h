@@ -31,6 +31,19 @@ inline void store(float* to, F8 value) { *reinterpret_cast<F8Anywhere*>(to) = va
 // Not F8{} + value: that would keep an addition, for the sake of negative zeros.
 inline F8 same(float value) { return F8{value, value, value, value, value, value, value, value}; }
 
+// The lanes of a and b with the numbers given, those of b counted on from a's last. GCC 11 does not
+// know the function, and makes a shuffle of the lanes by itself.
+template <int... kNumbers, typename V>
+inline auto pick(V a, V b) {
+#if __has_builtin(__builtin_shufflevector)
+  return __builtin_shufflevector(a, b, kNumbers...);
+#else
+  constexpr int kCount = sizeof(V) / sizeof(a[0]);
+  typedef decltype(a[0] + b[0]) R __attribute__((vector_size(sizeof(a[0]) * sizeof...(kNumbers))));
+  return R{(kNumbers < kCount ? a[kNumbers % kCount] : b[kNumbers % kCount])...};
+#endif
+}
+
 // The first `count` lanes only; the others read as zero and are not written.
 inline F8 load_part(const float* from, int count) {
 #if defined(__AVX2__)

@@ -46,16 +46,16 @@ inline F8 row_of(const F8 (&matrix)[kTile], int point) {
 
 // The results of two neighbouring tiles from their products.
 inline F8 results_of(F8 left, F8 right) {
-  const F8 low = __builtin_shufflevector(left, right, 0, 1, 2, 3, 8, 9, 10, 11);
-  const F8 high = __builtin_shufflevector(left, right, 4, 5, 6, 7, 12, 13, 14, 15);
-  F8 sum = __builtin_shufflevector(low, low, 0, 0, 0, 0, 4, 4, 4, 4) * row_of(kOfResult, 0);
-  sum += __builtin_shufflevector(low, low, 1, 1, 1, 1, 5, 5, 5, 5) * row_of(kOfResult, 1);
-  sum += __builtin_shufflevector(low, low, 2, 2, 2, 2, 6, 6, 6, 6) * row_of(kOfResult, 2);
-  sum += __builtin_shufflevector(low, low, 3, 3, 3, 3, 7, 7, 7, 7) * row_of(kOfResult, 3);
-  sum += __builtin_shufflevector(high, high, 0, 0, 0, 0, 4, 4, 4, 4) * row_of(kOfResult, 4);
-  sum += __builtin_shufflevector(high, high, 1, 1, 1, 1, 5, 5, 5, 5) * row_of(kOfResult, 5);
-  sum += __builtin_shufflevector(high, high, 2, 2, 2, 2, 6, 6, 6, 6) * row_of(kOfResult, 6);
-  sum += __builtin_shufflevector(high, high, 3, 3, 3, 3, 7, 7, 7, 7) * row_of(kOfResult, 7);
+  const F8 low = pick<0, 1, 2, 3, 8, 9, 10, 11>(left, right);
+  const F8 high = pick<4, 5, 6, 7, 12, 13, 14, 15>(left, right);
+  F8 sum = pick<0, 0, 0, 0, 4, 4, 4, 4>(low, low) * row_of(kOfResult, 0);
+  sum += pick<1, 1, 1, 1, 5, 5, 5, 5>(low, low) * row_of(kOfResult, 1);
+  sum += pick<2, 2, 2, 2, 6, 6, 6, 6>(low, low) * row_of(kOfResult, 2);
+  sum += pick<3, 3, 3, 3, 7, 7, 7, 7>(low, low) * row_of(kOfResult, 3);
+  sum += pick<0, 0, 0, 0, 4, 4, 4, 4>(high, high) * row_of(kOfResult, 4);
+  sum += pick<1, 1, 1, 1, 5, 5, 5, 5>(high, high) * row_of(kOfResult, 5);
+  sum += pick<2, 2, 2, 2, 6, 6, 6, 6>(high, high) * row_of(kOfResult, 6);
+  sum += pick<3, 3, 3, 3, 7, 7, 7, 7>(high, high) * row_of(kOfResult, 7);
   return sum;
 }
 
