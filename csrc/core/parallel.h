@@ -27,4 +27,14 @@ void parallel(int64_t count, int64_t grain, Body&& body) {
       });
 }
 
+// Calls body(part, begin, end) on `parts` ranges that cover [0, count), cut in the same places
+// whatever the number of threads: for sums whose order must be known before. body must not throw.
+template <typename Body>
+void parallel_parts(int64_t parts, int64_t count, Body&& body) {
+  parallel(parts, 1, [&](int64_t first, int64_t last, int) {
+    for (int64_t part = first; part < last; ++part)
+      body(part, count * part / parts, count * (part + 1) / parts);
+  });
+}
+
 }  // namespace pcc

@@ -33,7 +33,7 @@ class DirectConvOp : public Op {
       : bias_(desc.bias), loops_(direct_loops()), isa_(loops().isa), threads_(threads()) {
     const Shape &x = site.in[0].shape, &y = site.out[0].shape;
     samples_ = x[0];
-    shape_ = {x[1], y[1], x[2], x[3], y[2], y[3], desc.kernel[0], desc.kernel[1]};
+    shape_ = {{x[1], y[1], x[2], x[3], y[2], y[3]}, desc.kernel[0], desc.kernel[1]};
     block_ = best_block(shape_.outputs);
     weights_ = shape_.outputs * shape_.inputs * shape_.taps();
     const int64_t blocks = (shape_.outputs + block_ - 1) / block_;
@@ -90,19 +90,10 @@ class DirectConvOp : public Op {
   }
   int64_t sum_count() const { return (weights_ + shape_.outputs + 15) / 16 * 16; }
 
-  // Calls body(part, first sample, end) for each of the fixed parts.
-  template <typename Body>
-  void each_part(Body&& body) const {
-    parallel(parts_, 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t part = begin; part < end; ++part)
-        body(part, samples_ * part / parts_, samples_ * (part + 1) / parts_);
-    });
-  }
-
   void backward_data(const float* dy, float* dx) const {
     float* const turned = piece(turned_);
     loops_.pack_backward(shape_, buffers_.params[0].as<float>(), turned);
-    each_part([&](int64_t part, int64_t begin, int64_t end) {
+    parallel_parts(parts_, samples_, [&](int64_t part, int64_t begin, int64_t end) {
       float* const tall = piece(tall_) + part * tall_count_;
       float* const folds = piece(folds_) + part * folds_count_;
       std::memset(tall, 0, static_cast<size_t>(tall_count_ * kFloat));
@@ -121,7 +112,7 @@ class DirectConvOp : public Op {
   void backward_weights(const float* dy, float* dw, float* db) const {
     float* const sums = piece(sums_);
     const float* const x = buffers_.in[0].as<float>();
-    each_part([&](int64_t part, int64_t begin, int64_t end) {
+    parallel_parts(parts_, samples_, [&](int64_t part, int64_t begin, int64_t end) {
       float* const own = sums + part * sum_count();
       std::memset(own, 0, static_cast<size_t>(sum_count() * kFloat));
       loops_.backward_weights(shape_, end - begin, x + begin * shape_.x_count(),

@@ -89,10 +89,8 @@ class WinogradOp : public Op {
   template <typename Body>
   void each_part(Body&& body) const {
     const int64_t chunks = (tiles_ + kWinogradTiles - 1) / kWinogradTiles;
-    parallel(parts_, 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t part = begin; part < end; ++part)
-        body(part, chunks * part / parts_ * kWinogradTiles,
-             std::min(tiles_, chunks * (part + 1) / parts_ * kWinogradTiles));
+    parallel_parts(parts_, chunks, [&](int64_t part, int64_t begin, int64_t end) {
+      body(part, begin * kWinogradTiles, std::min(tiles_, end * kWinogradTiles));
     });
   }
 

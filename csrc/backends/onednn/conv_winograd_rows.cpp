@@ -28,7 +28,7 @@ class WinogradRowsOp : public Op {
       : bias_(desc.bias), loops_(row_loops()), isa_(loops().isa) {
     const Shape &x = site.in[0].shape, &y = site.out[0].shape;
     samples_ = x[0];
-    shape_ = {x[1], y[1], x[2], x[3], y[2], y[3]};
+    shape_ = {{x[1], y[1], x[2], x[3], y[2], y[3]}};
     // Not more threads than samples; the split decides the order of sums, so it is fixed here.
     parts_ = std::min<int64_t>(threads(), samples_);
     needs_.in = {trains(site) && wants_weights(site)};
@@ -52,7 +52,7 @@ class WinogradRowsOp : public Op {
     const float* const bias = bias_ ? buffers_.params[1].as<float>() : nullptr;
     const float* const x = buffers_.in[0].as<float>();
     float* const y = buffers_.out[0].as<float>();
-    each_part([&](int64_t part, int64_t begin, int64_t end) {
+    parallel_parts(parts_, samples_, [&](int64_t part, int64_t begin, int64_t end) {
       for (int64_t n = begin; n < end; ++n)
         loops_.forward(shape_, x + n * shape_.x_count(), u, bias, v + part * shape_.v_count(),
                        y + n * shape_.y_count());
@@ -72,7 +72,7 @@ class WinogradRowsOp : public Op {
     float* const u = piece(u_back_);
     float* const sums = dw || db ? piece(sums_) : nullptr;
     if (dx) loops_.pack(shape_, false, buffers_.params[0].as<float>(), u);
-    each_part([&](int64_t part, int64_t begin, int64_t end) {
+    parallel_parts(parts_, samples_, [&](int64_t part, int64_t begin, int64_t end) {
       float* const v = piece(v_back_) + part * shape_.v_count();
       float* const d = piece(d_) + part * shape_.d_count();
       float* const own = sums ? sums + part * sum_count() : nullptr;
@@ -109,15 +109,6 @@ class WinogradRowsOp : public Op {
     return static_cast<float*>(at(buffers_.backward_scratch, offset));
   }
   int64_t sum_count() const { return shape_.u_count() + (shape_.outputs + 15) / 16 * 16; }
-
-  // Calls body(part, first sample, end) for each of the fixed parts.
-  template <typename Body>
-  void each_part(Body&& body) const {
-    parallel(parts_, 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t part = begin; part < end; ++part)
-        body(part, samples_ * part / parts_, samples_ * (part + 1) / parts_);
-    });
-  }
 
   bool bias_;
   const RowLoops& loops_;

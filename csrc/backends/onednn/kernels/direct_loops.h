@@ -1,20 +1,16 @@
 // Inner loops of convolutions over plain layout: a vector is eight neighbouring places of an output
-// row. For few or odd numbers of channels, where blocks of channels would be padded. Stride 1, no
-// padding, output rows of whole vectors.
+// row. For few or odd numbers of channels, where blocks of channels would be padded.
 #pragma once
 
 #include <cstdint>
 
+#include "backends/onednn/kernels/plain_conv.h"
+
 namespace pcc::onednn {
 
-struct DirectShape {
-  int64_t inputs, outputs;
-  int64_t height, width;          // of x
-  int64_t out_height, out_width;  // of y; out_width is a multiple of 8
+struct DirectShape : PlainConvShape {
   int64_t kernel_height, kernel_width;
 
-  int64_t x_count() const { return inputs * height * width; }
-  int64_t y_count() const { return outputs * out_height * out_width; }
   int64_t taps() const { return kernel_height * kernel_width; }
 };
 

@@ -30,16 +30,6 @@ typedef float VAnywhere __attribute__((vector_size(4 * kLanes), aligned(4), may_
 inline V load_v(const float* from) { return *reinterpret_cast<const VAnywhere*>(from); }
 inline void store_v(float* to, V value) { *reinterpret_cast<VAnywhere*>(to) = value; }
 
-// Keeps a value in a register, which the compiler would read anew for each product.
-inline V kept(V value) {
-#if defined(__AVX512F__)
-  asm("" : "+v"(value));
-#elif defined(__AVX__)
-  asm("" : "+x"(value));
-#endif
-  return value;
-}
-
 // Whether c holds nothing yet, and what the sums begin with.
 struct Start {
   bool fresh;

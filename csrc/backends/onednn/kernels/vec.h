@@ -18,15 +18,18 @@ typedef float F8Anywhere __attribute__((vector_size(32), aligned(4), may_alias))
 inline constexpr I8 kLanes = {0, 1, 2, 3, 4, 5, 6, 7};
 
 inline F8 load(const float* from) { return *reinterpret_cast<const F8Anywhere*>(from); }
-// A load that stays one: else the compiler folds it into each product that reads it, once per
-// output, and the load units, not the multipliers, set the pace.
-inline F8 load_once(const float* from) {
-  F8 value = load(from);
-#if defined(__AVX__)
+// Keeps a loaded value in a register: else the compiler folds the load into each product that reads
+// it, and the load units, not the multipliers, set the pace.
+template <typename V>
+inline V kept(V value) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(value));
+#elif defined(__AVX__)
   asm("" : "+x"(value));
 #endif
   return value;
 }
+inline F8 load_once(const float* from) { return kept(load(from)); }
 inline void store(float* to, F8 value) { *reinterpret_cast<F8Anywhere*>(to) = value; }
 // Not F8{} + value: that would keep an addition, for the sake of negative zeros.
 inline F8 same(float value) { return F8{value, value, value, value, value, value, value, value}; }

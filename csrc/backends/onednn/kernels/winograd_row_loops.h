@@ -8,17 +8,13 @@
 
 #include <cstdint>
 
+#include "backends/onednn/kernels/plain_conv.h"
+
 namespace pcc::onednn {
 
-struct RowShape {
-  int64_t inputs, outputs;
-  int64_t height, width;          // of x
-  int64_t out_height, out_width;  // of y; out_width is a multiple of 8
-
+struct RowShape : PlainConvShape {
   static constexpr int64_t kTaps = 5, kPoints = 8, kTile = 4, kBlock = 3;
 
-  int64_t x_count() const { return inputs * height * width; }
-  int64_t y_count() const { return outputs * out_height * out_width; }
   int64_t tiles() const { return out_width / kTile; }  // of a row
   int64_t v_count() const { return inputs * height * tiles() * kPoints; }
   // Rows of zeros lie above and below D.
