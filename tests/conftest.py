@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -36,3 +37,14 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder {folder} (PYCAFFE_CLR_SHARED names another)")
     return folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """On a busy machine a second thread costs small nets far more than it brings."""
+    from pycaffe_clr.engine import ready_core
+
+    before = ready_core().threads()
+    ready_core().set_threads(1)
+    yield
+    ready_core().set_threads(before)

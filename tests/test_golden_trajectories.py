@@ -25,6 +25,8 @@ from pycaffe_clr.train.log import CaffeLog
 from pycaffe_clr.train.schedule import core_settings
 from pycaffe_clr.train.session import Listener, Session
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RUNS = {
     path.parent.name: path.parent
     for path in (folder / "run.json" for folder in files("trajectories", "*"))
@@ -38,15 +40,6 @@ SMALL = [name for name in RUNS if name not in SLOW]
 KEPT_ITERATIONS = {"resnet56_lowlr": 5, "cifar3": 20, "lenet": 20}
 REFERENCE_ITERATIONS = {"resnet56_lowlr": 2, "cifar3": 2, "lenet": 10}
 DOUBLE_ITERATIONS = {"resnet56_lowlr": 2, "cifar3": 3, "lenet": 10}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """On a busy machine a second thread costs these small nets far more than it brings."""
-    before = ready_core().threads()
-    ready_core().set_threads(1)
-    yield
-    ready_core().set_threads(before)
 
 
 class Recorder(Listener):

@@ -9,8 +9,9 @@ import pytest
 from golden_data import BACKENDS, need
 
 import pycaffe_clr as caffe
-from pycaffe_clr.engine import ready_core
 from pycaffe_clr.errors import ConfigError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 DATA = """
 layer { name: "data" type: "Input" top: "data"
@@ -38,14 +39,6 @@ layer { name: "data" type: "DummyData" top: "data" top: "noise" dummy_data_param
 layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
   inner_product_param { num_output: 4 weight_filler { type: "xavier" } } }
 """
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = ready_core().threads()
-    ready_core().set_threads(1)
-    yield
-    ready_core().set_threads(before)
 
 
 @pytest.fixture

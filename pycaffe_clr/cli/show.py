@@ -134,16 +134,9 @@ def plan_lines(net: Any, width: int = 80) -> list[str]:
 
 def allocation_lines(net: Any, backward: bool) -> list[str]:
     """What a step allocates once the first steps are over. Runs the net."""
-
-    def step() -> None:
-        net.forward()
-        if backward:
-            net.clear_param_diffs()
-            net.backward()
-
     # The first steps fill caches of the allocator and of libraries.
     for _ in range(_WARM_STEPS):
-        step()
+        net.allocations(backward)
     made = net.allocations(backward)
     what = f"allocations of a step, after {_WARM_STEPS} others:"
     if made is None:
