@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pycaffe_clr.errors import DataError
+from pycaffe_clr.train.result import is_accuracy
 from pycaffe_clr.train.tables import read_table
 
 Table = Mapping[str, np.ndarray]
@@ -34,7 +34,7 @@ def draw_curve(metrics: Path, tests: Path | None, out: Path, title: str) -> None
 
 def accuracy_columns(tests: Table) -> list[str]:
     """The outputs of test nets that are accuracies, by their names."""
-    return [name for name in tests if re.search(r"acc|top[-_]?[0-9]", name.lower())]
+    return [name for name in tests if is_accuracy(name)]
 
 
 def _smooth(values: np.ndarray, window: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from pycaffe_clr.errors import PycaffeClrError
 from pycaffe_clr.train import folder as files
 from pycaffe_clr.train.evaluate import WholeTest, describe
 from pycaffe_clr.train.progress import duration
+from pycaffe_clr.train.result import is_accuracy
 from pycaffe_clr.train.session import Session
 from pycaffe_clr.train.tables import read_table
 
@@ -94,7 +95,7 @@ def go_on(folder: Path) -> str:
 
 def accuracy_of(outputs: Sequence[tuple[str, float]]) -> float | None:
     """The first output that is an accuracy by its name."""
-    return next((value for name, value in outputs if "acc" in name.lower()), None)
+    return next((value for name, value in outputs if is_accuracy(name)), None)
 
 
 def draw(folder: files.RunFolder, record: dict[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -10,7 +11,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from pycaffe_clr.errors import DataError
-from pycaffe_clr.train.session import Row, TestResult
+from pycaffe_clr.train.events import Row, TestResult
 
 METRICS = ("iteration", "loss", "smoothed_loss", "lr", "momentum")
 
@@ -61,15 +62,19 @@ class TableWriter:
 
 
 def read_table(path: str | Path) -> dict[str, np.ndarray]:
-    """Columns of a table as float64 arrays; empty cells are nan. Raises DataError."""
+    """Columns of a table (NAME.csv or NAME.csv.gz) as float64 arrays; empty cells are nan.
+
+    Raises DataError.
+    """
     path = Path(path)
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
+        opened = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rt", newline="", encoding="utf-8") as stream:
             rows: list[list[Any]] = list(csv.reader(stream))
         if len(rows) > 1 and len(rows[-1]) < len(rows[0]):
             rows.pop()  # cut off where a run was killed
         values = [[float(cell) if cell else np.nan for cell in row] for row in rows[1:]]
         array = np.array(values, np.float64).reshape(len(values), len(rows[0]))
-    except (OSError, ValueError, IndexError) as error:
+    except (OSError, EOFError, ValueError, IndexError) as error:
         raise DataError(f"{path}: cannot be read as a table of numbers: {error}") from error
     return {name: array[:, i] for i, name in enumerate(rows[0])}
