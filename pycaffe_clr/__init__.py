@@ -34,7 +34,7 @@ def __getattr__(name: str) -> Any:
     elif name in _MODULES:
         value = import_module(f"pycaffe_clr.{name}")
     elif name == "__version__":
-        from pycaffe_clr.train.machine import package_version
+        from pycaffe_clr.version import package_version
 
         value = package_version()
     else:

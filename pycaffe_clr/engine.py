@@ -108,6 +108,15 @@ def layer_feed(spec: Mapping[str, Any], records: Records) -> tuple[Any, Any] | N
     return feed, mean
 
 
+def loss_weights(net: Any) -> dict[str, float]:
+    """Loss weight of each top of a core Net, 0 for those that are no loss."""
+    return {
+        name: weight
+        for row in net.layers()
+        for name, weight in zip(row["tops"], row["loss_weights"], strict=True)
+    }
+
+
 def build_net(
     net: Any,
     *,

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from pycaffe_clr.engine import Records, build_net
+from pycaffe_clr.engine import Records, build_net, loss_weights
 from pycaffe_clr.errors import ConfigError, DataError
 from pycaffe_clr.prototxt import filter_net, read_net
 from pycaffe_clr.prototxt.rules import merged_state
-from pycaffe_clr.prototxt.weights import fit, read_weights, write_weights
+from pycaffe_clr.weights import load_weights, read_weights, save_weights
 
 TRAIN, TEST = 0, 1
 _log = logging.getLogger(__name__)
@@ -448,12 +448,8 @@ class Net:
     @property
     def blob_loss_weights(self) -> OrderedDict[str, float]:
         """Loss weight of each blob."""
-        weights = OrderedDict((name, 0.0) for name in self.blobs)
-        for row in self._rows:
-            for name, weight in zip(row["tops"], row["loss_weights"], strict=True):
-                if name in weights:
-                    weights[name] = weight
-        return weights
+        weights = loss_weights(self._core)
+        return OrderedDict((name, weights.get(name, 0.0)) for name in self.blobs)
 
     # pycaffe's own names for what its Python part was built on; scripts use them.
 
@@ -481,57 +477,3 @@ class Net:
 
     def __repr__(self) -> str:
         return f"Net('{self.name}', {len(self._rows)} layers, {self._core.backend})"
-
-
-def load_weights(core: Any, weights: Mapping[str, Sequence[Any]], name: str) -> list[str]:
-    """Copy weights into a core net by layer name; returns the layers that got some.
-
-    All shapes are checked before anything is changed. Raises DataError.
-    """
-    rows = core.params()
-    plan = []
-    taken = []
-    for layer in core.layers():
-        arrays = weights.get(layer["name"])
-        if not arrays or not layer["params"]:
-            continue
-        if len(arrays) != len(layer["params"]):
-            raise DataError(
-                f"{name}: layer '{layer['name']}' has {len(arrays)} parameters there, "
-                f"but {len(layer['params'])} in this net"
-            )
-        taken.append(layer["name"])
-        for place, (index, array) in enumerate(zip(layer["params"], arrays, strict=True)):
-            if array is None:
-                continue
-            shape = rows[index]["shape"]
-            fitted = fit(np.asarray(array), shape)
-            if fitted is None:
-                raise DataError(
-                    f"{name}: parameter {place} of layer '{layer['name']}' has shape "
-                    f"{tuple(np.shape(array))}, but {tuple(shape)} in this net. To train that "
-                    "layer anew under these weights, rename it"
-                )
-            plan.append((index, fitted))
-    ignored = [n for n in weights if n not in taken and weights[n]]
-    if ignored:
-        _log.info("%s: ignoring layers that this net lacks: %s", name, ", ".join(ignored))
-    if weights and not taken:
-        _log.warning("%s: no layer of this net has weights there", name)
-    for index, array in plan:
-        core.param_data(index)[...] = array
-    return taken
-
-
-def save_weights(
-    path: str | Path, core: Any, param: Any, write_diff: bool = False, hdf5: bool | None = None
-) -> None:
-    """Write the parameters of a core net. param: its filtered NetParameter. Raises DataError."""
-    rows = core.params()
-    weights = {r["name"]: [core.param_data(i) for i in r["params"]] for r in core.layers()}
-    weights = {name: arrays for name, arrays in weights.items() if arrays}
-    diffs = None
-    if write_diff:
-        diffs = {r["name"]: [core.param_diff(i) for i in r["params"]] for r in core.layers()}
-    shared = {(r["layer"], r["index"]) for i, r in enumerate(rows) if r["owner"] != i}
-    write_weights(path, param, weights, diffs, shared=shared, hdf5=hdf5)

@@ -11,8 +11,9 @@ import pytest
 from train_cases import make_case
 
 from pycaffe_clr import cli, engine
-from pycaffe_clr.cli.show import bytes_text, is_solver
+from pycaffe_clr.cli.show import bytes_text
 from pycaffe_clr.errors import ConfigError, DataError
+from pycaffe_clr.prototxt import is_solver
 
 HEAVY = ("numpy", "google.protobuf", "matplotlib", "rich", "pycaffe_clr._core", "lmdb", "h5py")
 

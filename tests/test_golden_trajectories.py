@@ -18,12 +18,11 @@ import pytest
 from golden_data import BACKENDS, files, need
 
 from pycaffe_clr.engine import Records, build_net, ready_core
-from pycaffe_clr.net import load_weights
 from pycaffe_clr.prototxt import read_net, read_solver
-from pycaffe_clr.prototxt.weights import read_state, read_weights
 from pycaffe_clr.train.log import CaffeLog
 from pycaffe_clr.train.schedule import core_settings
 from pycaffe_clr.train.session import Listener, Session
+from pycaffe_clr.weights import load_weights, read_state, read_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -16,11 +16,11 @@ from train_cases import SIZES, command, log_text, make_case, results
 
 from pycaffe_clr import cli
 from pycaffe_clr.errors import ConfigError, DataError
-from pycaffe_clr.prototxt.weights import read_state, read_weights
 from pycaffe_clr.train import checkpoint, report
 from pycaffe_clr.train import run as run_module
 from pycaffe_clr.train.run import RunOptions, run
 from pycaffe_clr.train.tables import read_table
+from pycaffe_clr.weights import read_state, read_weights
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from train_cases import make_case
 
-from pycaffe_clr.prototxt.weights import read_state, read_weights
 from pycaffe_clr.train import checkpoint
+from pycaffe_clr.weights import read_state, read_weights
 
 SECONDS = 60
 # Writing takes a second from the moment that the file `writing` is there.

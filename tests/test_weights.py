@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from pycaffe_clr import proto
+from pycaffe_clr import weights as w
 from pycaffe_clr.errors import DataError
-from pycaffe_clr.prototxt import weights as w
-from pycaffe_clr.prototxt import wire
+from pycaffe_clr.weights import wire
 
 FILES = Path(__file__).parent / "golden" / "files"
 MODELS = ["lenet_bin_iter_5.caffemodel", "lenet_h5_iter_5.caffemodel.h5", "lenet_v1.caffemodel"]

@@ -87,6 +87,7 @@ def phase_of(args: argparse.Namespace, default: int) -> int:
 
 
 def stages_of(args: argparse.Namespace) -> tuple[str, ...]:
+    """The net's stages, which --stage gives separated by commas."""
     return tuple(stage for stage in args.stage.split(",") if stage)
 
 
@@ -96,9 +97,8 @@ def build_model(
     """(core net, its feeds) of --model, with --weights. Raises ConfigError, DataError."""
     from pycaffe_clr.catalog import find_net
     from pycaffe_clr.engine import Records, build_net
-    from pycaffe_clr.net import load_weights
     from pycaffe_clr.prototxt import format_message, read_net
-    from pycaffe_clr.prototxt.weights import read_weights
+    from pycaffe_clr.weights import load_weights, read_weights
 
     if not args.model:
         raise ConfigError("need a net: --model FILE")

@@ -59,7 +59,13 @@ def main(args: argparse.Namespace) -> int:
 def _find(args: argparse.Namespace, defines: dict[str, str]) -> tuple[Any, int]:
     """(NetParameter, replicas) of what the user named, be it a net or a solver."""
     from pycaffe_clr.errors import ConfigError
-    from pycaffe_clr.prototxt import parse_assignments, read_net, read_solver, solver_nets
+    from pycaffe_clr.prototxt import (
+        is_solver,
+        parse_assignments,
+        read_net,
+        read_solver,
+        solver_nets,
+    )
 
     sets = parse_assignments(args.sets, "--set")
     path = _file(args.net)
@@ -85,22 +91,6 @@ def _file(name: str) -> Path:
         except ConfigError:
             pass
         raise
-
-
-def is_solver(path: Path) -> bool:
-    """Whether a prototxt is a solver: it has a field that only solvers have."""
-    from pycaffe_clr import proto
-    from pycaffe_clr.prototxt.text import read_text
-
-    only = {field.name for field in proto.SolverParameter.DESCRIPTOR.fields}
-    only -= {field.name for field in proto.NetParameter.DESCRIPTOR.fields}
-    depth = 0
-    for line in read_text(path).splitlines():
-        text = line.split("#")[0]
-        if depth == 0 and text.split(":")[0].split("{")[0].strip() in only:
-            return True
-        depth += text.count("{") - text.count("}")
-    return False
 
 
 def bytes_text(count: int) -> str:

@@ -16,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Log every batch's outputs and their means; returns 0."""
+    from pycaffe_clr.engine import loss_weights
     from pycaffe_clr.train.log import number
+    from pycaffe_clr.train.passes import score
 
     if not args.model:
         raise ConfigError("need a net to score: --model FILE")
@@ -28,27 +30,17 @@ def main(args: argparse.Namespace) -> int:
     gpu_count(args, log)
     net, _ = build_model(args, log, defines, phase_of(args, 1))
     log.write(f"Running for {args.iterations} iterations.", "caffe.cpp:281")
-    weights = _loss_weights(net)
-    names = [name for name in net.outputs() for _ in net.read(name)]
-    sums = [0.0] * len(names)
-    total = 0.0
-    for batch in range(args.iterations):
-        total += net.forward()
-        values = [value for name in net.outputs() for value in net.read(name)]
-        for place, value in enumerate(values):
-            sums[place] += value
-            log.write(f"Batch {batch}, {names[place]} = {number(value)}", "caffe.cpp:304")
+
+    def batch_line(batch: int, values: list[tuple[str, float]]) -> None:
+        for name, value in values:
+            log.write(f"Batch {batch}, {name} = {number(value)}", "caffe.cpp:304")
         log.flush()
-    log.write(f"Loss: {number(total / args.iterations)}", "caffe.cpp:309")
-    for name, value in zip(names, sums, strict=True):
-        mean, weight = value / args.iterations, weights.get(name, 0.0)
+
+    result = score(net, args.iterations, batch_line)
+    log.write(f"Loss: {number(result.loss)}", "caffe.cpp:309")
+    weights = loss_weights(net)
+    for name, mean in result.outputs:
+        weight = weights.get(name, 0.0)
         loss = f" (* {number(weight)} = {number(weight * mean)} loss)" if weight else ""
         log.write(f"{name} = {number(mean)}{loss}", "caffe.cpp:321")
     return 0
-
-
-def _loss_weights(net: object) -> dict[str, float]:
-    weights: dict[str, float] = {}
-    for row in net.layers():  # type: ignore[attr-defined]
-        weights.update(zip(row["tops"], row["loss_weights"], strict=True))
-    return weights

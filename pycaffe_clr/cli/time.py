@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from pycaffe_clr.cli.caffe_flags import add_caffe_flags, build_model, gpu_count, phase_of, prepare
 from pycaffe_clr.errors import ConfigError
@@ -20,9 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Log the times; returns 0."""
-    import time
-
     from pycaffe_clr.train.log import number
+    from pycaffe_clr.train.passes import time_ops
 
     if args.iterations < 1:
         raise ConfigError(f"--iterations must be 1 or more, not {args.iterations}")
@@ -43,30 +41,17 @@ def main(args: argparse.Namespace) -> int:
         net.backward()
     say("*** Benchmark begins ***", 371)
     say(f"Testing for {args.iterations} iterations.", 372)
-    rows: list[Any] = []
-    sums: list[list[float]] = []
-    begin = time.perf_counter()
-    for iteration in range(args.iterations):
-        start = time.perf_counter()
-        rows = net.time()
-        if not sums:
-            sums = [[0.0, 0.0] for _ in rows]
-        for place, row in enumerate(rows):
-            sums[place][0] += row[3]
-            sums[place][1] += row[4]
-        passed = 1000 * (time.perf_counter() - start)
-        say(f"Iteration: {iteration + 1} forward-backward time: {number(passed)} ms.", 400)
+
+    def pass_line(index: int, passed: float) -> None:
+        say(f"Iteration: {index + 1} forward-backward time: {number(passed)} ms.", 400)
         log.flush()
-    total = 1000 * (time.perf_counter() - begin)
+
+    ops, total = time_ops(net, args.iterations, pass_line)
     say("Average time per layer: ", 403)
-    layers = [row["name"] for row in net.layers()]
-    scale = 1000 / args.iterations
-    for row, (forward_time, backward_time) in zip(rows, sums, strict=True):
-        name = "+".join(layers[index] for index in row[2]) or row[0]
-        say(f"{name:>10}\tforward: {number(forward_time * scale)} ms.", 406)
-        say(f"{name:>10}\tbackward: {number(backward_time * scale)} ms.", 409)
-    forward_total = scale * sum(pair[0] for pair in sums)
-    backward_total = scale * sum(pair[1] for pair in sums)
+    for op in ops:
+        say(f"{op.name:>10}\tforward: {number(op.forward)} ms.", 406)
+        say(f"{op.name:>10}\tbackward: {number(op.backward)} ms.", 409)
+    forward_total, backward_total = sum(op.forward for op in ops), sum(op.backward for op in ops)
     say(f"Average Forward pass: {number(forward_total)} ms.", 414)
     say(f"Average Backward pass: {number(backward_total)} ms.", 416)
     say(f"Average Forward-Backward: {number(total / args.iterations)} ms.", 418)

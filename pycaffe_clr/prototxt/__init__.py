@@ -1,10 +1,11 @@
 """Caffe's text and weight files: reading, upgrading, checking, writing.
 
 Text: read_net, read_solver, solver_nets, layer_specs, schema, format_message. Weights and solver
-states are in pycaffe_clr.prototxt.weights.
+states are in pycaffe_clr.weights.
 """
 
 from pycaffe_clr.prototxt.files import (
+    is_solver,
     parse_net,
     parse_solver,
     read_net,
@@ -24,6 +25,7 @@ __all__ = [
     "apply_sets",
     "filter_net",
     "format_message",
+    "is_solver",
     "layer_specs",
     "message_tree",
     "parse_assignments",

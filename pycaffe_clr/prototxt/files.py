@@ -8,8 +8,9 @@ from typing import Any
 
 from pycaffe_clr import proto
 from pycaffe_clr.prototxt.sets import apply_sets
-from pycaffe_clr.prototxt.source import source_of
+from pycaffe_clr.prototxt.source import Source, source_of
 from pycaffe_clr.prototxt.text import parse_text, read_text
+from pycaffe_clr.prototxt.tokens import WORD, tokenize
 from pycaffe_clr.prototxt.upgrade import complete_snapshot_prefix, upgrade_net, upgrade_solver
 from pycaffe_clr.prototxt.validate import validate_solver
 
@@ -58,6 +59,22 @@ def parse_solver(
     upgrade_solver(solver)
     validate_solver(solver)
     return solver
+
+
+def is_solver(path: str | Path) -> bool:
+    """Whether a prototxt is a solver: it has a field that only solvers have.
+
+    Raises ConfigError where the file cannot be read or is no text.
+    """
+    only = {field.name for field in proto.SolverParameter.DESCRIPTOR.fields}
+    only -= {field.name for field in proto.NetParameter.DESCRIPTOR.fields}
+    tokens = tokenize(Source(str(path), read_text(path)), {})
+    depth = 0
+    for (kind, text, _), (_, after, _) in zip(tokens, tokens[1:], strict=False):
+        depth += (text in ("{", "<")) - (text in ("}", ">"))
+        if depth == 0 and kind == WORD and text in only and after in (":", "{", "<"):
+            return True
+    return False
 
 
 def unused_defines(defines: Texts, *messages: Any) -> list[str]:

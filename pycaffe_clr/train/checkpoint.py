@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pycaffe_clr.atomic import write_atomically
 from pycaffe_clr.errors import DataError
-from pycaffe_clr.prototxt.atomic import write_atomically
 from pycaffe_clr.train import positions
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pycaffe_clr import proto
+from pycaffe_clr.atomic import write_atomically
 from pycaffe_clr.errors import ConfigError, DataError
 from pycaffe_clr.prototxt import (
     SolverNets,
@@ -20,7 +21,6 @@ from pycaffe_clr.prototxt import (
     resolve_net_path,
     solver_nets,
 )
-from pycaffe_clr.prototxt.atomic import write_atomically
 
 LOG, METRICS, TESTS = "train.log", "metrics.csv", "tests.csv"
 RECORD, CHECKPOINT, CURVE = "run.json", "checkpoint.bin", "curve.png"

@@ -5,21 +5,14 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from pycaffe_clr.version import package_version
 
 # Instruction sets by which CPU kernels are chosen.
 _FEATURES = ("sse4_1", "avx", "avx2", "fma", "avx_vnni", "avx512", "amx")
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
-
-
-def package_version(name: str = "pycaffe_clr") -> str:
-    """Version of an installed package; "unknown" where it is not installed."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def versions() -> dict[str, str]:

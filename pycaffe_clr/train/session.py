@@ -9,16 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pycaffe_clr.engine import Records, build_net, ready_core
+from pycaffe_clr.engine import Records, build_net, loss_weights, ready_core
 from pycaffe_clr.errors import EngineError
-from pycaffe_clr.net import load_weights
 from pycaffe_clr.prototxt import SolverNets, filter_net, format_message, solver_nets
-from pycaffe_clr.prototxt.weights import read_weights
 from pycaffe_clr.train import debug as debug_info
 from pycaffe_clr.train import positions, snapshots
 from pycaffe_clr.train.events import Listener, Row, TestResult
 from pycaffe_clr.train.log import CaffeLog, number
 from pycaffe_clr.train.schedule import Schedule, core_settings
+from pycaffe_clr.weights import load_weights, read_weights
 
 
 class Session:
@@ -78,7 +77,7 @@ class Session:
             self._warn_small_databases(index)
         self.core = ready_core().Solver(self.net, core_settings(solver))
         self.schedule = Schedule(solver)
-        self._weights_of = {id(n): _loss_weights(n) for n in [self.net, *self.test_nets]}
+        self._weights_of = {id(n): loss_weights(n) for n in [self.net, *self.test_nets]}
         self.losses: deque[float] = deque(maxlen=max(1, solver.average_loss))
         self.stopping = False
         self.test_interrupted = False
@@ -387,14 +386,6 @@ def _test_source(solver: Any, index: int) -> str:
     if index - params < len(solver.test_net):
         return f"test_net file: {solver.test_net[index - params]}"
     return "net_param" if solver.HasField("net_param") else f"net file: {solver.net}"
-
-
-def _loss_weights(net: Any) -> dict[str, float]:
-    weights = {}
-    for row in net.layers():
-        for name, weight in zip(row["tops"], row["loss_weights"], strict=True):
-            weights[name] = weight
-    return weights
 
 
 __all__ = ["Diverged", "Listener", "Row", "Schedule", "Session", "TestResult", "core_settings"]

@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pycaffe_clr.errors import DataError
-from pycaffe_clr.net import load_weights, save_weights
-from pycaffe_clr.prototxt.weights import SolverState, read_state, read_weights, write_state
 from pycaffe_clr.train.schedule import core_settings
+from pycaffe_clr.weights import (
+    SolverState,
+    load_weights,
+    read_state,
+    read_weights,
+    save_weights,
+    write_state,
+)
 
 if TYPE_CHECKING:
     from pycaffe_clr.train.session import Session

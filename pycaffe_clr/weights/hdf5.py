@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pycaffe_clr.errors import DataError
-from pycaffe_clr.prototxt.wire import Array
+from pycaffe_clr.weights.wire import Array
 
 # h5py is imported where it is used: it takes a quarter of a second, and few runs read HDF5.
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from pycaffe_clr import proto
+from pycaffe_clr.atomic import write_atomically
 from pycaffe_clr.errors import DataError
-from pycaffe_clr.prototxt import weights_hdf5, wire
-from pycaffe_clr.prototxt.atomic import write_atomically
-from pycaffe_clr.prototxt.wire import Array
+from pycaffe_clr.weights import hdf5 as h5
+from pycaffe_clr.weights import wire
+from pycaffe_clr.weights.wire import Array
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ def read_weights(path: str | Path, diff: bool = False) -> Weights:
     """
     data = _read(path)
     if data[:8] == _HDF5_MAGIC:
-        return weights_hdf5.read_weights(Path(path), diff)
+        return h5.read_weights(Path(path), diff)
     return parse_weights(data, str(path), diff)
 
 
@@ -104,7 +105,7 @@ def write_weights(
         hdf5 = str(path).endswith(".h5")
     if hdf5:
         names = [layer.name for layer in net.layer]
-        image = weights_hdf5.weights_image(names, weights, diffs or {}, shared)
+        image = h5.weights_image(names, weights, diffs or {}, shared)
         write_atomically(path, [image])
         return
     pieces = wire.encode_bytes(_NET_NAME, net.name.encode()) if net.name else []
@@ -131,7 +132,7 @@ def read_state(path: str | Path) -> SolverState:
     """Read a .solverstate. Raises DataError."""
     data = _read(path)
     if data[:8] == _HDF5_MAGIC:
-        return SolverState(*weights_hdf5.read_state(Path(path)))
+        return SolverState(*h5.read_state(Path(path)))
     return parse_state(data, str(path))
 
 
@@ -167,9 +168,7 @@ def write_state(path: str | Path, state: SolverState, hdf5: bool | None = None) 
     if hdf5 is None:
         hdf5 = str(path).endswith(".h5")
     if hdf5:
-        image = weights_hdf5.state_image(
-            state.iter, state.learned_net, state.history, state.current_step
-        )
+        image = h5.state_image(state.iter, state.learned_net, state.history, state.current_step)
         write_atomically(path, [image])
         return
     pieces = wire.encode_int(1, state.iter)

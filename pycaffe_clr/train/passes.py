@@ -1,0 +1,73 @@
+"""Passes over a net without a solver: scoring it batch by batch, timing its ops."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Score:
+    """Means over batches. outputs: (blob, mean) for each value of each output; loss: weighted."""
+
+    outputs: list[tuple[str, float]]
+    loss: float
+
+
+@dataclass(frozen=True)
+class OpTime:
+    """One op and the names of the layers that it does. forward, backward: milliseconds a pass."""
+
+    name: str
+    forward: float
+    backward: float
+
+
+def score(
+    net: Any, batches: int, each: Callable[[int, list[tuple[str, float]]], None] | None = None
+) -> Score:
+    """Run a core net forward, 1 or more batches; means of its outputs (caffe.cpp, test).
+
+    each: called after every batch with its number and its (blob, value) pairs.
+    """
+    names = [name for name in net.outputs() for _ in net.read(name)]
+    sums = [0.0] * len(names)
+    loss = 0.0
+    for batch in range(batches):
+        loss += net.forward()
+        values = [value for name in net.outputs() for value in net.read(name)]
+        sums = [total + value for total, value in zip(sums, values, strict=True)]
+        if each:
+            each(batch, list(zip(names, values, strict=True)))
+    means = [(name, total / batches) for name, total in zip(names, sums, strict=True)]
+    return Score(means, loss / batches)
+
+
+def time_ops(
+    net: Any, passes: int, each: Callable[[int, float], None] | None = None
+) -> tuple[list[OpTime], float]:
+    """(means by op, total milliseconds) of 1 or more passes over a core net (caffe.cpp, time).
+
+    The net should have run once before, which settles its memory. each: called after every pass
+    with its number and its milliseconds.
+    """
+    rows: list[Any] = []
+    sums: list[tuple[float, float]] = []
+    begin = time.perf_counter()
+    for number in range(passes):
+        start = time.perf_counter()
+        rows = net.time()
+        sums = sums or [(0.0, 0.0)] * len(rows)
+        sums = [(f + row[3], b + row[4]) for (f, b), row in zip(sums, rows, strict=True)]
+        if each:
+            each(number, 1000 * (time.perf_counter() - start))
+    total = 1000 * (time.perf_counter() - begin)
+    layers = [row["name"] for row in net.layers()]
+    scale = 1000 / passes
+    means = [
+        OpTime("+".join(layers[i] for i in row[2]) or row[0], scale * forward, scale * backward)
+        for row, (forward, backward) in zip(rows, sums, strict=True)
+    ]
+    return means, total
