@@ -10,6 +10,7 @@ from pycaffe_clr.engine import backend_of, ready_core
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.net import Net, Settings, fresh_seed
 from pycaffe_clr.prototxt import read_solver
+from pycaffe_clr.train.changes import Changes
 from pycaffe_clr.train.session import Session
 
 
@@ -20,6 +21,9 @@ class Solver:
     outputs can be looked at. replicas, data_dir, defines: as in `pycaffe_clr run`. Nothing is
     logged unless log is a CaffeLog. Raises ConfigError for a wrong prototxt, DataError for wrong
     databases.
+
+    `param` may be changed later: rates, periods and the like count from the next iteration on;
+    what would come too late (nets, type, seed) raises ConfigError there.
     """
 
     _type: str | None = None
@@ -62,6 +66,7 @@ class Solver:
             )
         ]
         self._callbacks: list[tuple[Callable[[], None], Callable[[], None]]] = []
+        self._changes = Changes(session, fuse and not self.param.debug_info)
 
     @property
     def iter(self) -> int:
@@ -71,11 +76,13 @@ class Solver:
     @property
     def lr(self) -> float:
         """Learning rate of the next update."""
+        self._changes.follow()
         return float(self._session.core.lr)
 
     @property
     def momentum(self) -> float:
         """Momentum of the next update."""
+        self._changes.follow()
         return float(self._session.core.momentum)
 
     def add_callback(self, on_start: Callable[[], None], on_gradients: Callable[[], None]) -> None:
@@ -84,31 +91,38 @@ class Solver:
 
     def step(self, count: int) -> None:
         """Make `count` iterations, with the tests, displays and snapshots that fall due."""
-        session = self._session
-        session.losses.clear()
-        session.stopping = False
-        session.callbacks = self._callbacks
-        session.step(count)
+        self._begin()
+        self._session.step(count)
 
     def solve(self, resume_file: str | Path | None = None) -> None:
         """Train to max_iter, from a .solverstate if one is given."""
         if resume_file is not None:
             self.restore(resume_file)
-        self._session.losses.clear()
-        self._session.stopping = False
-        self._session.callbacks = self._callbacks
+        self._begin()
         self._session.solve()
+
+    def _begin(self) -> None:
+        """As the beginning of solver.cpp, Step."""
+        session, follow = self._session, self._changes.follow
+        follow()
+        session.losses.clear()
+        session.stopping = False
+        # Callbacks may change settings, too.
+        session.callbacks = [*self._callbacks, (follow, follow)] if self._callbacks else []
 
     def apply_update(self) -> None:
         """Apply the parameters' diffs as they stand, as one iteration's gradient."""
+        self._changes.follow()
         self._session.core.apply_update()
 
     def snapshot(self) -> None:
         """Write .caffemodel and .solverstate under snapshot_prefix. Raises DataError."""
+        self._changes.follow()
         self._session.snapshot()
 
     def restore(self, state_file: str | Path) -> None:
         """Go on from a .solverstate; databases start at record 0, as Caffe's do."""
+        self._changes.follow()
         self._session.restore(state_file, from_first_record=True)
 
     def share_weights(self, net: Net) -> None:

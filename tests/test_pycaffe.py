@@ -9,16 +9,17 @@ import pytest
 from train_cases import make_case
 
 import pycaffe_clr as caffe
+from pycaffe_clr.net import Settings, fresh_seed
 from pycaffe_clr.train.run import RunOptions, run
 
 
 @pytest.fixture(autouse=True)
-def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None) -> Path:
     """The tiny solver; its folder is the working directory, one thread computes."""
-    from pycaffe_clr.engine import ready_core
-
     monkeypatch.chdir(tmp_path)
-    ready_core().set_threads(1)
+    # What module functions set here is of no concern to later tests.
+    monkeypatch.setattr(Settings, "seed", None)
+    monkeypatch.setattr(Settings, "device", "cpu")
     return make_case(tmp_path)
 
 
@@ -88,12 +89,22 @@ def test_schedules_are_plain_numbers(case):
     assert isinstance(schedule.lr(3), float)
 
 
+def test_messages_are_reached_as_pycaffes_scripts_reach_them():
+    blob = caffe.proto.caffe_pb2.BlobProto()
+    blob.data.append(0.5)
+    assert caffe.proto.caffe_pb2.BlobProto.FromString(blob.SerializeToString()) == blob
+    assert caffe.proto.caffe_pb2.TEST == caffe.TEST
+    with pytest.raises(AttributeError, match="no_such"):
+        caffe.proto.caffe_pb2.no_such  # noqa: B018
+
+
 def test_module_functions():
     caffe.set_mode_cpu()
     with pytest.raises(caffe.ConfigError, match="GPU"):
         caffe.set_mode_gpu()
     caffe.set_device(0)
     caffe.set_random_seed(4)
+    assert fresh_seed() == 4
     with pytest.raises(caffe.ConfigError):
         caffe.set_random_seed(-1)
     assert (caffe.TRAIN, caffe.TEST) == (0, 1)

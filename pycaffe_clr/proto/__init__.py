@@ -10,6 +10,7 @@ source tree without it the schema is compiled on import, which needs grpcio-tool
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,8 @@ def phase_name(phase: int) -> str:
 def __getattr__(name: str) -> Any:
     if name.startswith("_"):
         raise AttributeError(name)
+    if name == "caffe_pb2":
+        return import_module(f"{__name__}.caffe_pb2")
     try:
         return message_class(name)
     except KeyError:

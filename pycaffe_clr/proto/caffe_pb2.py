@@ -1,4 +1,7 @@
-"""The messages under the name that pycaffe's scripts import: caffe.proto.caffe_pb2."""
+"""The messages under the name that pycaffe's scripts use: caffe.proto.caffe_pb2.
+
+Written by hand: protoc's own caffe_pb2.py would load caffe.proto into protobuf's default pool.
+"""
 
 from typing import Any
 

@@ -9,7 +9,8 @@ from typing import Any
 from pycaffe_clr.engine import ready_core
 from pycaffe_clr.prototxt import message_tree
 
-_CORE_FIELDS = (
+# What the core solver reads of a SolverParameter.
+CORE_FIELDS = (
     "type lr_policy base_lr max_lr gamma power stepsize max_iter stepvalue momentum "
     "cyclical_momentum weight_decay regularization_type clip_gradients iter_size"
 ).split()
@@ -18,7 +19,7 @@ _CORE_FIELDS = (
 def core_settings(solver: Any) -> dict[str, Any]:
     """The fields of a SolverParameter that the core solver reads, by name; unset ones left out."""
     tree = message_tree(solver)
-    settings = {name: tree[name] for name in _CORE_FIELDS if name in tree}
+    settings = {name: tree[name] for name in CORE_FIELDS if name in tree}
     settings.setdefault("type", "SGD")
     return settings
 

@@ -1,0 +1,101 @@
+"""Settings of a solver that are changed between its iterations, as scripts do by solver.param."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from pycaffe_clr.engine import ready_core
+from pycaffe_clr.errors import ConfigError
+from pycaffe_clr.prototxt.source import Source
+from pycaffe_clr.prototxt.validate import validate_solver
+from pycaffe_clr.train.schedule import CORE_FIELDS, Schedule, core_settings
+from pycaffe_clr.train.session import Session
+
+# What only counts while a solver is made: its nets, where and how they run, its rule.
+FIXED = frozenset(
+    "net net_param train_net test_net train_net_param test_net_param train_state test_state "
+    "solver_mode device_id random_seed type solver_type weights replicas".split()
+)
+# What the session reads anew each time.
+LIVE = frozenset(
+    "test_iter test_interval test_compute_loss test_initialization display average_loss snapshot "
+    "snapshot_prefix snapshot_diff snapshot_format snapshot_after_train debug_info".split()
+)
+# What the core solver was given a copy of.
+COPIED = frozenset(CORE_FIELDS) - FIXED
+# What the rules that there are do not read.
+UNUSED = frozenset({"delta", "momentum2", "rms_decay", "layer_wise_reduce"})
+
+
+class Changes:
+    """Makes a session obey what is written into its `param` after it was made."""
+
+    def __init__(self, session: Session, fused: bool) -> None:
+        self._session = session
+        self._fused = fused
+        self._seen = _copy(session.param)
+
+    def follow(self) -> None:
+        """Take over what was changed since the last call.
+
+        Raises ConfigError for a value that a solver cannot have, and for a field that only counts
+        while a solver is made; nothing is taken over then.
+        """
+        param = self._session.param
+        if param == self._seen:
+            return
+        changed = _differences(self._seen, param)
+        fixed = sorted(changed & FIXED)
+        if fixed:
+            raise ConfigError(
+                f"solver.param: {', '.join(fixed)} cannot be changed any more: it counts while a "
+                "solver is made. Write it into the prototxt, and make another solver"
+            )
+        self._check(param, changed)
+        # Refused values come up here, before anything is changed.
+        schedule = Schedule(param) if changed & COPIED else None
+        if schedule:
+            self._rebuild(schedule)
+        session = self._session
+        if "average_loss" in changed:
+            session.losses = deque(session.losses, maxlen=param.average_loss)
+        self._seen = _copy(param)
+
+    def _check(self, param: Any, changed: set[str]) -> None:
+        validate_solver(param, Source("solver.param"))
+        tests = len(self._session.test_nets)
+        if "test_iter" in changed and len(param.test_iter) != tests:
+            raise ConfigError(
+                f"solver.param: test_iter has {len(param.test_iter)} values, but the solver has "
+                f"{tests} test nets"
+            )
+        if "debug_info" in changed and param.debug_info and self._fused:
+            raise ConfigError(
+                "solver.param: debug_info looks into every blob, which the fused plan does not "
+                "keep: make the solver with fuse=False"
+            )
+
+    def _rebuild(self, schedule: Schedule) -> None:
+        """A core solver with the new settings, which goes on where the old one stands."""
+        session = self._session
+        old = session.core
+        new = ready_core().Solver(session.net, core_settings(session.param))
+        for index in session.net.learnable():
+            new.history(index)[...] = old.history(index)
+        new.restore(old.iteration, old.current_step)
+        schedule.restore(old.iteration, old.current_step)
+        session.core, session.schedule = new, schedule
+
+
+def _copy(param: Any) -> Any:
+    copy = type(param)()
+    copy.CopyFrom(param)
+    return copy
+
+
+def _differences(before: Any, now: Any) -> set[str]:
+    """Names of the fields that are set in one of two messages only, or to another value."""
+    sides = [{field.name: value for field, value in each.ListFields()} for each in (before, now)]
+    names = sides[0].keys() | sides[1].keys()
+    return {name for name in names if sides[0].get(name) != sides[1].get(name)}
