@@ -1,0 +1,1 @@
+"""The report as experiments: manifest, queue, range test, searches, tables, figures."""

@@ -1,0 +1,336 @@
+"""Clues in the test loss: where it converges, turns, diverges, under- and overfits, in words.
+
+The report's section 3 reads them by eye; the rules that stand for the eye here are these.
+All but the divergence is read from the smoothed loss (curves.smoothed: a running median over 3
+tests, then a mean over a twentieth of them, at least 3). A change counts where it is more than 3 %
+of the loss there and more than 7 standard deviations of a smoothed test: noise alone then shows a
+clue in fewer than one of a hundred flat curves of 30 to 100 tests. Pure arithmetic on arrays: no
+compiled code, no files.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from pycaffe_clr.experiments.curves import (
+    Curve,
+    noise_of,
+    smoothed,
+    turning_points,
+    window_of,
+)
+
+# What counts as a change of the smoothed loss: a fraction of it, and deviations of its noise.
+CHANGE, DEVIATIONS = 0.03, 7.0
+# The loss is flat where it stays within this fraction of its minimum (or the noise, if larger).
+FLAT = 0.05
+# A flat bottom of so large a fraction of the tests is a plateau.
+PLATEAU = 0.25
+# Training has begun to converge when the loss has fallen by this fraction of its first value.
+BEGUN = 0.1
+# Diverged: the loss stays above both (this many minima) and (half of what was won is lost).
+MINIMA, LOST = 2.0, 0.5
+# The training loss rises with the test loss where it does so by this fraction of its rise.
+ALONG = 0.25
+
+
+def number(value: float) -> str:
+    """Three digits, as the sentences show learning rates and losses."""
+    return f"{value:.3g}"
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """Where training begins to converge: the loss has fallen by a tenth of `start`, for good."""
+
+    x: float
+    loss: float
+    start: float
+
+    def sentence(self, x_name: str) -> str:
+        return (
+            f"Training begins to converge at {x_name} {number(self.x)}: the test loss is "
+            f"{number(self.loss)}, down from {number(self.start)}."
+        )
+
+
+@dataclass(frozen=True)
+class Bottom:
+    """The lowest part of the test loss: minimum, and how far it stays flat around it.
+
+    x, loss: of the minimum. first, last: x between which it stays within FLAT of the minimum.
+    share: of all tests. rises: whether it rises after `last` and does not come back.
+    """
+
+    x: float
+    loss: float
+    first: float
+    last: float
+    share: float
+    rises: bool
+
+    @property
+    def plateau(self) -> bool:
+        """Whether it is long enough to be called horizontal."""
+        return self.share >= PLATEAU
+
+    def sentence(self, x_name: str) -> str:
+        text = f"The test loss is lowest, {number(self.loss)}, at {x_name} {number(self.x)}"
+        if self.plateau:
+            text += f" and flat from {number(self.first)} to {number(self.last)}"
+        if self.rises:
+            text += f"{',' if self.plateau else ' and'} rises for good after {number(self.last)}"
+        return text + "."
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Where training breaks down. sudden: within two tests of a loss that was still good."""
+
+    x: float
+    limit: float
+    sudden: bool
+    nan: bool
+
+    def sentence(self, x_name: str) -> str:
+        how = "suddenly " if self.sudden else ""
+        if self.nan:
+            return f"It diverges {how}at {x_name} {number(self.x)}: the loss is no number any more."
+        return (
+            f"It diverges {how}at {x_name} {number(self.x)}: from there on the test loss stays "
+            f"above {number(self.limit)}, twice its minimum and half way back to where it began."
+        )
+
+
+@dataclass(frozen=True)
+class Rise:
+    """A rise of the test loss after a minimum: overfitting, or an unstable training.
+
+    first, last: x of the minimum and of the top. loss, top: test loss there. train, train_top:
+    training loss there. temporary: the test loss falls below `loss` again, later.
+    """
+
+    first: float
+    last: float
+    loss: float
+    top: float
+    train: float
+    train_top: float
+    temporary: bool
+
+    @property
+    def overfitting(self) -> bool:
+        """The training loss falls or stays (rises by less than ALONG of the test loss's rise).
+
+        A rise of both is no overfitting but too large a rate (section 3.3, on Figure 4a). Where
+        the training loss is not known the rise counts as overfitting.
+        """
+        return not self.train_top - self.train > ALONG * (self.top - self.loss)
+
+    def sentence(self, x_name: str) -> str:
+        where = f"{x_name} {number(self.first)}-{number(self.last)}"
+        test = f"the test loss rises from {number(self.loss)} to {number(self.top)}"
+        end = ", and falls below that again later" if self.temporary else ""
+        if math.isnan(self.train) or math.isnan(self.train_top):
+            return f"Signs of overfitting at {where}: {test}{end}."
+        train = f"the training loss goes from {number(self.train)} to {number(self.train_top)}"
+        if self.overfitting:
+            return f"Overfitting at {where}: {test} while {train}{end}."
+        return f"Unstable at {where}, not overfitting: {test} and {train}{end}."
+
+
+@dataclass(frozen=True)
+class Underfitting:
+    """The test loss falls to the end, without a plateau. fall: over the last third, a fraction."""
+
+    first: float
+    fall: float
+
+    def sentence(self, x_name: str) -> str:
+        return (
+            f"Underfitting: the test loss falls to the end, by {100 * self.fall:.0f} % from "
+            f"{x_name} {number(self.first)} on, and has no plateau."
+        )
+
+
+@dataclass(frozen=True)
+class Clues:
+    """All that the test loss of a curve shows. None or (): it does not show that."""
+
+    x_name: str
+    tests: int
+    noise: float
+    window: int
+    convergence: Convergence | None = None
+    bottom: Bottom | None = None
+    divergence: Divergence | None = None
+    underfitting: Underfitting | None = None
+    rises: tuple[Rise, ...] = ()
+
+    @property
+    def overfitting(self) -> tuple[Rise, ...]:
+        """The rises that are overfitting."""
+        return tuple(rise for rise in self.rises if rise.overfitting)
+
+    @property
+    def instabilities(self) -> tuple[Rise, ...]:
+        """The rises that are none: the rate is too large there."""
+        return tuple(rise for rise in self.rises if not rise.overfitting)
+
+    @property
+    def label(self) -> str:
+        """The strongest clue in a few words, for a table: at most 24 characters."""
+        if self.divergence is not None:
+            return f"diverges at {number(self.divergence.x)}"
+        if self.tests and self.convergence is None:
+            return "does not converge"
+        if self.overfitting:
+            return f"overfits from {number(self.overfitting[0].first)}"
+        if self.instabilities:
+            return f"unstable from {number(self.instabilities[0].first)}"
+        if self.underfitting is not None:
+            return "underfits"
+        if self.bottom is not None and self.bottom.plateau:
+            return "flat: balanced"
+        return "no clear sign" if self.tests else "no tests"
+
+    def sentences(self) -> list[str]:
+        """All clues, a sentence each, in the order in which training meets them."""
+        if not self.tests:
+            early = self.divergence
+            return ["Nothing was tested."] + ([early.sentence(self.x_name)] if early else [])
+        found: list[Any] = [self.convergence, self.bottom, *self.rises]
+        found += [self.underfitting, self.divergence]
+        texts = [clue.sentence(self.x_name) for clue in found if clue is not None]
+        if self.convergence is None:
+            texts.insert(0, "Training does not begin to converge.")
+        return texts
+
+    def to_json(self) -> dict[str, Any]:
+        """Numbers and sentences, as plain values."""
+        return asdict(self) | {
+            "rises": [asdict(r) | {"overfitting": r.overfitting} for r in self.rises],
+            "label": self.label,
+            "sentences": self.sentences(),
+        }
+
+
+def read_clues(curve: Curve) -> Clues:
+    """Read the clues of a curve: see the module, and each clue, for the rules."""
+    end, divergence = _divergence(curve)
+    loss = curve.test_loss[:end]
+    noise, window = noise_of(loss), window_of(end)
+    if not end:
+        return Clues(curve.x_name, 0, noise, window, divergence=divergence)
+    smooth = smoothed(loss, window)
+    least = DEVIATIONS * noise / math.sqrt(window)
+    bottom, low, flat = _bottom(curve, smooth, least, divergence is not None)
+    return Clues(
+        x_name=curve.x_name,
+        tests=end,
+        noise=noise,
+        window=window,
+        convergence=_convergence(curve, smooth, least),
+        bottom=bottom,
+        divergence=divergence,
+        underfitting=None if divergence else _underfitting(curve, smooth, least, low, flat),
+        rises=_rises(curve, smooth, least),
+    )
+
+
+def _divergence(curve: Curve) -> tuple[int, Divergence | None]:
+    """How many tests lie before the divergence, and the divergence."""
+    loss = curve.test_loss
+    end = int(np.argmin(np.isfinite(loss))) if not np.isfinite(loss).all() else len(loss)
+    nan = end < len(loss) or curve.nan_at is not None
+    good = loss[:end]
+    if not end:
+        at = curve.nan_at if curve.nan_at is not None else float(curve.x[0]) if len(loss) else None
+        return 0, None if at is None else Divergence(at, math.inf, False, True)
+    best = float(smoothed(good).min())
+    first = curve.start if math.isfinite(curve.start) else float(good[0])
+    limit = max(MINIMA * best, best + LOST * (first - best))
+    above = good > limit
+    # From here on all tests are above; one such test at the end may be an outlier.
+    since = end - (int(np.argmin(above[::-1])) if not above.all() else end)
+    found = end - since >= (1 if nan else 2) and since > 0
+    if found:
+        before = good[max(0, since - 2) : since]
+        sudden = bool(before[0] <= best + 0.25 * (limit - best))
+        return since, Divergence(float(curve.x[since]), limit, sudden, False)
+    if nan:
+        at = float(curve.x[end]) if curve.nan_at is None else curve.nan_at
+        sudden = bool(good[-1] <= best + 0.25 * (limit - best))
+        return end, Divergence(at, limit, sudden, True)
+    return end, None
+
+
+def _convergence(curve: Curve, smooth: np.ndarray, least: float) -> Convergence | None:
+    start = curve.start if math.isfinite(curve.start) else float(smooth[0])
+    below = smooth <= start - max(BEGUN * start, least)
+    # For good: that and the two tests after it, as far as there are any.
+    for i in np.flatnonzero(below):
+        if below[i : i + 3].all():
+            return Convergence(float(curve.x[i]), float(smooth[i]), start)
+    return None
+
+
+def _bottom(
+    curve: Curve, smooth: np.ndarray, least: float, diverges: bool
+) -> tuple[Bottom, int, int]:
+    """The bottom, and the places where it begins and ends."""
+    at = int(np.argmin(smooth))
+    low = smooth <= smooth[at] + max(FLAT * smooth[at], least)
+    above = np.flatnonzero(~low[:at])
+    first = int(above[-1]) + 1 if len(above) else 0
+    # After a bump the loss may come back: the last way out is the one for good.
+    last = int(np.flatnonzero(low)[-1])
+    bottom = Bottom(
+        x=float(curve.x[at]),
+        loss=float(smooth[at]),
+        first=float(curve.x[first]),
+        last=float(curve.x[last]),
+        share=float(low[first:].sum()) / len(curve),
+        rises=diverges or last < len(smooth) - 1,
+    )
+    return bottom, first, last
+
+
+def _rises(curve: Curve, smooth: np.ndarray, least: float) -> tuple[Rise, ...]:
+    change = max(CHANGE * float(smooth.min()), least)
+    points = turning_points(smooth, change)
+    train = curve.train_loss[: len(smooth)]
+    if np.isfinite(train).all():
+        train = smoothed(train)
+    found = []
+    for low, high in zip(points, points[1:], strict=False):
+        if smooth[high] > smooth[low] and smooth[high] - smooth[low] > CHANGE * smooth[low]:
+            found.append(
+                Rise(
+                    first=float(curve.x[low]),
+                    last=float(curve.x[high]),
+                    loss=float(smooth[low]),
+                    top=float(smooth[high]),
+                    train=float(train[low]),
+                    train_top=float(train[high]),
+                    temporary=bool(smooth[high:].min() < smooth[low]),
+                )
+            )
+    return tuple(found)
+
+
+def _underfitting(
+    curve: Curve, smooth: np.ndarray, least: float, first: int, last: int
+) -> Underfitting | None:
+    count = len(smooth)
+    if count < 3 or last < count - 1 or (last - first + 1) / count >= PLATEAU:
+        return None
+    third = count - max(2, count // 3)
+    fall = float(smooth[third] - smooth[-1])
+    if fall <= max(FLAT * float(smooth[-1]), least):
+        return None
+    return Underfitting(float(curve.x[third]), fall / float(smooth[third]))
