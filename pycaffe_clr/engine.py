@@ -55,19 +55,28 @@ class Records:
 
     def __init__(self, data_dir: str | Path | None = None) -> None:
         self.data_dir = data_dir
-        self._sources: dict[Path, Any] = {}
+        self._sources: dict[tuple[Path, bool | None], Any] = {}
 
-    def feed(self, settings: Mapping[str, Any], where: str) -> Any:
+    def feed(self, settings: Mapping[str, Any], where: str, color: bool | None = None) -> Any:
         """A core RecordFeed over the database of a data_param.
 
+        color: what compressed images become, True: three channels, False: one, None: their own.
         Raises DataError if it is missing or broken, ConfigError if no source is named.
         """
         if "source" not in settings:
             raise ConfigError(f"{where}: data_param needs a source, the path of a database")
         path = resolve(settings["source"], self.data_dir, "database", _log.info)
-        if path not in self._sources:
-            self._sources[path] = open_source(path)
-        source = self._sources[path]
+        key = path, color
+        if key not in self._sources:
+            self._sources[key] = open_source(path, color)
+        source = self._sources[key]
+        if color is not None and not source.encoded:
+            _log.warning(
+                "%s: %s counts for compressed images only, and %s holds others",
+                where,
+                "force_color" if color else "force_gray",
+                path,
+            )
         held = source.held
         module = ready_core()
         if held is not None:
@@ -83,6 +92,14 @@ def _last(message: Any) -> Mapping[str, Any]:
     return message[-1] if isinstance(message, list) else message
 
 
+def _forced_color(transform: Mapping[str, Any], where: str) -> bool | None:
+    """What force_color and force_gray make of compressed images (data_transformer.cpp)."""
+    color, gray = transform.get("force_color", False), transform.get("force_gray", False)
+    if color and gray:
+        raise ConfigError(f"{where}: transform_param sets both force_color and force_gray")
+    return bool(color) if color or gray else None
+
+
 def layer_feed(spec: Mapping[str, Any], records: Records) -> tuple[Any, Any] | None:
     """(feed, mean or None) for a layer that reads records; None for every other layer."""
     attributes = spec["attributes"]
@@ -90,7 +107,8 @@ def layer_feed(spec: Mapping[str, Any], records: Records) -> tuple[Any, Any] | N
     transform = _last(attributes.get("transform_param", {}))
     feed = None
     if spec["type"] == "Data":
-        feed = records.feed(_last(attributes.get("data_param", {})), where)
+        color = _forced_color(transform, where)
+        feed = records.feed(_last(attributes.get("data_param", {})), where, color)
     elif spec["type"] == "MemoryData":
         # The arrays come later, by set_input_arrays; until then there is one batch of zeros.
         memory = _last(attributes.get("memory_data_param", {}))

@@ -145,7 +145,7 @@ def move_layer(text: str, pick: random.Random) -> str:
 class MadeUp(Records):
     """A database of noise, whatever the source."""
 
-    def feed(self, settings, where):
+    def feed(self, settings, where, color=None):
         generator = np.random.default_rng(0)
         records = generator.integers(0, 256, (10, 3, 9, 9), np.uint8)
         return ready_core().ArrayFeed(records, generator.integers(0, 4, 10).astype(np.int32))

@@ -120,7 +120,7 @@ def test_the_net_that_a_solver_lacks_is_named_with_what_to_do():
 class Blank(Records):
     """Stands for databases: no test of building has to read ImageNet."""
 
-    def feed(self, settings, where):
+    def feed(self, settings, where, color=None):
         return ready_core().ArrayFeed(np.zeros((1, 3, 256, 256), np.uint8), np.zeros(1, np.int32))
 
     def mean(self, name, shape):

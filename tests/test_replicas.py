@@ -63,7 +63,7 @@ class Share:
         records = (records // 2 + (20 * labels)[:, None, None, None]).astype(np.uint8)
         self._records, self._labels = records[first::step].copy(), labels[first::step].copy()
 
-    def feed(self, settings, where):
+    def feed(self, settings, where, color=None):
         return ready_core().ArrayFeed(self._records, self._labels)
 
 

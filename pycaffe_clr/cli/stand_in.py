@@ -20,9 +20,10 @@ _SETS = {"mnist": "mnist", "cifar": "cifar10", "imagenet": "imagenet", "ilsvrc":
 class StandIn(Records):
     """Records that are blank where the database is missing and its path tells the shape."""
 
-    def feed(self, settings: Mapping[str, Any], where: str) -> Any:
+    def feed(self, settings: Mapping[str, Any], where: str, color: bool | None = None) -> Any:
+        """Records of the database, or one blank one. Raises DataError where nothing tells which."""
         try:
-            return super().feed(settings, where)
+            return super().feed(settings, where, color)
         except DataError:
             source = str(settings.get("source", "")).lower()
             word = next((word for word in _WORDS if word in source), None)
@@ -33,6 +34,7 @@ class StandIn(Records):
             return ready_core().ArrayFeed(np.zeros((1, *shape), np.uint8))
 
     def mean(self, name: str, shape: tuple[int, int, int]) -> np.ndarray:
+        """The mean image, zeros where its file is missing."""
         try:
             return super().mean(name, shape)
         except DataError:

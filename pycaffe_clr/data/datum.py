@@ -25,10 +25,14 @@ _MAX_LABEL_BYTES = 4
 
 @dataclass(frozen=True)
 class Record:
-    """One decoded record: image (C, H, W), uint8 or float32, and its label."""
+    """One decoded record: image (C, H, W), uint8 or float32, and its label.
+
+    encoded: whether the image was compressed.
+    """
 
     image: np.ndarray
     label: int
+    encoded: bool = False
 
 
 def encode(image: np.ndarray, label: int) -> bytes:
@@ -83,7 +87,7 @@ def decode(data: bytes, where: str, color: bool | None = None) -> Record:
     except DecodeError as error:
         raise DataError(f"{where}: not a Datum: {len(data)} bytes that protobuf rejects") from error
     if datum.encoded:
-        return Record(_decode_image(datum.data, where, color), datum.label)
+        return Record(_decode_image(datum.data, where, color), datum.label, encoded=True)
     shape = (datum.channels, datum.height, datum.width)
     size = shape[0] * shape[1] * shape[2]
     if min(shape) < 1:

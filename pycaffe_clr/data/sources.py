@@ -87,6 +87,7 @@ class LmdbSource:
     path: the folder that holds data.mdb. hold_limit: bytes of pixels up to which `held` loads the
     whole set. color: see `datum.decode`. Raises DataError when the database is missing, empty,
     truncated or damaged, or its first record is not a Datum; reading raises it for others.
+    encoded: whether the first record is a compressed image.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class LmdbSource:
         first = datum.decode(self._value(0), self.describe(0), color)
         self.shape = (first.image.shape[0], first.image.shape[1], first.image.shape[2])
         self.dtype = first.image.dtype
+        self.encoded = first.encoded
         self._hold = len(self) * first.image.nbytes <= hold_limit and self.dtype == np.uint8
         self._held: Held | None = None
 
