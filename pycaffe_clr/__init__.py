@@ -19,6 +19,7 @@ _HOMES = {
     "set_device": "pycaffe",
     "set_random_seed": "pycaffe",
     "Schedule": "train.schedule",
+    "read_log": "experiments.logs",
     "PycaffeClrError": "errors",
     "ConfigError": "errors",
     "DataError": "errors",

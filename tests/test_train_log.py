@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from train_cases import make_case
 
+from pycaffe_clr.experiments.logs import read_log
 from pycaffe_clr.prototxt import read_solver
 from pycaffe_clr.train.log import CaffeLog
 from pycaffe_clr.train.run import RunOptions, run
@@ -84,6 +85,21 @@ def test_caffes_parser_reads_the_log(case):
     ):
         assert row["accuracy"] == pytest.approx(accuracy, rel=1e-5)
         assert row["loss"] == pytest.approx(loss, rel=1e-5)
+
+
+def test_our_own_reader_reads_the_log(case):
+    assert run(RunOptions(str(case), Path("out"), threads=1)) == 0
+    log = read_log("out/train.log")
+    metrics, tests = read_table("out/metrics.csv"), read_table("out/tests.csv")
+    shown = log.metrics["iteration"].astype(int)
+    assert shown.tolist() == [0, 10, 20]
+    for name in ("loss", "smoothed_loss", "lr", "momentum"):
+        assert log.metrics[name] == pytest.approx(metrics[name][shown], rel=1e-5)
+    for name in ("iteration", "net", "accuracy", "loss"):
+        assert log.tests[name] == pytest.approx(tests[name], rel=1e-5)
+    assert (log.iteration, log.max_iter, log.batch) == (30, 30, 6)
+    assert log.record["net_file"] == "net.prototxt"
+    assert (log.metrics["seconds"] >= 0).all() and (log.metrics["seconds"] < 100).all()
 
 
 def test_caffes_shell_scripts_find_their_columns(case):

@@ -46,7 +46,7 @@ class RunResult:
     made. max_iter: updates asked for. batch: samples of one update, 0 where not known. metrics: by
     iteration: `iteration`, `loss`, `smoothed_loss`, `lr`, `momentum` (of a log, and of a packed
     run: not every iteration). tests: `iteration`, `net` and a column for each output. record: what
-    run.json holds, {} for a log.
+    run.json holds, or what the head of a log says.
     """
 
     name: str
