@@ -60,6 +60,19 @@ def test_text_is_read_as_protobuf_reads_it(text):
         ("state { phase: TRIAN }", "1:16: .*takes one of TRAIN, TEST"),
         ("state { phase: 2 }", "1:16: .*takes one of TRAIN, TEST"),
         ("layers { type: CONVOLUTIO }", "1:16: .*takes a LayerType like CONVOLUTION"),
+        (
+            'layers {\n type: "Input" }',
+            '2:8: "layers" takes enum names, came "Input": it has none for it; use today\'s '
+            'form, which takes strings: layer { type: "Input" }',
+        ),
+        (
+            "layers { type: 'Convolution' }",
+            "1:16: .*came 'Convolution': write CONVOLUTION .*: layer { type: \"Convolution\" }",
+        ),
+        ('layers { type: "CONVOLUTION" }', "1:16: .*: write CONVOLUTION without quotes"),
+        ('layers { type: "" }', '1:16: "layers" takes enum names, came "": it has none'),
+        ("layer { type: RELU }", '1:15: "layer" takes strings, came RELU: write "ReLU"'),
+        ("layer { type: Relu }", '1:15: LayerParameter.type takes a string in quotes, came "Relu"'),
         ("input_dim: 1.5", '1:12: NetParameter.input_dim takes a whole number, came "1.5"'),
         ("input_dim: 99999999999", "1:12: .*a whole number from -2147483648 to 2147483647"),
         ("layer { data_param { batch_size: -1 } }", "1:34: .*from 0 to 4294967295"),

@@ -2,8 +2,8 @@
 
 The language is protobuf's text format, as Caffe's own parser reads it. It is parsed here and not
 by google.protobuf.text_format because that keeps no positions (a wrong value found later could
-not be traced to its line), and takes 0.7 s for the 238 KB of Inception-ResNet-v2, several times
-what this takes.
+not be traced to its line), fills in no placeholders and knows no near names. It is no faster
+either: the 238 KB of Inception-ResNet-v2 take it 0.06 s and this 0.03 s (protobuf 7.36).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from pycaffe_clr.prototxt.tokens import (
     tokenize,
     undefined_placeholders,
 )
+from pycaffe_clr.prototxt.upgrade_v1 import other_forms_type
 from pycaffe_clr.prototxt.values import parse_float, parse_integer, unescape
 
 
@@ -321,6 +322,9 @@ class _Parser:
                 f"{name} holds the placeholder {text.lstrip('-')}, which is not defined; "
                 f"give {values}"
             )
+        other = other_forms_type(name, text)
+        if other:
+            return self.error(other)
         if info.kind == "enum":
             expected = f"one of {', '.join(info.values)}"
             if text in FORK_NAMES:

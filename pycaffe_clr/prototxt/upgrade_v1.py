@@ -68,6 +68,29 @@ _TRANSFORMED = {
 }
 
 
+def other_forms_type(field: str, text: str) -> str | None:
+    """What to say of a layer's type that is written as the other form of layers has it.
+
+    field: `V1LayerParameter.type` (layers) or `LayerParameter.type` (layer). text: the word that
+    stands there, or the string with its quotes. None for everything else.
+    """
+    if field == "V1LayerParameter.type" and text[0] in "\"'":
+        name = text[1:-1]
+        old = next((o for o, new in V1_TYPES.items() if name in (o, new) and name), None)
+        instead = f"write {old} without quotes, or use" if old else "it has none for it; use"
+        today = V1_TYPES[old] if old else name
+        return (
+            f'"layers" takes enum names, came {text}: {instead} today\'s form, which takes '
+            f'strings: layer {{ type: "{today}" }}'
+        )
+    if field == "LayerParameter.type" and text in V1_TYPES:
+        return (
+            f'"layer" takes strings, came {text}: write "{V1_TYPES[text]}" '
+            f'(enum names belong to the old form, "layers")'
+        )
+    return None
+
+
 def v1_type_name(layer: Any) -> str:
     """The enum name of a V1 layer's type: CONVOLUTION."""
     values = layer.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number
