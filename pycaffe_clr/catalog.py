@@ -35,14 +35,20 @@ def find_solver(name: str | Path) -> Path:
     return _find(name, "solvers", "solver", [])
 
 
-def find_net(name: str | Path, solver: Path | None = None) -> Path:
+def find_net(
+    name: str | Path, solver: Path | None = None, field: tuple[str, str] | None = None
+) -> Path:
     """The file of a net given by path, or by name if it ships with the package.
 
     As find_solver; a net that a solver names is also looked for in the solver's own folder and the
-    one above it, before the shipped ones. Raises ConfigError that lists near names.
+    one above it, before the shipped ones. field: the solver's field that names the net, and where
+    it stands, for errors. Raises ConfigError that lists near names.
     """
-    folders = [] if solver is None else [solver.parent, solver.resolve().parent.parent]
-    return _find(name, "prototxt", "net", folders)
+    folders: list[Path] = []
+    if solver is not None:
+        folder = solver.resolve().parent
+        folders = [folder, folder.parent]
+    return _find(name, "prototxt", "net", folders, field)
 
 
 def solvers() -> dict[str, str]:
@@ -71,22 +77,39 @@ def _shipped(kind: str) -> list[Path]:
     return sorted(folder.glob(f"*{SUFFIX}")) if folder else []
 
 
-def _find(name: str | Path, kind: str, word: str, folders: list[Path]) -> Path:
+def _find(
+    name: str | Path,
+    kind: str,
+    word: str,
+    folders: list[Path],
+    field: tuple[str, str] | None = None,
+) -> Path:
     wanted = Path(name)
+    where = "" if field is None else f"{field[1]}: "
     if not wanted.name:
-        raise ConfigError(f"{str(name)!r} does not name a {word}; expected a file or a name")
+        raise ConfigError(f"{where}{str(name)!r} does not name a {word}; expected a file or a name")
     shown = str(name) if len(str(name)) <= 200 else f"{str(name)[:200]}..."
     try:
         for candidate in _candidates(wanted, kind, folders):
-            if candidate.is_file():
+            # A net and a solver may have one name, and the solver lies here or beside the other.
+            complete = candidate.name == wanted.name
+            if candidate.is_file() and (
+                complete or kind != "prototxt" or not _is_solver(candidate)
+            ):
                 return candidate
         if wanted.is_dir():
-            raise ConfigError(f"{shown}: is a folder; expected a {word} prototxt")
+            raise ConfigError(f"{where}{shown}: is a folder; expected a {word} prototxt")
     except (OSError, ValueError) as error:  # too long for a file name, no right to look
-        raise ConfigError(f"{shown}: cannot be the name of a {word}: {error}") from error
+        raise ConfigError(f"{where}{shown}: cannot be the name of a {word}: {error}") from error
+    near = _near(wanted, kind)
+    if field is not None:
+        tried = dict.fromkeys(str(folder / wanted) for folder in [Path(), *folders])
+        raise ConfigError(
+            f"{where}{field[0]} file is not there; tried {', '.join(tried)} and the nets that "
+            f"ship. {near} Give another with --set {field[0]}=FILE"
+        )
     raise ConfigError(
-        f"{shown}: no such {word} file, and no {word} of that name ships with pycaffe_clr. "
-        + _near(wanted, kind)
+        f"{shown}: no such {word} file, and no {word} of that name ships with pycaffe_clr. {near}"
     )
 
 
@@ -99,6 +122,12 @@ def _candidates(wanted: Path, kind: str, folders: list[Path]) -> Iterator[Path]:
     for root in roots:
         yield root / wanted
         yield root / named
+
+
+def _is_solver(path: Path) -> bool:
+    from pycaffe_clr.prototxt.files import is_solver
+
+    return is_solver(path)
 
 
 def _near(wanted: Path, kind: str) -> str:

@@ -10,7 +10,7 @@ from train_cases import make_case
 
 import pycaffe_clr as caffe
 from pycaffe_clr.net import Settings, fresh_seed
-from pycaffe_clr.train.run import RunOptions, run
+from pycaffe_clr.train.run import run
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def test_weights_written_from_python_count(case):
 
 
 def test_solve_is_a_run_without_its_folder(case):
-    run(RunOptions(str(case), Path("out"), threads=1, whole_test=False))
+    run(str(case), out="out", threads=1, whole_test=False)
     solver = caffe.get_solver(case, fuse=True)
     solver.solve()
     assert solver.iter == 60

@@ -13,7 +13,7 @@ from train_cases import make_case
 from pycaffe_clr.experiments.logs import read_log
 from pycaffe_clr.prototxt import read_solver
 from pycaffe_clr.train.log import CaffeLog
-from pycaffe_clr.train.run import RunOptions, run
+from pycaffe_clr.train.run import run
 from pycaffe_clr.train.session import Session
 from pycaffe_clr.train.tables import read_table
 
@@ -69,7 +69,7 @@ class ParsedLog:
 
 
 def test_caffes_parser_reads_the_log(case):
-    assert run(RunOptions(str(case), Path("out"), threads=1)) == 0
+    assert run(str(case), out="out", threads=1).state == "finished"
     log = ParsedLog(Path("out/train.log").read_text())
     metrics, tests = read_table("out/metrics.csv"), read_table("out/tests.csv")
     assert list(log.train) == [0, 10, 20]
@@ -104,7 +104,7 @@ def test_our_own_reader_reads_the_log(case):
 
 def test_caffes_shell_scripts_find_their_columns(case):
     """parse_log.sh takes the 9th word of lines with a rate and the 11th of a test's outputs."""
-    assert run(RunOptions(str(case), Path("out"), threads=1)) == 0
+    assert run(str(case), out="out", threads=1).state == "finished"
     lines = Path("out/train.log").read_text().splitlines()
     rates = [line.split()[8].rstrip(",") for line in lines if ", lr = " in line]
     assert [float(rate) for rate in rates] == pytest.approx([0.01, 0.001, 1e-5], rel=1e-6)

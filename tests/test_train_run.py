@@ -17,8 +17,8 @@ from train_cases import SIZES, command, log_text, make_case, results
 from pycaffe_clr import cli
 from pycaffe_clr.errors import ConfigError, DataError
 from pycaffe_clr.train import checkpoint, report
-from pycaffe_clr.train import run as run_module
-from pycaffe_clr.train.run import RunOptions, run
+from pycaffe_clr.train.recorder import Recorder
+from pycaffe_clr.train.run import run
 from pycaffe_clr.train.tables import read_table
 from pycaffe_clr.weights import read_state, read_weights
 
@@ -30,7 +30,7 @@ def master(tmp_path_factory: pytest.TempPathFactory) -> Path:
     before = Path.cwd()
     os.chdir(folder)
     try:
-        assert run(RunOptions(str(make_case(folder).name), Path("whole"), threads=1)) == 0
+        assert run(str(make_case(folder).name), out="whole", threads=1).state == "finished"
     finally:
         os.chdir(before)
     return folder
@@ -58,7 +58,7 @@ def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_run_leaves_everything_in_its_folder(case, capsys):
-    assert run(RunOptions(str(case), Path("out"), threads=1)) == 0
+    assert run(str(case), out="out", threads=1, console=True).state == "finished"
     names = {path.name for path in Path("out").iterdir()}
     assert names == {
         ".lock", "curve.png", "metrics.csv", "net.prototxt", "run.json", "solver.prototxt",
@@ -83,7 +83,7 @@ def test_a_run_leaves_everything_in_its_folder(case, capsys):
 
 
 def test_the_log_has_caffes_lines_in_caffes_order(case):
-    run(RunOptions(str(case), Path("out"), max_iter=20, threads=1))
+    run(str(case), out="out", max_iter=20, threads=1)
     lines = [line for line in log_text(Path("out")).splitlines() if " Iteration " in line]
     assert [line.split("] ")[1].split(" (?")[0] for line in lines[:6]] == [
         "Iteration 0, Testing net (#0)",
@@ -100,29 +100,23 @@ def test_the_resolved_files_train_the_same(case, whole):
     record = Path("whole/solver.prototxt")
     assert 'net: "net.prototxt"' in record.read_text()
     Path("net.prototxt").rename("moved.prototxt")
-    assert run(RunOptions(str(record), Path("again"), threads=1)) == 0
+    assert run(str(record), out="again", threads=1).state == "finished"
     again = results(Path("again"))
     assert again["metrics"] == whole["metrics"] and again["tests"] == whole["tests"]
 
 
 def test_equal_seeds_give_equal_runs_and_others_do_not(case, whole):
-    run(RunOptions(str(case), Path("same"), threads=1))
+    run(str(case), out="same", threads=1)
     assert results(Path("same")) == whole
-    run(RunOptions(str(case), Path("other"), seed=4, threads=1))
+    run(str(case), out="other", seed=4, threads=1)
     assert results(Path("other"))["metrics"] != whole["metrics"]
     assert json.loads(Path("other/run.json").read_text())["seed"] == 4
 
 
 def test_a_run_killed_at_any_moment_resumes_bit_for_bit(case, tmp_path):
     flags = ["--max-iter", "400", "--threads", "1", "--set", "snapshot=150", "--no-whole-test"]
-    assert (
-        run(
-            RunOptions(
-                str(case), Path("straight"), threads=1, max_iter=400, sets={"snapshot": "150"}
-            )
-        )
-        == 0
-    )
+    settings = {"max_iter": 400, "sets": {"snapshot": 150}}
+    assert run(str(case), out="straight", threads=1, **settings).state == "finished"
     seen = 0
     for attempt in range(3):
         process = command("run", case, *flags, "--out", "out", "--resume",
@@ -142,7 +136,7 @@ def test_a_run_killed_at_any_moment_resumes_bit_for_bit(case, tmp_path):
         assert process.returncode == (130 if attempt == 2 else -signal.SIGKILL), said
         seen = at
     assert seen > 0
-    assert run(RunOptions(None, Path("out"), resume=True)) == 0
+    assert run(out="out", resume=True).state == "finished"
     out, straight = results(Path("out")), results(Path("straight"))
     # A snapshot was made where Ctrl-C came.
     names = set(straight)
@@ -157,7 +151,7 @@ def test_a_run_killed_at_any_moment_resumes_bit_for_bit(case, tmp_path):
 
 @pytest.mark.parametrize("stop_in_test", [False, True])
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(case, whole, monkeypatch, stop_in_test):
-    stop = run_module._Run.testing if stop_in_test else run_module._Run.rows
+    stop = Recorder.testing if stop_in_test else Recorder.rows
 
     def stopping(self, *args):
         stop(self, *args)
@@ -165,14 +159,14 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(case, whole, monkeypatch
             self.session.stop()
 
     name = "testing" if stop_in_test else "rows"
-    monkeypatch.setattr(run_module._Run, name, stopping)
-    run(RunOptions(str(case), Path("out"), threads=1))
+    monkeypatch.setattr(Recorder, name, stopping)
+    run(str(case), out="out", threads=1)
     record = json.loads(Path("out/run.json").read_text())
     assert record["state"] == "stopped" and record["iteration"] >= 40
     stopped_at = record["iteration"]
     assert Path(f"out/tiny_iter_{stopped_at}.caffemodel").exists()
-    monkeypatch.setattr(run_module._Run, name, stop)
-    assert run(RunOptions(str(case), Path("out"), resume=True)) == 0
+    monkeypatch.setattr(Recorder, name, stop)
+    assert run(str(case), out="out", resume=True).state == "finished"
     again = results(Path("out"))
     if stopped_at != 40:
         del again[f"tiny_iter_{stopped_at}.caffemodel"]
@@ -184,33 +178,29 @@ def test_a_resume_without_a_checkpoint_starts_from_the_beginning(case, whole, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module._Run, "rows", fail)
+        patch.setattr(Recorder, "rows", fail)
         with pytest.raises(KeyboardInterrupt):
-            run(RunOptions(str(case), Path("out"), threads=1))
+            run(str(case), out="out", threads=1)
     assert not Path("out/checkpoint.bin").exists()
-    assert run(RunOptions(None, Path("out"), resume=True)) == 0
+    assert run(out="out", resume=True).state == "finished"
     assert results(Path("out")) == whole
 
 
 def test_a_snapshot_goes_on_where_the_run_was(case, whole):
-    options = RunOptions(str(case), Path("out"), snapshot="whole/tiny_iter_40.solverstate")
-    options.threads = 1
-    assert run(options) == 0
+    state = "whole/tiny_iter_40.solverstate"
+    assert run(str(case), out="out", snapshot=state, threads=1).state == "finished"
     assert results(Path("out"))["tiny_iter_60.caffemodel"] == whole["tiny_iter_60.caffemodel"]
-    options.out, options.caffe_resume = Path("caffe"), True
-    run(options)
+    run(str(case), out="caffe", snapshot=state, threads=1, caffe_resume=True)
     assert results(Path("caffe"))["tiny_iter_60.caffemodel"] != whole["tiny_iter_60.caffemodel"]
 
 
 def test_weights_start_a_run(case, whole):
     run(
-        RunOptions(
-            str(case),
-            Path("out"),
-            weights="whole/tiny_iter_60.caffemodel",
-            max_iter=1,
-            sets={"base_lr": "0", "max_lr": "0", "test_iter": "", "snapshot": "1"},
-        )
+        str(case),
+        out="out",
+        weights="whole/tiny_iter_60.caffemodel",
+        max_iter=1,
+        sets={"base_lr": 0, "max_lr": 0, "test_iter": "", "snapshot": 1},
     )
     before = read_weights("whole/tiny_iter_60.caffemodel")
     after = read_weights("out/tiny_iter_1.caffemodel")
@@ -219,11 +209,11 @@ def test_weights_start_a_run(case, whole):
 
 def test_existing_runs_are_not_overwritten_unasked(case, whole):
     with pytest.raises(ConfigError, match="finished.*--resume.*--overwrite"):
-        run(RunOptions(str(case), Path("whole")))
+        run(str(case), out="whole")
     assert results(Path("whole")) == whole
-    assert run(RunOptions(str(case), Path("whole"), resume=True)) == 0
+    assert run(str(case), out="whole", resume=True).state == "finished"
     assert results(Path("whole")) == whole
-    run(RunOptions(str(case), Path("whole"), overwrite=True, max_iter=10))
+    run(str(case), out="whole", overwrite=True, max_iter=10)
     assert len(read_table("whole/metrics.csv")["iteration"]) == 10
     assert not Path("whole/tiny_iter_60.caffemodel").exists()
 
@@ -232,53 +222,53 @@ def test_a_run_never_overwrites_its_own_sources(case):
     Path("solver.prototxt").write_text(case.read_text())
     for overwrite in (False, True):
         with pytest.raises(ConfigError, match="own source"):
-            run(RunOptions("solver.prototxt", Path(), overwrite=overwrite))
+            run("solver.prototxt", out=".", overwrite=overwrite)
 
 
 def test_folders_are_numbered_without_out(case):
     for _ in range(2):
-        run(RunOptions(str(case), max_iter=1, whole_test=False))
+        run(str(case), max_iter=1, whole_test=False)
     assert sorted(path.name for path in Path("runs").iterdir()) == ["tiny", "tiny-2"]
 
 
 def test_a_resume_keeps_what_the_run_was_started_with(case, whole):
     with pytest.raises(ConfigError, match="started with seed 3"):
-        run(RunOptions(None, Path("whole"), resume=True, seed=9))
+        run(out="whole", resume=True, seed=9)
     with pytest.raises(ConfigError, match="no run lies there"):
-        run(RunOptions(None, Path("nowhere"), resume=True))
+        run(out="nowhere", resume=True)
 
 
 def test_other_threads_on_resume_are_warned_of(case, monkeypatch, caplog):
-    stop = run_module._Run.rows
+    stop = Recorder.rows
 
     def stopping(self, rows):
         stop(self, rows)
         self.session.stop()
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module._Run, "rows", stopping)
-        run(RunOptions(str(case), Path("out"), threads=1))
-    run(RunOptions(None, Path("out"), resume=True, threads=2))
+        patch.setattr(Recorder, "rows", stopping)
+        run(str(case), out="out", threads=1)
+    run(out="out", resume=True, threads=2)
     assert "threads were 1 and are 2" in caplog.text
 
 
 def test_a_failed_start_leaves_nothing(case):
     Path("tiny/train/data.mdb").unlink()
     with pytest.raises(DataError, match="tiny/train"):
-        run(RunOptions(str(case), Path("out")))
+        run(str(case), out="out")
     assert not Path("out").exists()
 
 
 def test_max_iter_must_be_known(case):
     case.write_text(case.read_text().replace("max_iter: 60\n", ""))
     with pytest.raises(ConfigError, match="max_iter"):
-        run(RunOptions(str(case), Path("out")))
-    assert run(RunOptions(str(case), Path("out"), max_iter=2)) == 0
+        run(str(case), out="out")
+    assert run(str(case), out="out", max_iter=2).state == "finished"
 
 
 def test_unused_placeholders_are_errors(case):
     with pytest.raises(ConfigError, match="-D xBS"):
-        run(RunOptions(str(case), Path("out"), defines={"xBS": "3"}))
+        run(str(case), out="out", defines={"xBS": "3"})
 
 
 def test_a_diverged_run_says_so_and_keeps_its_snapshots(case, capsys):
@@ -318,20 +308,19 @@ def test_a_full_disk_keeps_the_earlier_snapshot(case, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", full)
         with pytest.raises(DataError, match="iter_40.caffemodel.*No space left"):
-            run(RunOptions(str(case), Path("out"), threads=1, sets={"snapshot": "20"},
-                           checkpoint_every=0))  # fmt: skip
+            run(str(case), out="out", threads=1, sets={"snapshot": 20}, checkpoint_every=0)
     assert json.loads(Path("out/run.json").read_text())["state"] == "failed"
     assert read_weights("out/tiny_iter_20.caffemodel")
     assert not list(Path("out").glob("*iter_40*"))
-    assert run(RunOptions(None, Path("out"), resume=True)) == 0
+    assert run(out="out", resume=True).state == "finished"
     assert Path("out/tiny_iter_40.caffemodel").exists()
 
 
 def test_damaged_checkpoints_are_errors(case, whole, monkeypatch):
     with monkeypatch.context() as patch:
-        rows = run_module._Run.rows
-        patch.setattr(run_module._Run, "rows", lambda s, r: (rows(s, r), s.session.stop()))
-        run(RunOptions(str(case), Path("out"), threads=1))
+        rows = Recorder.rows
+        patch.setattr(Recorder, "rows", lambda s, r: (rows(s, r), s.session.stop()))
+        run(str(case), out="out", threads=1)
     path = Path("out/checkpoint.bin")
     good = path.read_bytes()
     generator = np.random.default_rng(0)
@@ -345,20 +334,20 @@ def test_damaged_checkpoints_are_errors(case, whole, monkeypatch):
         with pytest.raises(DataError, match="checkpoint.bin"):
             checkpoint.read(path)
     with pytest.raises(DataError):
-        run(RunOptions(None, Path("out"), resume=True))
+        run(out="out", resume=True)
     path.write_bytes(good)
-    assert run(RunOptions(None, Path("out"), resume=True)) == 0
+    assert run(out="out", resume=True).state == "finished"
 
 
 def test_small_test_databases_are_warned_of(case):
-    run(RunOptions(str(case), Path("out"), max_iter=1, threads=1))
+    run(str(case), out="out", max_iter=1, threads=1)
     assert f"reads 12 records (test_iter times batch_size) of a database of {SIZES['test']}" in (
         log_text(Path("out"))
     )
 
 
 def test_replicas_multiply_the_batch(case, capsys):
-    run(RunOptions(str(case), Path("out"), max_iter=2, replicas=3))
+    run(str(case), out="out", max_iter=2, replicas=3, console=True)
     assert "2 iterations of 18 samples" in capsys.readouterr().out
     assert "replicas: 3" in Path("out/solver.prototxt").read_text()
 
@@ -366,12 +355,11 @@ def test_replicas_multiply_the_batch(case, capsys):
 @pytest.mark.parametrize("device", ["cpu", "reference"])
 def test_two_threads_repeat_themselves_too(case, device):
     for name in ("a", "b"):
-        run(RunOptions(str(case), Path(name), threads=2, max_iter=15, device=device))
+        run(str(case), out=name, threads=2, max_iter=15, device=device)
     assert results(Path("a")) == results(Path("b"))
 
 
 def test_the_reference_backend_gives_the_same_for_any_number_of_threads(case):
     for threads in (1, 2):
-        run(RunOptions(str(case), Path(str(threads)), threads=threads, max_iter=15,
-                       device="reference"))  # fmt: skip
+        run(str(case), out=str(threads), threads=threads, max_iter=15, device="reference")
     assert results(Path("1")) == results(Path("2"))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import logging
-from pathlib import Path
+import sys
+from typing import Any
 
 from pycaffe_clr.cli.messages import show_warnings
+from pycaffe_clr.train.spec import Flag, flags
 
 DESCRIPTION = """\
 Train SOLVER (a prototxt file, or the name of one that ships: `pycaffe_clr list`). Left in DIR:
@@ -18,77 +19,52 @@ stopped, or killed, goes on by --resume as if it had never stopped.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags of `pycaffe_clr run`."""
+    """Declare the flags of `pycaffe_clr run`, one for each field of RunSpec."""
     parser.description = DESCRIPTION
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    add = parser.add_argument
-    add("solver", nargs="?", metavar="SOLVER", help="left out: with --resume and --out")
-    add("--out", type=Path, metavar="DIR", help="default: runs/SOLVER, or runs/SOLVER-2, ...")
-    add("--resume", action="store_true", help="go on with the run in DIR, if there is one")
-    add("--overwrite", action="store_true", help="replace the run in DIR")
-    add("--data-dir", type=Path, metavar="DIR", help="where relative databases lie")
-    add("--device", help="cpu (default), or a backend: reference, onednn")
-    add("--threads", type=int, metavar="N")
-    add("--replicas", type=int, metavar="R", help="batches per step, BatchNorm over each by itself")
-    add("--max-iter", type=int, metavar="N")
-    add("--seed", type=int, metavar="N", help="default: the solver's random_seed, or a new one")
-    add("--weights", metavar="FILE", help="start from these .caffemodel weights")
-    add("--snapshot", metavar="FILE", help="go on from a .solverstate")
-    add("--caffe-resume", action="store_true", help="with --snapshot: data from record 0, as Caffe")
-    add(
-        "--checkpoint-every",
-        type=float,
-        metavar="SECONDS",
-        help="rolling checkpoint; default 120",
-    )
-    add(
-        "-D",
-        dest="defines",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="value of a placeholder in the prototxts",
-    )
-    add(
-        "--set",
-        dest="sets",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="change a field of the solver",
-    )
-    add(
-        "--no-whole-test",
-        action="store_true",
-        help="do not test on the whole test set at the end",
-    )
+    for field, flag in flags().items():
+        add_flag(parser, field, flag)
+
+
+def add_flag(parser: argparse.ArgumentParser, field: str, flag: Flag) -> None:
+    """Declare one flag; absent ones leave their field out of the namespace."""
+    settings: dict[str, Any] = {"help": flag.help, "default": argparse.SUPPRESS}
+    if not flag.name.startswith("-"):
+        parser.add_argument(field, nargs="?", metavar=flag.metavar, **settings)
+        return
+    settings["dest"] = field
+    if flag.kind is bool:
+        settings["action"] = "store_false" if flag.name.startswith("--no-") else "store_true"
+    else:
+        settings["metavar"] = flag.metavar
+        if flag.kind is dict:
+            settings["action"] = "append"
+        else:
+            settings["type"] = flag.kind
+    parser.add_argument(flag.name, **settings)
 
 
 def main(args: argparse.Namespace) -> int:
     """Train; raises the errors of pycaffe_clr.errors, returns the exit code."""
-    from pycaffe_clr.prototxt import parse_assignments
-    from pycaffe_clr.train.run import RunOptions, run
+    from pycaffe_clr.train.run import train
 
-    logging.getLogger("pycaffe_clr").setLevel(logging.INFO)
     show_warnings()
-    return run(
-        RunOptions(
-            solver=args.solver,
-            out=args.out,
-            resume=args.resume,
-            overwrite=args.overwrite,
-            data_dir=args.data_dir,
-            device=args.device,
-            threads=args.threads,
-            replicas=args.replicas,
-            weights=args.weights,
-            snapshot=args.snapshot,
-            caffe_resume=args.caffe_resume,
-            max_iter=args.max_iter,
-            seed=args.seed,
-            checkpoint_every=args.checkpoint_every,
-            whole_test=not args.no_whole_test,
-            defines=parse_assignments(args.defines, "-D"),
-            sets=parse_assignments(args.sets, "--set"),
-        )
-    )
+    result = train(spec_of(args), console=True, owns_process=True)
+    if result.diverged:
+        print(f"error: {result.reason}", file=sys.stderr)
+        return 1
+    # As shells have it where a signal ended a program.
+    return 128 + int(result.record["signal"]) if result.state == "stopped" else 0
+
+
+def spec_of(args: argparse.Namespace) -> Any:
+    """The RunSpec of a parsed command line. Raises ConfigError."""
+    from pycaffe_clr.prototxt import parse_assignments
+    from pycaffe_clr.train.spec import RunSpec
+
+    values: dict[str, Any] = {}
+    for field, flag in flags().items():
+        if hasattr(args, field):
+            value = getattr(args, field)
+            values[field] = parse_assignments(value, flag.name) if flag.kind is dict else value
+    return RunSpec(**values)

@@ -4,6 +4,7 @@ Text: read_net, read_solver, solver_nets, layer_specs, schema, format_message. W
 states are in pycaffe_clr.weights.
 """
 
+from pycaffe_clr.prototxt.changes import NetChanges
 from pycaffe_clr.prototxt.files import (
     is_solver,
     parse_net,
@@ -14,13 +15,14 @@ from pycaffe_clr.prototxt.files import (
 )
 from pycaffe_clr.prototxt.rules import filter_net
 from pycaffe_clr.prototxt.sets import apply_sets, parse_assignments
-from pycaffe_clr.prototxt.solver_nets import SolverNets, resolve_net_path, solver_nets
+from pycaffe_clr.prototxt.solver_nets import SolverNets, solver_nets
 from pycaffe_clr.prototxt.source import source_of
 from pycaffe_clr.prototxt.spec import layer_specs, message_tree, schema
 from pycaffe_clr.prototxt.text import parse_text
 from pycaffe_clr.prototxt.writer import format_message
 
 __all__ = [
+    "NetChanges",
     "SolverNets",
     "apply_sets",
     "filter_net",
@@ -34,7 +36,6 @@ __all__ = [
     "parse_text",
     "read_net",
     "read_solver",
-    "resolve_net_path",
     "schema",
     "solver_nets",
     "source_of",

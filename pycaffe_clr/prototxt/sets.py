@@ -22,8 +22,8 @@ def parse_assignments(assignments: list[str], option: str) -> dict[str, str]:
     return values
 
 
-def apply_sets(message: Any, sets: Mapping[str, str]) -> None:
-    """Set fields of a message by dotted path, in place.
+def apply_sets(message: Any, sets: Mapping[str, str], option: str = "--set") -> None:
+    """Set fields of a message by dotted path, in place. option: what errors call it.
 
     A repeated field takes all its values at once, separated by commas; an empty value clears the
     field. Inside a repeated message an element is chosen by number or by its name, which may hold
@@ -31,7 +31,7 @@ def apply_sets(message: Any, sets: Mapping[str, str]) -> None:
     """
     source = source_of(message)
     for path, text in sets.items():
-        where = f"--set {path}={text}"
+        where = f"{option} {path}={text}"
         _set(message, path.split("."), text, where)
         source.notes[path.split(".")[0]] = where
 

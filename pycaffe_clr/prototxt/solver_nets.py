@@ -4,64 +4,81 @@ InitTestNets."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pycaffe_clr import proto
+from pycaffe_clr.catalog import find_net
 from pycaffe_clr.errors import ConfigError
+from pycaffe_clr.prototxt.changes import (
+    NetChanges,
+    apply_net_sets,
+    replace_net,
+    set_batches,
+    set_filler,
+)
 from pycaffe_clr.prototxt.files import read_net
 from pycaffe_clr.prototxt.rules import merged_state
 from pycaffe_clr.prototxt.source import Source, remember, source_of
+
+_FILE_FIELDS = ("net", "train_net", "test_net")
 
 
 class SolverNets(NamedTuple):
     """Nets with their state merged in: layer_specs(net) needs no further argument.
 
     train: NetParameter. tests: one NetParameter per test net; test number i runs test_iter(i)
-    batches. paths: the net files that were read.
+    batches. paths: the net files that were read. files: what these files are after all changes, by
+    the solver's field and the place in it: ("net", 0), ("test_net", 1).
     """
 
     train: Any
     tests: list[Any]
     paths: list[Path]
+    files: dict[tuple[str, int], Any]
 
 
-def resolve_net_path(name: str, solver_path: Path | None, where: str, field: str = "net") -> Path:
-    """Find a solver's net file: from the working directory, then the solver's folder, its parent.
+@dataclass(frozen=True)
+class _Use:
+    """One net that is built: the field that gives it, and what the solver adds to its state."""
 
-    Raises ConfigError naming every place tried.
-    """
-    places = [Path()]
-    if solver_path is not None:
-        folder = solver_path.resolve().parent
-        places += [folder, folder.parent]
-    tried = []
-    for place in places:
-        candidate = place / name
-        try:
-            if candidate.is_file():
-                return candidate
-        except (OSError, ValueError):
-            pass
-        if str(candidate) not in tried:
-            tried.append(str(candidate))
-    raise ConfigError(
-        f"{where}: {field} file is not there; tried {', '.join(tried)}. "
-        f"Give another with --set {field}=FILE"
-    )
+    field: str
+    index: int
+    net: Any
+    phase: int
+    override: Any | None
+
+    def state(self) -> Any:
+        return merged_state(self.phase, self.net, self.override)
 
 
 def solver_nets(
-    solver: Any, path: str | Path | None = None, defines: Mapping[str, str] | None = None
+    solver: Any,
+    path: str | Path | None = None,
+    defines: Mapping[str, str] | None = None,
+    changes: NetChanges | None = None,
 ) -> SolverNets:
     """Read the train net and the test nets of a solver.
 
     path: the solver's own file, if it has one. defines: values of placeholders in the net files.
+    changes: made to what was read; with another net, the solver names that one from then on.
     Raises ConfigError if there is not exactly one train net, or test_iter, test_state and the
-    test nets do not agree in number.
+    test nets do not agree in number, or a change does not fit.
     """
+    changes = changes or NetChanges()
+    if changes.net is not None:
+        replace_net(solver, changes.net)
     reader = _Reader(solver, None if path is None else Path(path), defines or {})
-    return SolverNets(reader.train(), reader.tests(), list(reader.files))
+    uses = [reader.train(), *reader.tests()]
+    messages = list({id(use.net): use.net for use in uses}.values())
+    apply_net_sets(messages, changes.sets)
+    if changes.filler is not None:
+        set_filler(messages, changes.filler)
+    set_batches([(use.net, use.state()) for use in uses], changes.batch, changes.test_batch)
+    train, *tests = [reader.copy(use) for use in uses]
+    files = {(use.field, use.index): use.net for use in uses if use.field in _FILE_FIELDS}
+    return SolverNets(train, tests, list(reader.files), files)
 
 
 class _Reader:
@@ -72,7 +89,7 @@ class _Reader:
         self.source = source_of(solver)
         self.files: dict[Path, Any] = {}
 
-    def train(self) -> Any:
+    def train(self) -> _Use:
         solver = self.solver
         given = [
             field
@@ -91,9 +108,9 @@ class _Reader:
             )
         net = self.net(given[0], getattr(solver, given[0]), 0)
         override = solver.train_state if solver.HasField("train_state") else None
-        return self.copy(net, proto.TRAIN, override)
+        return _Use(given[0], 0, net, proto.TRAIN, override)
 
-    def tests(self) -> list[Any]:
+    def tests(self) -> list[_Use]:
         solver = self.solver
         own = [("test_net_param", index, net) for index, net in enumerate(solver.test_net_param)]
         own += [("test_net", index, name) for index, name in enumerate(solver.test_net)]
@@ -122,26 +139,27 @@ class _Reader:
                 f"{self.source.where('test_interval')}: test nets need a test_interval of 1 or "
                 f"more; it is {solver.test_interval}"
             )
-        nets = []
+        uses = []
         for number, (field, index, value) in enumerate(wanted):
             net = self.net(field, getattr(solver, field) if value is None else value, index)
-            nets.append(self.copy(net, proto.TEST, states[number] if len(states) else None))
-        return nets
+            override = states[number] if len(states) else None
+            uses.append(_Use(field, index, net, proto.TEST, override))
+        return uses
 
     def net(self, field: str, value: Any, index: int) -> Any:
         """The NetParameter of a field that holds a net or the name of its file."""
         if not isinstance(value, str):
             return value
-        path = resolve_net_path(value, self.path, self.source.where(field, index), field)
+        path = find_net(value, self.path, (field, self.source.where(field, index)))
         if path not in self.files:
             self.files[path] = read_net(path, self.defines)
         return self.files[path]
 
-    def copy(self, net: Any, phase: int, override: Any | None) -> Any:
+    def copy(self, use: _Use) -> Any:
         """The net with its state merged in; positions stay known."""
         copied = proto.NetParameter()
-        copied.CopyFrom(net)
-        copied.state.CopyFrom(merged_state(phase, net, override))
-        is_file = any(net is read for read in self.files.values())
-        remember(copied, source_of(net) if is_file else Source(self.source.name))
+        copied.CopyFrom(use.net)
+        copied.state.CopyFrom(use.state())
+        is_file = any(use.net is read for read in self.files.values())
+        remember(copied, source_of(use.net) if is_file else Source(self.source.name))
         return copied

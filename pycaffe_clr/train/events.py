@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from pycaffe_clr.errors import ConfigError
 
 
 @dataclass
@@ -20,7 +23,10 @@ class TestResult:
 
 @dataclass
 class Row:
-    """One finished iteration. loss: as the core returns it, smoothed: as Caffe displays it."""
+    """One finished iteration. loss: as the core returns it, smoothed: as Caffe displays it.
+
+    outputs: those of the train net, where the iteration was displayed; else empty.
+    """
 
     iteration: int
     loss: float
@@ -30,8 +36,24 @@ class Row:
     outputs: list[tuple[str, float]] = field(default_factory=list)
 
 
+@dataclass
+class Snapshot:
+    """A snapshot that was written: its iteration and its two files."""
+
+    iteration: int
+    weights: Path
+    state: Path
+
+
 class Listener:
-    """What a session tells while it runs. Here every method does nothing."""
+    """What a session tells while it runs. Here every method does nothing.
+
+    Of a run's callbacks rows, tested and snapshotted may return "stop", or "stop: REASON".
+    """
+
+    def started(self, run: Any) -> None:
+        """A run begins or goes on, told to callbacks. run: has stop(reason), iteration, folder,
+        spec and session."""
 
     def rows(self, rows: Sequence[Row]) -> None:
         """Iterations were finished."""
@@ -42,6 +64,9 @@ class Listener:
     def tested(self, result: TestResult) -> None:
         """A test net was tested."""
 
+    def tests_done(self) -> None:
+        """All test nets were tested."""
+
     def snapshotted(self, weights: Path, state: Path) -> None:
         """A snapshot was written."""
 
@@ -51,3 +76,74 @@ class Listener:
         The session stands at the beginning of an iteration, before its tests: a place for
         checkpoints.
         """
+
+    def ended(self, result: Any) -> None:
+        """A run is over, told to callbacks. result: the RunResult."""
+
+
+# An object with any of Listener's methods, or a function that is called with every Row, TestResult
+# and Snapshot.
+Callback = Any
+_EVENTS = ("started", "rows", "testing", "tested", "tests_done", "snapshotted", "idle", "ended")
+
+
+class Callbacks(Listener):
+    """Hands events on to the callbacks of a run. run: has `iteration`, and stop(reason), which is
+    called for one that asks. Raises ConfigError for what is no callback."""
+
+    def __init__(self, callbacks: Iterable[Callback], run: Any) -> None:
+        self._run = run
+        self._objects: list[Any] = []
+        self._functions: list[Callable[[Any], Any]] = []
+        for callback in callbacks:
+            if any(hasattr(callback, name) for name in _EVENTS):
+                self._objects.append(callback)
+            elif callable(callback):
+                self._functions.append(callback)
+            else:
+                raise ConfigError(
+                    f"callback {callback!r}: is no function and has none of {', '.join(_EVENTS)}"
+                )
+
+    def _tell(self, name: str, *values: Any) -> None:
+        for each in self._objects:
+            method = getattr(each, name, None)
+            if method is not None:
+                self._answer(method(*values))
+
+    def _call(self, event: Any) -> None:
+        for function in self._functions:
+            self._answer(function(event))
+
+    def _answer(self, answer: Any) -> None:
+        if isinstance(answer, str) and answer.startswith("stop"):
+            self._run.stop(answer[len("stop") :].lstrip(": "))
+
+    def started(self, run: Any) -> None:
+        self._tell("started", run)
+
+    def rows(self, rows: Sequence[Row]) -> None:
+        self._tell("rows", rows)
+        if self._functions:
+            for row in rows:
+                self._call(row)
+
+    def testing(self) -> None:
+        self._tell("testing")
+
+    def tested(self, result: TestResult) -> None:
+        self._tell("tested", result)
+        self._call(result)
+
+    def tests_done(self) -> None:
+        self._tell("tests_done")
+
+    def snapshotted(self, weights: Path, state: Path) -> None:
+        self._tell("snapshotted", weights, state)
+        self._call(Snapshot(self._run.iteration, weights, state))
+
+    def idle(self) -> None:
+        self._tell("idle")
+
+    def ended(self, result: Any) -> None:
+        self._tell("ended", result)

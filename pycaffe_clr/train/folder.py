@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 from collections.abc import Mapping
 from io import TextIOWrapper
@@ -16,11 +15,10 @@ from pycaffe_clr.errors import ConfigError, DataError
 from pycaffe_clr.prototxt import (
     SolverNets,
     format_message,
-    read_net,
     read_solver,
-    resolve_net_path,
     solver_nets,
 )
+from pycaffe_clr.train.lock import is_locked, take_lock
 
 LOG, METRICS, TESTS = "train.log", "metrics.csv", "tests.csv"
 RECORD, CHECKPOINT, CURVE = "run.json", "checkpoint.bin", "curve.png"
@@ -28,7 +26,6 @@ SOLVER, NET = "solver.prototxt", "net.prototxt"
 # What grows while a run goes on, and is cut back to the checkpoint on a resume.
 GROWING = (LOG, METRICS, TESTS)
 _OWN = (*GROWING, RECORD, CHECKPOINT, CURVE, SOLVER, NET)
-_LOCK = ".lock"
 _NET_FIELDS = ("net", "train_net", "test_net")
 
 
@@ -111,18 +108,12 @@ class RunFolder:
                 )
 
     def lock(self) -> None:
-        """Keep other processes out until the end of this one. Raises ConfigError, DataError."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self / _LOCK).open("w")
-        except OSError as error:
-            raise DataError(f"{self.path}: cannot be written: {error.strerror}") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"{self.path}: another process is writing this run") from None
-        except OSError:
-            pass  # a file system without locks
+        """Keep other runs out until the end of this one. Raises ConfigError, DataError."""
+        self._lock = take_lock(self.path)
+
+    def is_alive(self) -> bool | None:
+        """Whether a process is writing the run here; None where that cannot be told."""
+        return is_locked(self.path)
 
     # --- files ----------------------------------------------------------------------------------
 
@@ -174,21 +165,20 @@ def _escaped(text: str) -> str:
 # --- resolved prototxts -------------------------------------------------------------------------
 
 
-def write_resolved(
-    folder: RunFolder, solver: Any, path: Path, defines: Mapping[str, str]
-) -> dict[str, list[str]]:
-    """Write the solver and its nets with every placeholder filled in; returns the nets' old names.
+def write_resolved(folder: RunFolder, solver: Any, nets: SolverNets) -> dict[str, list[str]]:
+    """Write the solver and the nets that it trains and tests; returns the nets' old names.
 
-    The solver's net becomes net.prototxt; train_net and test_net become files of those names.
+    Placeholders are filled in and all changes made. The solver's net becomes net.prototxt;
+    train_net and test_net become files of those names.
     """
     resolved = proto.SolverParameter()
     resolved.CopyFrom(solver)
     names = net_names(solver)
     for field, files in names.items():
-        for number, file in enumerate(files):
+        for number in range(len(files)):
             stem = field if len(files) == 1 else f"{field}_{number}"
-            net = read_net(resolve_net_path(file, path, str(path), field), defines)
-            write_atomically(folder / f"{stem}.prototxt", [format_message(net).encode()])
+            text = format_message(nets.files[field, number])
+            write_atomically(folder / f"{stem}.prototxt", [text.encode()])
             if field == "test_net":
                 resolved.test_net[number] = f"{stem}.prototxt"
             else:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, TextIO
 
@@ -157,3 +160,63 @@ class LogHandler(logging.Handler):
         self._seen.add(text)
         level = self._LEVELS.get(record.levelno, "E")
         self._log.write(text, f"{record.filename}:{record.lineno}", level)
+
+
+_LOGGER = logging.getLogger("pycaffe_clr")
+# The handler of the run that this thread, or task, is in.
+_current: ContextVar[logging.Handler | None] = ContextVar("pycaffe_clr_run", default=None)
+
+
+class _Router(logging.Handler):
+    """While runs go on: gives each message to the run that it belongs to, from level INFO on, and
+    everybody else what they would see without this handler."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self._mutex = threading.Lock()
+        self._runs = 0
+        self._level, self._visible, self._propagate = 0, 0, True
+
+    def enter(self) -> None:
+        with self._mutex:
+            self._runs += 1
+            if self._runs == 1:
+                self._level, self._propagate = _LOGGER.level, _LOGGER.propagate
+                self._visible = _LOGGER.getEffectiveLevel()
+                _LOGGER.addHandler(self)
+                _LOGGER.setLevel(min(self._visible, logging.INFO))
+                _LOGGER.propagate = False
+
+    def leave(self) -> None:
+        with self._mutex:
+            self._runs -= 1
+            if self._runs == 0:
+                _LOGGER.removeHandler(self)
+                _LOGGER.setLevel(self._level)
+                _LOGGER.propagate = self._propagate
+
+    def emit(self, record: logging.LogRecord) -> None:
+        own = _current.get()
+        if own is not None:
+            own.emit(record)
+        if self._propagate and record.levelno >= self._visible and _LOGGER.parent:
+            _LOGGER.parent.handle(record)
+
+
+_router = _Router()
+
+
+@contextmanager
+def notes_to(log: CaffeLog | None) -> Iterator[None]:
+    """While entered, this package's messages go to the log, too, from level INFO on.
+
+    It does not matter which level and handlers the caller has set; messages of runs in other
+    threads go to theirs. None: to no log.
+    """
+    _router.enter()
+    token = _current.set(None if log is None else LogHandler(log))
+    try:
+        yield
+    finally:
+        _current.reset(token)
+        _router.leave()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +58,8 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for name in names
         if name in before and before[name] != now[name]
     ]
+
+
+def now() -> str:
+    """The time of day with its time zone, to the second."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")

@@ -6,7 +6,7 @@ import math
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 
 @dataclass
@@ -85,13 +85,16 @@ class Speed:
 
 
 class LiveLine:
-    """Draws Status on the last line of a terminal, and prints other lines above it."""
+    """Draws Status on the last line of a terminal, and prints other lines above it.
 
-    def __init__(self, console: Any | None = None) -> None:
+    console: rich's; by default one on the stream, which is stdout where none is given.
+    """
+
+    def __init__(self, console: Any | None = None, stream: TextIO | None = None) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        self._console = console or Console(highlight=False)
+        self._console = console or Console(file=stream, highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> LiveLine:

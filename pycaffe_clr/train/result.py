@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pycaffe_clr.errors import DataError
+from pycaffe_clr.train.lock import is_locked
 from pycaffe_clr.train.tables import read_table
 
 Table = Mapping[str, np.ndarray]
@@ -171,7 +172,11 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def _state(folder: Path, record: Mapping[str, Any]) -> str:
-    return str(record["state"])
+    state = str(record["state"])
+    # A process that was killed outright could not say so.
+    if state in ("running", "starting") and is_locked(folder) is False:
+        return "killed"
+    return state
 
 
 def _table(folder: Path, name: str) -> Table:

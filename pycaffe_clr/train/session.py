@@ -276,6 +276,8 @@ class Session:
                 return results
             results.append(result)
         self._tested_at = self.iteration
+        self.test_interrupted = False
+        self.listener.tests_done()
         return results
 
     def test(self, index: int) -> TestResult | None:

@@ -25,15 +25,25 @@ class Signals:
 
     sigint, sighup: "stop", "snapshot" or "none". A second signal after one that stopped raises
     KeyboardInterrupt, and ends the process where that is not heard within a second: Python code
-    runs only between iterations, and one may take minutes. `received`: the signal that stopped the
+    runs only between iterations, and one may take minutes. ends_process: False where the process is
+    not the session's own. quiet: say nothing on stderr. `received`: the signal that stopped the
     session, or None.
     """
 
-    def __init__(self, session: Session, sigint: str = "stop", sighup: str = "snapshot") -> None:
+    def __init__(
+        self,
+        session: Session,
+        sigint: str = "stop",
+        sighup: str = "snapshot",
+        *,
+        ends_process: bool = True,
+        quiet: bool = False,
+    ) -> None:
         for name, effect in (("sigint_effect", sigint), ("sighup_effect", sighup)):
             if effect not in EFFECTS:
                 raise ConfigError(f'--{name} "{effect}" is unknown; known: {", ".join(EFFECTS)}')
         self._session = session
+        self._ends_process, self._quiet = ends_process, quiet
         self._effects: dict[int, str] = {
             signal.SIGINT: sigint,
             signal.SIGHUP: sighup,
@@ -91,9 +101,9 @@ class Signals:
                         self.received = number
                         self._session.stop()
                         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-                        _say(f"{name}: stopping after this iteration; once more stops at once")
-                    elif not self._left.wait(_GRACE_SECONDS):
-                        _say("stopped at once")
+                        self._say(f"{name}: stopping after this iteration; once more stops at once")
+                    elif self._ends_process and not self._left.wait(_GRACE_SECONDS):
+                        self._say("stopped at once")
                         os._exit(self.exit_code)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
@@ -101,6 +111,10 @@ class Signals:
             self._handled += 1
             if self._handled > 1:
                 raise KeyboardInterrupt
+
+    def _say(self, text: str) -> None:
+        if not self._quiet:
+            _say(text)
 
 
 def _say(text: str) -> None:

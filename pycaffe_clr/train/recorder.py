@@ -1,0 +1,283 @@
+"""What a run writes while it goes on: to its folder, to the screen, to its callbacks."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from pycaffe_clr.engine import ready_core
+from pycaffe_clr.errors import PycaffeClrError
+from pycaffe_clr.train import checkpoint, evaluate, machine, positions, report
+from pycaffe_clr.train import folder as files
+from pycaffe_clr.train.events import Callback, Callbacks, Listener, Row, TestResult
+from pycaffe_clr.train.folder import RunFolder
+from pycaffe_clr.train.progress import LiveLine, Speed, Status
+from pycaffe_clr.train.result import RunResult, read_run
+from pycaffe_clr.train.session import Diverged, Session
+from pycaffe_clr.train.signals import Signals
+from pycaffe_clr.train.spec import RunSpec
+from pycaffe_clr.train.tables import METRICS, TableWriter, output_columns
+
+_log = logging.getLogger(__name__)
+_CHECKPOINT_EVERY = 120.0
+_REDRAW_SECONDS = 0.1
+
+
+class Recorder(Listener):
+    """Trains a session to its end and keeps the run's folder while it goes on.
+
+    record: what run.json says so far. head: the log of the session's building, for a run that
+    begins; None for one that goes on. stream: the screen, or None for silence. Callbacks get it as
+    the run: `iteration`, `folder`, `spec`, `session`, stop(reason).
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        folder: RunFolder,
+        session: Session,
+        record: dict[str, Any],
+        head: io.StringIO | None,
+        callbacks: Sequence[Callback] = (),
+        stream: TextIO | None = None,
+    ) -> None:
+        self.spec = spec
+        self.folder = folder
+        self.session = session
+        self.record = record
+        self.begins = head is not None
+        self.stream = stream
+        self.live: LiveLine | None = None
+        self.speed = Speed()
+        self.status = Status(session.iteration, session.param.max_iter)
+        self.batch = positions.samples_per_pass(session.net) * session.param.iter_size
+        self._callbacks = Callbacks(callbacks, self)
+        self._stop_reason: str | None = None
+        self._testing = False
+        self._numerics = machine.numerics(ready_core(), session.net)
+        every = spec.checkpoint_every
+        self._every = _CHECKPOINT_EVERY if every is None else every
+        self._checkpointed = time.monotonic()
+        self._before_tests: dict[str, int] = {}
+        self._shown = 0.0
+        names: list[str] = []
+        for net in session.test_nets:
+            elements = [name for name in net.outputs() for _ in range(len(net.read(name)))]
+            names += [c for c in output_columns(elements) if c not in names]
+        streams = folder.streams
+        self.metrics = TableWriter(streams[files.METRICS], METRICS, self.begins)
+        columns = ["iteration", "net", *names]
+        self.tests = TableWriter(streams[files.TESTS], columns, self.begins)
+        if head is not None:
+            streams[files.LOG].write(head.getvalue())
+        session.log.streams[:] = [streams[files.LOG]]
+        session.listener = self
+
+    @property
+    def iteration(self) -> int:
+        """Updates made so far."""
+        return self.session.iteration
+
+    def stop(self, reason: str = "") -> None:
+        """End the run for good after the current iteration, or test: it cannot be resumed."""
+        if self._stop_reason is None:
+            self._stop_reason = reason or "a callback asked for it"
+        if not self._testing:
+            self.session.stop()
+
+    def execute(self, owns_process: bool = False) -> RunResult:
+        """Train to the end. owns_process: as in train."""
+        self.record["state"] = "running"
+        self.record.pop("finished", None)
+        self.folder.lengths()
+        self.folder.write_record(self.record)
+        begin, first = time.monotonic(), self.session.iteration
+        if self.stream is not None:
+            # An open file stands for a terminal where rich can draw on it.
+            if self.stream.isatty() and os.environ.get("TERM") != "dumb":
+                self.live = LiveLine(stream=self.stream)
+            else:
+                self.session.log.streams.append(self.stream)
+        self._say(report.opening(self.session, self.record, self.folder.path, self.batch))
+        quiet = not owns_process and self.stream is None
+        state, whole = "stopped", []
+        with Signals(self.session, ends_process=owns_process, quiet=quiet) as signals:
+            try:
+                self._callbacks.started(self)
+                self._train()
+                if signals.received is None and self._stop_reason is not None:
+                    state, self.session.stopping = "ended early", False
+                elif not self.session.stopping:
+                    state = "finished"
+                seconds = time.monotonic() - begin
+                if state != "stopped":
+                    whole = self._whole_tests()
+            except Diverged as error:
+                state, seconds = "diverged", time.monotonic() - begin
+                self._stop_reason = str(error)
+            except KeyboardInterrupt:
+                self._note_signal(signals)
+                self._end("stopped", "at once, by a second signal", draw=False)
+                self._say(f"stopped at once, in iteration {self.session.iteration}")
+                if (self.folder / files.CHECKPOINT).exists():
+                    self._say(report.go_on(self.folder.path))
+                if signals.received is None or not owns_process:
+                    raise
+                return read_run(self.folder.path)
+            except PycaffeClrError as error:
+                self._end("failed", str(error))
+                raise
+            except Exception as error:
+                self._end("failed", f"{type(error).__name__}: {error}")
+                raise
+            self._note_signal(signals)
+            self._end(state, self._stop_reason or "", whole)
+        iterations = self.session.iteration - first
+        if state != "diverged":
+            for text in report.closing(
+                self.record, self.folder.path, iterations, seconds, iterations * self.batch
+            ):
+                self._say(text)
+        result = read_run(self.folder.path)
+        self._callbacks.ended(result)
+        if state == "stopped" and signals.received is not None and not owns_process:
+            if signals.received == signal.SIGINT:
+                raise KeyboardInterrupt
+            raise SystemExit(signals.exit_code)
+        return result
+
+    def _say(self, text: str) -> None:
+        if self.stream is not None:
+            print(text, file=self.stream, flush=True)
+
+    def _note_signal(self, signals: Signals) -> None:
+        self.record.pop("signal", None)
+        if signals.received is not None:
+            self.record["signal"] = int(signals.received)
+
+    def _train(self) -> None:
+        self.speed.note(self.session.iteration)
+        if self.live is None:
+            self._solve()
+            return
+        with self.live:
+            self._solve()
+
+    def _solve(self) -> None:
+        if self.begins:
+            self.session.solve()
+        else:
+            self.session.go_on()
+        self.session.log.flush()
+
+    def _whole_tests(self) -> list[evaluate.WholeTest | None]:
+        if not self.spec.whole_test:
+            return []
+        return [evaluate.whole_test(self.session, i) for i in range(len(self.session.test_nets))]
+
+    def _end(
+        self,
+        state: str,
+        reason: str,
+        whole: Sequence[evaluate.WholeTest | None] = (),
+        draw: bool = True,
+    ) -> None:
+        """Write run.json and curve.png. An error on the way here is not hidden by one of these."""
+        session, record = self.session, self.record
+        record.update(state=state, iteration=session.iteration, finished=machine.now())
+        record["reason"] = reason
+        session.log.streams[:] = session.log.streams[:1]
+        try:
+            self.folder.lengths()
+            record["tests"] = report.test_results(self.folder / files.TESTS, session, whole)
+            # Written before the picture, which takes a while, and after it.
+            self.folder.write_record(record)
+            if draw and self.spec.curve and report.draw(self.folder, record):
+                record["curve"] = files.CURVE
+                self.folder.write_record(record)
+            if state == "diverged" or (
+                state in ("finished", "ended early") and session.param.snapshot_after_train
+            ):
+                # Nothing goes on from here, and the last snapshot holds what is still of use.
+                (self.folder / files.CHECKPOINT).unlink(missing_ok=True)
+        except PycaffeClrError as error:
+            if state in ("finished", "stopped") and not reason:
+                raise
+            _log.warning("%s", error)
+
+    # --- what the session tells ---------------------------------------------------------------
+
+    def rows(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            self.metrics.metrics(row)
+        if rows:
+            last, status = rows[-1], self.status
+            status.iteration = last.iteration + 1
+            status.loss, status.lr, status.momentum = last.smoothed, last.lr, last.momentum
+            self._callbacks.rows(rows)
+
+    def testing(self) -> None:
+        self._before_tests = self.folder.lengths()
+        self._testing = True
+        self._show("testing")
+        self._callbacks.testing()
+
+    def tested(self, result: TestResult) -> None:
+        self.tests.test(result)
+        accuracy = report.accuracy_of(result.outputs)
+        if accuracy is not None:
+            self.status.accuracy = accuracy
+        if self.live is not None:
+            what = evaluate.describe(result.outputs)
+            self.live.print(f"iteration {result.iteration}: test {what}")
+        self._callbacks.tested(result)
+
+    def tests_done(self) -> None:
+        self._callbacks.tests_done()
+        self._testing = False
+        if self._stop_reason is not None:
+            # Asked for between two test nets, where stopping would undo the tests.
+            self.session.stop()
+
+    def snapshotted(self, weights: Path, state: Path) -> None:
+        if self.live is not None:
+            self.live.print(f"iteration {self.session.iteration}: wrote {weights} and {state}")
+        self._callbacks.snapshotted(weights, state)
+
+    def idle(self) -> None:
+        session = self.session
+        self.speed.note(session.iteration)
+        session.log.flush()
+        self._show("")
+        self._callbacks.idle()
+        now = time.monotonic()
+        if session.stopping or now - self._checkpointed >= self._every:
+            self._checkpoint()
+            self._checkpointed = time.monotonic()
+
+    def _checkpoint(self) -> None:
+        lengths = self.folder.lengths()
+        if self.session.test_interrupted:
+            # The nets went back to before the tests; so must what was written about them.
+            lengths = self._before_tests
+        point = checkpoint.take(self.session, lengths, self._numerics)
+        checkpoint.write(self.folder / files.CHECKPOINT, point)
+
+    def _show(self, doing: str) -> None:
+        now = time.monotonic()
+        # Drawing takes a millisecond, which an iteration may take as well.
+        if self.live is None or (not doing and now - self._shown < _REDRAW_SECONDS):
+            return
+        self._shown = now
+        status, rate = self.status, self.speed.per_second()
+        status.doing = doing
+        status.images_per_second = rate * self.batch
+        left = status.max_iter - status.iteration
+        status.seconds_left = left / rate if rate > 0 else float("nan")
+        self.live.show(status)

@@ -1,0 +1,180 @@
+"""What a run shall do: RunSpec, the one list of its settings, with the flags that name them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pycaffe_clr.errors import ConfigError
+
+
+class Flag(NamedTuple):
+    """How the command line spells a field. kind: type of one value, or of the whole, of
+    `bool` (a switch), and of `dict` (NAME=VALUE, any number of times)."""
+
+    name: str
+    kind: type
+    metavar: str | None
+    help: str | None
+
+
+def _flag(
+    name: str, kind: type, help: str | None = None, metavar: str | None = None, default: Any = None
+) -> Any:
+    metadata = {"flag": Flag(name, kind, metavar, help)}
+    if kind is dict:
+        return dataclasses.field(default_factory=dict, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """The settings of a run; None: as the solver, or the run that is resumed, has it.
+
+    solver: a path, or the name of one that ships. out: the run's folder. resume: go on with the run
+    there, if there is one. weights, snapshot: what to start from. sets: fields of the solver by
+    dotted path. net: another net, by path or shipped name. batch, test_batch: batch_size of the
+    data layers in TRAIN, per replica, and in TEST. filler: type of the weight fillers. net_sets:
+    fields of the net. checkpoint_every: seconds. whole_test: test on the whole test set in the end.
+    Values are plain: paths are text. Raises ConfigError for what contradicts itself.
+    """
+
+    solver: str | None = _flag("solver", str, "left out: with --resume and --out", "SOLVER")
+    out: str | None = _flag("--out", str, "default: runs/SOLVER, or runs/SOLVER-2, ...", "DIR")
+    resume: bool = _flag(
+        "--resume", bool, "go on with the run in DIR, if there is one", default=False
+    )
+    overwrite: bool = _flag("--overwrite", bool, "replace the run in DIR", default=False)
+    data_dir: str | None = _flag("--data-dir", str, "where relative databases lie", "DIR")
+    device: str | None = _flag("--device", str, "cpu (default), or a backend: reference, onednn")
+    threads: int | None = _flag("--threads", int, None, "N")
+    replicas: int | None = _flag(
+        "--replicas", int, "batches per step, BatchNorm over each by itself", "R"
+    )
+    max_iter: int | None = _flag("--max-iter", int, None, "N")
+    seed: int | None = _flag("--seed", int, "default: the solver's random_seed, or a new one", "N")
+    net: str | None = _flag("--net", str, "train another net: a file, or one that ships", "NET")
+    batch: int | None = _flag("--batch", int, "batch_size in TRAIN, of each replica", "N")
+    test_batch: int | None = _flag("--test-batch", int, "batch_size in TEST", "N")
+    filler: str | None = _flag(
+        "--filler", str, "type of the weight fillers: xavier, msra, ...", "TYPE"
+    )
+    weights: str | None = _flag("--weights", str, "start from these .caffemodel weights", "FILE")
+    snapshot: str | None = _flag("--snapshot", str, "go on from a .solverstate", "FILE")
+    caffe_resume: bool = _flag(
+        "--caffe-resume", bool, "with --snapshot: data from record 0, as Caffe", default=False
+    )
+    checkpoint_every: float | None = _flag(
+        "--checkpoint-every", float, "rolling checkpoint; default 120", "SECONDS"
+    )
+    defines: Mapping[str, str] = _flag(
+        "-D", dict, "value of a placeholder in the prototxts", "NAME=VALUE"
+    )
+    sets: Mapping[str, str] = _flag("--set", dict, "change a field of the solver", "FIELD=VALUE")
+    net_sets: Mapping[str, str] = _flag(
+        "--set-net", dict, "change a field of the net: layer.ip1....", "FIELD=VALUE"
+    )
+    whole_test: bool = _flag(
+        "--no-whole-test", bool, "do not test on the whole test set at the end", default=True
+    )
+    curve: bool = _flag("--no-curve", bool, "do not draw curve.png", default=True)
+
+    def __post_init__(self) -> None:
+        for name, flag in flags().items():
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, _plain(name, value, flag.kind))
+        for name in ("threads", "replicas", "batch", "test_batch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be 1 or more, not {value}")
+        if self.checkpoint_every is not None and not self.checkpoint_every >= 0:
+            raise ConfigError("checkpoint_every takes seconds, 0 or more")
+        if self.seed is not None and self.seed < 0:
+            raise ConfigError(f"the seed must be 0 or more, not {self.seed}")
+        if self.resume and self.overwrite:
+            raise ConfigError("resume and overwrite exclude each other")
+        if self.weights is not None and self.snapshot is not None:
+            raise ConfigError("weights and snapshot exclude each other: a snapshot has weights")
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields that are not at their defaults, as values that JSON holds."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {
+            name: dict(value) if isinstance(value, Mapping) else value
+            for name, value in values.items()
+            if value != _DEFAULTS[name]
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any] | str) -> RunSpec:
+        """The spec that to_json gave, as a dict or as its JSON text. Raises ConfigError."""
+        try:
+            found = json.loads(data) if isinstance(data, str) else dict(data)
+            unknown = set(found) - set(_DEFAULTS)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"not the settings of a run: {error}") from error
+        if unknown:
+            raise ConfigError(f"settings of a run: {', '.join(sorted(unknown))} is unknown")
+        return cls(**found)
+
+    def words(self) -> list[str]:
+        """The words of the command line that make this run: `run SOLVER --out DIR ...`."""
+        words = ["run"]
+        for name, value in self.to_json().items():
+            flag = flags()[name]
+            if flag.kind is dict:
+                words += [w for pair in value.items() for w in (flag.name, "=".join(pair))]
+            elif flag.kind is bool:
+                words.append(flag.name)
+            else:
+                words += ([flag.name] if flag.name.startswith("-") else []) + [str(value)]
+        return words
+
+
+def flags() -> dict[str, Flag]:
+    """The flag of every field, by the field's name."""
+    return {field.name: field.metadata["flag"] for field in dataclasses.fields(RunSpec)}
+
+
+_DEFAULTS: dict[str, Any] = {
+    field.name: {} if field.metadata["flag"].kind is dict else field.default
+    for field in dataclasses.fields(RunSpec)
+}
+
+
+def _plain(name: str, value: Any, kind: type) -> Any:
+    """A value as its field keeps it. Raises ConfigError for one of another type."""
+    if kind is dict:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{name} takes a mapping of fields to values, not {value!r}")
+        return {str(key): _text(each) for key, each in value.items()}
+    if kind is str:
+        if isinstance(value, str | os.PathLike):
+            return os.fspath(value)
+    elif kind is bool or not isinstance(value, bool):
+        try:
+            number = kind(value)
+            if number == value:
+                return number
+        except (TypeError, ValueError, OverflowError):
+            pass
+    raise ConfigError(f"{name} takes {_KINDS[kind]}, not {value!r}")
+
+
+_KINDS = {
+    str: "text or a path", bool: "True or False", int: "a whole number", float: "a number"
+}  # fmt: skip
+
+
+def _text(value: Any) -> str:
+    """A value as prototxt writes it; several of a repeated field are separated by commas."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return ",".join(_text(each) for each in value)
+    return str(value)
