@@ -26,7 +26,7 @@ def write_atomically(path: str | Path, pieces: Iterable[bytes | memoryview]) -> 
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{path}: cannot be written: {reason}") from error
@@ -36,7 +36,7 @@ def write_atomically(path: str | Path, pieces: Iterable[bytes | memoryview]) -> 
             temporary.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename last through a power cut, where the file system lets folders be synced."""
     try:
         handle = os.open(folder, os.O_RDONLY)

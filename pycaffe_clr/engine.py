@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -45,6 +46,11 @@ def backend_of(device: str) -> str:
             "(PYCAFFE_CLR_ONEDNN=ON says what it lacks)"
         )
     return str(name)
+
+
+def new_seed() -> int:
+    """A seed from the system, 0 to 2**31 - 1."""
+    return int.from_bytes(os.urandom(4), "little") >> 1
 
 
 class Records:

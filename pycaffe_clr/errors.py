@@ -4,6 +4,9 @@ A message says who speaks, where (file:line:column, layer, record), what was exp
 and what to try. The core throws the same three kinds (csrc/core/check.h).
 """
 
+from collections.abc import Iterable
+from itertools import islice
+
 
 class PycaffeClrError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -19,3 +22,8 @@ class DataError(PycaffeClrError):
 
 class EngineError(PycaffeClrError):
     """The engine could not do its work: a device, a library or a bug in this package."""
+
+
+def shape_text(shape: Iterable[int]) -> str:
+    """A shape in a message: `3x32x32`; no more than eight axes, for files may claim any number."""
+    return "x".join(str(size) for size in islice(shape, 8)) or "()"

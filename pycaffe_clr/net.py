@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from pycaffe_clr.engine import Records, build_net, loss_weights
+from pycaffe_clr import TEST, TRAIN
+from pycaffe_clr.engine import Records, build_net, loss_weights, new_seed
 from pycaffe_clr.errors import ConfigError, DataError
 from pycaffe_clr.prototxt import filter_net, read_net
 from pycaffe_clr.prototxt.rules import merged_state
 from pycaffe_clr.weights import load_weights, read_weights, save_weights
 
-TRAIN, TEST = 0, 1
 _log = logging.getLogger(__name__)
 
 
@@ -32,7 +32,7 @@ def fresh_seed() -> int:
     """The seed of set_random_seed, or one from the system."""
     if Settings.seed is not None:
         return Settings.seed
-    return int(np.random.SeedSequence().generate_state(1, np.uint32)[0])
+    return new_seed()
 
 
 class Blob:

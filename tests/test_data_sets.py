@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 
+import make_sample
 import numpy as np
 import pytest
 
@@ -301,7 +302,7 @@ def test_data_mnist_sample_writes_where_mnist_lies(tmp_path):
 
 
 def test_the_sample_can_be_drawn_again(shared):
-    drawn = sample.draw(*mnist.read(shared / "data" / "mnist"))
+    drawn = make_sample.draw(*mnist.read(shared / "data" / "mnist"))
     for again, kept in zip(drawn, sample.read(), strict=True):
         assert np.array_equal(again.images, kept.images)
         assert np.array_equal(again.labels, kept.labels)
@@ -310,7 +311,7 @@ def test_the_sample_can_be_drawn_again(shared):
 def test_the_samples_files_are_written_as_they_are_read(tmp_path, monkeypatch):
     images = np.arange(40 * 784, dtype=np.uint8).reshape(40, 1, 28, 28)
     split = mnist.Split(images, np.arange(40, dtype=np.uint8) % 10)
-    sample.write_files(split, split, tmp_path)
+    make_sample.write_files(split, split, tmp_path)
     monkeypatch.setattr(sample, "FOLDER", tmp_path)
     for read in sample.read():
         assert np.array_equal(read.images, images) and np.array_equal(read.labels, split.labels)

@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Train to max_iter; returns 0, also when a signal stopped it, as Caffe does."""
     from pycaffe_clr.catalog import find_solver
+    from pycaffe_clr.engine import new_seed
     from pycaffe_clr.prototxt import read_solver, source_of
     from pycaffe_clr.train.session import Session
     from pycaffe_clr.train.signals import Signals
@@ -50,7 +51,7 @@ def main(args: argparse.Namespace) -> int:
         path=path,
         defines=defines,
         device=args.device,
-        seed=_seed(solver),
+        seed=solver.random_seed if solver.random_seed >= 0 else new_seed(),
         replicas=replicas if replicas > 1 else None,
         data_dir=args.data_dir,
         log=log,
@@ -63,11 +64,3 @@ def main(args: argparse.Namespace) -> int:
         session.solve()
     log.write("Optimization Done.", "caffe.cpp:259")
     return 0
-
-
-def _seed(solver: object) -> int:
-    """The solver's random_seed, or a fresh one."""
-    import os
-
-    seed = int(solver.random_seed)  # type: ignore[attr-defined]
-    return seed if seed >= 0 else int.from_bytes(os.urandom(4), "little") >> 1

@@ -8,6 +8,7 @@ everywhere except in pixels and label value must then parse the same way.
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,8 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from pycaffe_clr import proto
-from pycaffe_clr.errors import DataError
+from pycaffe_clr.errors import DataError, shape_text
+from pycaffe_clr.proto.varint import decode_varint, encode_varint
 
 _VARINT, _BYTES = 0, 2
 _CHANNELS, _HEIGHT, _WIDTH, _DATA, _LABEL, _ENCODED = 1, 2, 3, 4, 5, 7
@@ -50,28 +52,14 @@ def encode(image: np.ndarray, label: int) -> bytes:
 
 def raw_prefix(shape: tuple[int, ...]) -> bytes:
     """What stands before the pixels of a raw uint8 Datum of this (C, H, W)."""
-    channels, height, width = shape
-    size = channels * height * width
-    return b"".join(
-        (b"\x08", varint(channels), b"\x10", varint(height), b"\x18", varint(width))
-        + (b"\x22", varint(size))
-    )
+    channels, height, width = map(encode_varint, shape)
+    size = encode_varint(math.prod(shape))
+    return b"\x08" + channels + b"\x10" + height + b"\x18" + width + b"\x22" + size
 
 
 def raw_label(label: int) -> bytes:
     """What stands after the pixels of a raw uint8 Datum."""
-    return b"\x28" + varint(label)
-
-
-def varint(value: int) -> bytes:
-    """Protobuf's variable-length integer; negative int32 take ten bytes."""
-    value &= 0xFFFFFFFFFFFFFFFF
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    return b"\x28" + encode_varint(label)
 
 
 def decode(data: bytes, where: str, color: bool | None = None) -> Record:
@@ -91,20 +79,17 @@ def decode(data: bytes, where: str, color: bool | None = None) -> Record:
     shape = (datum.channels, datum.height, datum.width)
     size = shape[0] * shape[1] * shape[2]
     if min(shape) < 1:
-        raise DataError(f"{where}: Datum has an empty shape {_times(shape)} (C x H x W)")
+        raise DataError(f"{where}: Datum has an empty shape {shape_text(shape)} (C x H x W)")
     if datum.data:
         image, held = np.frombuffer(datum.data, np.uint8), len(datum.data)
     else:
         image, held = np.array(datum.float_data, np.float32), len(datum.float_data)
     if held != size:
         raise DataError(
-            f"{where}: Datum of {_times(shape)} (C x H x W) needs {size} values, it holds {held}"
+            f"{where}: Datum of {shape_text(shape)} (C x H x W) needs {size} values, "
+            f"it holds {held}"
         )
     return Record(image.reshape(shape), datum.label)
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
 
 
 def _decode_image(data: bytes, where: str, color: bool | None) -> np.ndarray:
@@ -157,23 +142,24 @@ class Layout:
         seen: dict[int, tuple[int, int]] = {}
         values: dict[int, int] = {}
         at = 0
-        while at < len(data):
-            tag, at = _read_varint(data, at)
-            field, kind = tag >> 3, tag & 7
-            if field in seen:
-                return None
-            if kind == _VARINT and field in (_CHANNELS, _HEIGHT, _WIDTH, _LABEL, _ENCODED):
-                start = at
-                values[field], at = _read_varint(data, at)
-            elif kind == _BYTES and field == _DATA:
-                size, start = _read_varint(data, at)
-                at = start + size
-            else:
-                return None
-            if tag < 0 or at < 0 or at > len(data):
-                return None
-            seen[field] = (start, at - start)
-        return Layout._checked(data, seen, values)
+        try:
+            while at < len(data):
+                tag, at = decode_varint(data, at)
+                field, kind = tag >> 3, tag & 7
+                if field in seen:
+                    return None
+                if kind == _VARINT and field in (_CHANNELS, _HEIGHT, _WIDTH, _LABEL, _ENCODED):
+                    start = at
+                    values[field], at = decode_varint(data, at)
+                elif kind == _BYTES and field == _DATA:
+                    size, start = decode_varint(data, at)
+                    at = start + size
+                else:
+                    return None
+                seen[field] = (start, at - start)
+        except ValueError:
+            return None
+        return Layout._checked(data, seen, values) if at == len(data) else None
 
     @staticmethod
     def _checked(
@@ -211,16 +197,3 @@ class Layout:
         for i in range(self.label_size):
             values |= (rows[:, i] & 0x7F).astype(np.int32) << (7 * i)
         return values
-
-
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """Value and next position; (-1, -1) when it runs over the end or is longer than protobuf's."""
-    value = 0
-    for i in range(10):
-        if not 0 <= at + i < len(data):
-            break
-        byte = data[at + i]
-        value |= (byte & 0x7F) << (7 * i)
-        if byte < 0x80:
-            return value, at + i + 1
-    return -1, -1

@@ -8,10 +8,11 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from pycaffe_clr import proto
+from pycaffe_clr.atomic import write_atomically
 from pycaffe_clr.data import writer
-from pycaffe_clr.data.datum import varint
 from pycaffe_clr.data.resolve import make_command
-from pycaffe_clr.errors import DataError
+from pycaffe_clr.errors import DataError, shape_text
+from pycaffe_clr.proto.varint import encode_varint
 
 _CHUNK = 4096
 
@@ -40,14 +41,10 @@ def read_mean(path: str | Path, shape: tuple[int, int, int] | None = None) -> np
         raise DataError(f"{path}: the mean file holds values that are not finite")
     if shape is not None and mean.shape != tuple(shape):
         raise DataError(
-            f"{path}: the mean is {_times(mean.shape)} (C x H x W), the records are "
-            f"{_times(shape)}; is it the mean of another set?"
+            f"{path}: the mean is {shape_text(mean.shape)} (C x H x W), the records are "
+            f"{shape_text(shape)}; is it the mean of another set?"
         )
     return mean
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
 
 
 def _mean_shape(blob: proto.BlobProto, count: int, path: Path) -> tuple[int, ...]:
@@ -62,8 +59,8 @@ def _mean_shape(blob: proto.BlobProto, count: int, path: Path) -> tuple[int, ...
         size *= dim
     if len(dims) != 4 or dims[0] != 1 or min(dims) < 1 or size != count:
         raise DataError(
-            f"{path}: expected the mean of one image (1xCxHxW); the file says {_times(dims)} and "
-            f"holds {count} values"
+            f"{path}: expected the mean of one image (1xCxHxW); the file says "
+            f"{shape_text(dims)} and holds {count} values"
         )
     return dims[1:]
 
@@ -83,12 +80,12 @@ def mean_image(images: np.ndarray) -> np.ndarray:
 def encode_mean(mean: np.ndarray) -> bytes:
     """The bytes of a BlobProto with num=1 and the dimensions of `mean` (C, H, W)."""
     values = np.ascontiguousarray(mean, "<f4").tobytes()
-    channels, height, width = map(varint, mean.shape)
+    channels, height, width = map(encode_varint, mean.shape)
     head = b"\x08\x01\x10" + channels + b"\x18" + height + b"\x20" + width
-    return head + b"\x2a" + varint(len(values)) + values
+    return head + b"\x2a" + encode_varint(len(values)) + values
 
 
 def write_mean(path: Path, mean: np.ndarray, force: bool = False) -> None:
     """Write a mean file; DataError when it exists (unless `force`) or the disk is full."""
     writer.check_free([path], force)
-    writer.write_file(path, encode_mean(mean))
+    write_atomically(path, [encode_mean(mean)])

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pycaffe_clr.data import files, writer
-from pycaffe_clr.errors import DataError
+from pycaffe_clr.errors import DataError, shape_text
 
 # convert_mnist_data.cpp: "%08d".
 KEY_DIGITS = 8
@@ -42,7 +42,7 @@ def parse_idx(data: bytes, name: str) -> np.ndarray:
         size *= dim
     if size != len(data) - 4 - 4 * dims:
         raise DataError(
-            f"{name}: the idx header announces {'x'.join(map(str, shape))} bytes, "
+            f"{name}: the idx header announces {shape_text(shape)} bytes, "
             f"{len(data) - 4 - 4 * dims} follow; the file is truncated or damaged"
         )
     return np.frombuffer(data, np.uint8, offset=4 + 4 * dims).reshape(shape)

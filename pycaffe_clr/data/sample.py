@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 from pathlib import Path
 
@@ -17,9 +16,7 @@ TRAIN_LMDB = Path("sample/mnist_train_lmdb")
 TEST_LMDB = Path("sample/mnist_test_lmdb")
 CACHE_VARIABLE = "PYCAFFE_CLR_CACHE"
 FOLDER = Path(__file__).parent / "sample_mnist"
-_PARTS = {"train": 2, "test": 1}
-_PER_CLASS = {"train": 1000, "test": 200}
-_SEED = 2018
+PARTS = {"train": 2, "test": 1}
 _LIMIT = 1 << 24
 
 
@@ -29,7 +26,7 @@ def read() -> tuple[Split, Split]:
 
 
 def _read(part: str) -> Split:
-    names = [f"{part}-images-{i}.gz" for i in range(_PARTS[part])] + [f"{part}-labels.gz"]
+    names = [f"{part}-images-{i}.gz" for i in range(PARTS[part])] + [f"{part}-labels.gz"]
     arrays = []
     for path in (FOLDER / name for name in names):
         if not path.is_file():
@@ -62,35 +59,3 @@ def make_sample(root: Path | None = None) -> Path:
         except DataError as error:
             raise DataError(f"{error} (set {CACHE_VARIABLE} to use another folder)") from error
     return root
-
-
-def draw(train: Split, test: Split) -> tuple[Split, Split]:
-    """The sample's digits out of the whole of MNIST: how those in the package were chosen.
-
-    Equally many of each class, drawn without replacement by a fixed seed, in their published
-    order.
-    """
-    return _draw(train, _PER_CLASS["train"]), _draw(test, _PER_CLASS["test"])
-
-
-def _draw(split: Split, per_class: int) -> Split:
-    generator = np.random.default_rng(_SEED)
-    of_class = (np.flatnonzero(split.labels == digit) for digit in range(10))
-    chosen = [generator.choice(digits, per_class, replace=False) for digits in of_class]
-    taken = np.sort(np.concatenate(chosen))
-    return Split(split.images[taken], split.labels[taken])
-
-
-def write_files(train: Split, test: Split, folder: Path) -> None:
-    """Write the files of the sample, as they lie in the package."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for part, split in (("train", train), ("test", test)):
-        for i, block in enumerate(np.split(split.images[:, 0], _PARTS[part])):
-            _write_idx(folder / f"{part}-images-{i}.gz", block)
-        _write_idx(folder / f"{part}-labels.gz", split.labels)
-
-
-def _write_idx(path: Path, array: np.ndarray) -> None:
-    header = bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">u4").tobytes()
-    # gzip, though xz is 15 % smaller: some builds of Python come without the lzma module.
-    path.write_bytes(gzip.compress(header + array.tobytes(), 9, mtime=0))

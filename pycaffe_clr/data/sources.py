@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from pycaffe_clr.data import datum, mdb
 from pycaffe_clr.data.resolve import make_command
-from pycaffe_clr.errors import DataError
+from pycaffe_clr.errors import DataError, shape_text
 
 # Databases up to this many bytes of pixels are kept in memory whole (CIFAR: 150 MB).
 HOLD_LIMIT = 1 << 30
@@ -221,7 +221,7 @@ def _windows(pages: np.ndarray, size: int) -> np.ndarray:
 
 
 def _kind(shape: tuple[int, ...], dtype: np.dtype) -> str:
-    return f"{'x'.join(map(str, shape))} (C x H x W) of {dtype}"
+    return f"{shape_text(shape)} (C x H x W) of {dtype}"
 
 
 def open_source(path: str | Path, color: bool | None = None) -> LmdbSource:

@@ -1,14 +1,14 @@
-"""Writing record databases and mean files, whole or not at all."""
+"""Writing record databases, whole or not at all."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from pycaffe_clr.atomic import sync_folder
 from pycaffe_clr.data import datum
 from pycaffe_clr.errors import DataError
 
@@ -58,6 +58,7 @@ def write_records(
             if path.exists():
                 path.rename(Path(scratch) / "replaced")
             fresh.rename(path)
+            sync_folder(parent)
     except OSError as error:
         raise DataError(f"{path}: cannot write: {error.strerror or error}") from error
     except lmdb.Error as error:
@@ -93,20 +94,3 @@ def _items(
     for i in range(first, min(first + _BATCH, len(images))):
         value = prefix + images[i].tobytes() + datum.raw_label(int(labels[i]))
         yield f"{i:0{key_digits}d}".encode(), value
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file so that it holds all of `data` or does not change; DataError if it cannot."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with scratch.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            scratch.replace(path)
-        finally:
-            scratch.unlink(missing_ok=True)
-    except OSError as error:
-        raise DataError(f"{path}: cannot write: {error.strerror or error}") from error

@@ -16,6 +16,8 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from pycaffe_clr import TEST as TEST
+from pycaffe_clr import TRAIN as TRAIN
 from pycaffe_clr.errors import EngineError
 
 _FOLDER = Path(__file__).parent
@@ -83,9 +85,6 @@ SolverState: Any = message_class("SolverState")
 TransformationParameter: Any = message_class("TransformationParameter")
 V1LayerParameter: Any = message_class("V1LayerParameter")
 V0LayerParameter: Any = message_class("V0LayerParameter")
-
-TRAIN = 0
-TEST = 1
 
 
 def is_repeated(field: Any) -> bool:

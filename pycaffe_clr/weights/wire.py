@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from pycaffe_clr.errors import DataError
+from pycaffe_clr.errors import DataError, shape_text
+from pycaffe_clr.proto.varint import decode_varint, encode_varint
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
@@ -61,18 +62,11 @@ def fields(data: memoryview, what: str) -> Iterator[tuple[int, int, Any]]:
 
 def varint(data: memoryview, position: int, what: str) -> tuple[int, int]:
     """(value, position after it) of a variable-length unsigned number."""
-    value = shift = 0
-    while True:
-        if position >= len(data):
-            raise DataError(f"{what}: truncated in the middle of a number")
-        byte = data[position]
-        position += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value & (2**64 - 1), position
-        shift += 7
-        if shift > 63:
-            raise DataError(f"{what}: broken at byte {position}: a number of more than 64 bits")
+    try:
+        value, position = decode_varint(data, position)
+    except ValueError as error:
+        raise DataError(f"{what}: {error}") from None
+    return value & (2**64 - 1), position
 
 
 def signed(value: int) -> int:
@@ -117,10 +111,10 @@ def decode_blob(data: memoryview, what: str, diff: bool = False) -> Array:
     if shape is None:
         shape = [legacy.get(n, 0) for n in _LEGACY_SHAPE] if legacy else [len(values)]
     if len(shape) > _MAX_AXES or any(size < 0 for size in shape):
-        raise DataError(f"{what}: impossible shape {_times(shape)}")
+        raise DataError(f"{what}: impossible shape {shape_text(shape)}")
     if math.prod(shape) != len(values):
         raise DataError(
-            f"{what}: holds {len(values)} values, but shape {_times(shape)} needs "
+            f"{what}: holds {len(values)} values, but shape {shape_text(shape)} needs "
             f"{math.prod(shape)}"
         )
     return values.astype(np.float32).reshape(shape)
@@ -150,20 +144,6 @@ def _dims(data: memoryview, what: str) -> list[int]:
             if len(dims) > _MAX_AXES:
                 raise DataError(f"{what}: more than {_MAX_AXES} axes")
     return dims
-
-
-def _times(shape: list[int]) -> str:
-    return "x".join(str(size) for size in shape[:8]) or "()"
-
-
-def encode_varint(value: int) -> bytes:
-    """A non-negative number in the fewest bytes."""
-    pieces = bytearray()
-    while value > 127:
-        pieces.append(value & 127 | 128)
-        value >>= 7
-    pieces.append(value)
-    return bytes(pieces)
 
 
 # A message under construction: its bytes in pieces, so that weights are not copied at each level.
