@@ -88,7 +88,7 @@ def test_caffes_parser_reads_the_log(case):
 
 
 def test_our_own_reader_reads_the_log(case):
-    assert run(RunOptions(str(case), Path("out"), threads=1)) == 0
+    assert run(str(case), out="out", threads=1).state == "finished"
     log = read_log("out/train.log")
     metrics, tests = read_table("out/metrics.csv"), read_table("out/tests.csv")
     shown = log.metrics["iteration"].astype(int)
