@@ -72,10 +72,22 @@ def nets() -> dict[str, tuple[str, Net]]:
     made["cifar3_mnist"] = ("The report's 3-layer net for MNIST.", cifar3(MNIST))
     for build, name in titles.items():
         made[f"{build.__name__}_mnist"] = (f"{name} for MNIST.", build(MNIST))
-    made["resnet56_cifar100_b256"] = (
-        "ResNet-56 for CIFAR-100 with batch 256 per replica: total batch 1024 on 4.",
-        resnet56(cifar(*CIFAR100, augment=True), train_batch=256),
-    )
+    # Other batches, for the figures that vary it; `run --batch` needs none of these files.
+    plain, augmented = cifar(*CIFAR10, augment=False), cifar(*CIFAR10, augment=True)
+    for batch, figure in ((512, "7d"), (2048, "12a")):
+        title = f"The report's 3-layer net for CIFAR-10 with batch {batch}: figure {figure}."
+        made[f"cifar3_b{batch}"] = title, cifar3(plain, train_batch=batch)
+    for batch in (32, 64, 250, 256):
+        title = f"ResNet-56 for CIFAR-10 with batch {batch} per replica."
+        made[f"resnet56_b{batch}"] = title, resnet56(augmented, train_batch=batch)
+    for batch in (64, 256):
+        title = (
+            f"ResNet-56 for CIFAR-100 with batch {batch} per replica: total batch {4 * batch} on 4."
+        )
+        net = resnet56(cifar(*CIFAR100, augment=True), train_batch=batch)
+        made[f"resnet56_cifar100_b{batch}"] = title, net
+    title = "DenseNet-40 for CIFAR-10 with batch 64 per replica: total batch 256 on 4."
+    made["densenet40_b64"] = title, densenet40(augmented, train_batch=64)
     made["resnet50"] = ("ResNet-50 for ImageNet.", resnet50(imagenet()))
     made["inception_resnet_v2"] = (
         "Inception-ResNet-v2 for ImageNet.",
