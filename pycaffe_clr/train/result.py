@@ -140,13 +140,13 @@ def read_run(folder: str | Path) -> RunResult:
     """
     folder = Path(folder)
     record = read_record(folder)
-    metrics = _table(folder, METRICS)
-    tests = _table(folder, TESTS)
+    metrics = table_of(folder, METRICS)
+    tests = table_of(folder, TESTS)
     last = metrics.get("iteration", np.empty(0))
     reached = int(last[-1]) + 1 if len(last) else 0
     return RunResult(
         name=str(record.get("name", folder.name)),
-        state=_state(folder, record),
+        state=run_state(folder, record),
         reason=str(record.get("reason", "")),
         path=folder,
         iteration=int(record.get("iteration", reached)),
@@ -171,7 +171,11 @@ def read_record(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _state(folder: Path, record: Mapping[str, Any]) -> str:
+def run_state(folder: Path, record: Mapping[str, Any]) -> str:
+    """State of the run in a folder: "killed" where its record says "running" and no process does.
+
+    record: what its run.json holds.
+    """
     state = str(record["state"])
     # A process that was killed outright could not say so.
     if state in ("running", "starting") and is_locked(folder) is False:
@@ -179,7 +183,8 @@ def _state(folder: Path, record: Mapping[str, Any]) -> str:
     return state
 
 
-def _table(folder: Path, name: str) -> Table:
+def table_of(folder: Path, name: str) -> Table:
+    """A table of a run's folder, packed or not; {} where it is not there. Raises DataError."""
     for candidate in (folder / name, folder / f"{name}.gz"):
         if candidate.is_file():
             return read_table(candidate)
