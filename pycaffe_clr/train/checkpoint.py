@@ -12,21 +12,17 @@ from __future__ import annotations
 
 import json
 import struct
-import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from pycaffe_clr.atomic import write_atomically
 from pycaffe_clr.errors import DataError
-from pycaffe_clr.train import positions
-
-if TYPE_CHECKING:
-    from pycaffe_clr.train.session import Session
+from pycaffe_clr.train.state import State
 
 _MAGIC = b"pycaffe_clr checkpoint 1\n"
 _LENGTHS = struct.Struct("<II")
@@ -44,56 +40,43 @@ class Checkpoint:
     arrays: dict[str, np.ndarray]
 
 
-def take(session: Session, files: Mapping[str, int], machine: Mapping[str, Any]) -> Checkpoint:
-    """The state of a session between two iterations. The arrays are views: write it at once."""
-    elapsed = time.monotonic() - session.displayed[0]
+def of_state(state: State, **more: Any) -> Checkpoint:
+    """A checkpoint of a session's state. more: what else its header holds. Write it at once where
+    the arrays are views."""
     header = {
-        "iteration": session.iteration,
-        "current_step": int(session.core.current_step),
-        "train": positions.capture(session.net, session.feeds),
-        "tests": [
-            positions.capture(net, feeds)
-            for net, feeds in zip(session.test_nets, session.test_feeds, strict=True)
-        ],
-        "losses": list(session.losses),
-        "displayed": [elapsed, session.displayed[1]],
-        "files": dict(files),
-        "machine": dict(machine),
+        "iteration": state.iteration,
+        "current_step": state.current_step,
+        "train": dict(state.train),
+        "tests": [dict(place) for place in state.tests],
+        "losses": state.losses,
+        "displayed": [state.since_display, state.displayed_at],
+        **more,
     }
-    return Checkpoint(header, _arrays(session))
+    return Checkpoint(header, state.arrays)
 
 
-def apply(checkpoint: Checkpoint, session: Session, name: str) -> None:
-    """Put a session where the checkpoint was taken. name: what errors call the checkpoint.
-
-    Everything is checked before anything is changed. Raises DataError where it is of another run.
-    """
-    header, own = checkpoint.header, _arrays(session)
-    if list(checkpoint.arrays) != list(own):
-        raise DataError(f"{name}: is of another net: its parameters have other names")
-    for key, array in own.items():
-        if checkpoint.arrays[key].shape != array.shape:
-            raise DataError(
-                f"{name}: {key} has shape {checkpoint.arrays[key].shape}, here {array.shape}"
-            )
+def state_of(checkpoint: Checkpoint, name: str) -> State:
+    """The state of a session in a checkpoint. name: what errors call it. Raises DataError."""
+    header = checkpoint.header
     try:
-        tests = list(header["tests"])
-        places = [header["train"], *tests]
-        nets = [session.net, *session.test_nets]
-        feeds = [session.feeds, *session.test_feeds]
-        for net, own_feeds, place in zip(nets, feeds, places, strict=True):
-            positions.restore(net, own_feeds, place)
-        losses = [float(loss) for loss in header["losses"]]
         elapsed, displayed_at = header["displayed"]
-        iteration, step = int(header["iteration"]), int(header["current_step"])
-        session.core.restore(iteration, step)
-        session.schedule.restore(iteration, step)
-        session.displayed = (time.monotonic() - float(elapsed), int(displayed_at))
-    except (KeyError, TypeError, ValueError) as error:
+        return State(
+            int(header["iteration"]),
+            int(header["current_step"]),
+            _place(header["train"]),
+            [_place(place) for place in header["tests"]],
+            [float(loss) for loss in header["losses"]],
+            float(elapsed),
+            int(displayed_at),
+            checkpoint.arrays,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{name}: its header is not that of a checkpoint: {error!r}") from error
-    session.losses.extend(losses)
-    for key, array in own.items():
-        array[...] = checkpoint.arrays[key]
+
+
+def _place(place: Mapping[str, Any]) -> dict[str, Any]:
+    feeds = {name: int(position) for name, position in place["feeds"].items()}
+    return {"pass": int(place["pass"]), "feeds": feeds}
 
 
 def write(path: Path, checkpoint: Checkpoint) -> None:
@@ -147,14 +130,3 @@ def _parse(data: bytes) -> Checkpoint:
 def _bytes(array: np.ndarray) -> memoryview:
     """The memory of a contiguous array."""
     return array.reshape(-1).data.cast("B")
-
-
-def _arrays(session: Session) -> dict[str, np.ndarray]:
-    """Views of every parameter and its history. Statistics of BatchNorm are parameters, too."""
-    arrays = {}
-    rows = session.net.params()
-    for index in session.net.learnable():
-        key = f"{rows[index]['layer']} {rows[index]['index']}"
-        arrays[f"data {key}"] = session.net.param_data(index)
-        arrays[f"history {key}"] = session.core.history(index)
-    return arrays

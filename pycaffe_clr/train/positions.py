@@ -21,16 +21,21 @@ def capture(net: Any, feeds: Feeds) -> dict[str, Any]:
     }
 
 
-def restore(net: Any, feeds: Feeds, place: Mapping[str, Any]) -> None:
-    """Go back to a place that `capture` gave. Raises DataError for a place of another net."""
+def check(feeds: Feeds, place: Mapping[str, Any]) -> None:
+    """Raise DataError for a place of a net with other data layers."""
     positions = place["feeds"]
     if set(positions) != set(feeds):
         raise DataError(
             f"positions are there for the data layers {sorted(positions)}, "
             f"but the net has {sorted(feeds)}"
         )
+
+
+def restore(net: Any, feeds: Feeds, place: Mapping[str, Any]) -> None:
+    """Go back to a place that `capture` gave. Raises DataError for a place of another net."""
+    check(feeds, place)
     for name, feed in feeds.items():
-        feed.position = int(positions[name])
+        feed.position = int(place["feeds"][name])
     net.pass_count = int(place["pass"])
 
 

@@ -266,7 +266,8 @@ class Recorder(Listener):
         if self.session.test_interrupted:
             # The nets went back to before the tests; so must what was written about them.
             lengths = self._before_tests
-        point = checkpoint.take(self.session, lengths, self._numerics)
+        state = self.session.state()
+        point = checkpoint.of_state(state, files=lengths, machine=self._numerics)
         checkpoint.write(self.folder / files.CHECKPOINT, point)
 
     def _show(self, doing: str) -> None:

@@ -174,7 +174,8 @@ class _Make:
                 folder.open()
                 self._say(f"{folder.path}: no checkpoint yet; starting from the beginning")
                 return self._execute(folder, session, record, head)
-        checkpoint.apply(point, session, str(folder / files.CHECKPOINT))
+        name = str(folder / files.CHECKPOINT)
+        session.set_state(checkpoint.state_of(point, name), name)
         folder.open(point.header["files"])
         with notes_to(log):
             numerics = machine.numerics(ready_core(), session.net)

@@ -9,15 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pycaffe_clr.engine import Records, build_net, loss_weights, ready_core
-from pycaffe_clr.errors import EngineError
-from pycaffe_clr.prototxt import SolverNets, filter_net, format_message, solver_nets
+from pycaffe_clr.engine import loss_weights, ready_core
+from pycaffe_clr.errors import DataError, EngineError
+from pycaffe_clr.prototxt import SolverNets, solver_nets
 from pycaffe_clr.train import debug as debug_info
 from pycaffe_clr.train import positions, snapshots
 from pycaffe_clr.train.events import Listener, Row, TestResult
 from pycaffe_clr.train.log import CaffeLog, number
+from pycaffe_clr.train.nets import build_nets
 from pycaffe_clr.train.schedule import Schedule, core_settings
-from pycaffe_clr.weights import load_weights, read_weights
+from pycaffe_clr.train.state import State, check_arrays, views
+from pycaffe_clr.weights import load_weights, read_weights, save_weights
 
 
 class Session:
@@ -51,30 +53,20 @@ class Session:
         self.folder = Path(folder)
         self.seed = seed
         self.replicas = replicas or (solver.replicas if solver.HasField("replicas") else 1)
-        nets = nets or solver_nets(solver, path, defines)
-        # Only the layers that each net has, as snapshots and the log show them.
-        self.train_param = filter_net(nets.train)
-        self.test_params = [filter_net(param) for param in nets.tests]
-        self.log.settings(format_message(solver))
-        records = Records(data_dir)
-        # debug_info looks into every blob, which the fused plan does not keep.
-        fuse = fuse and not solver.debug_info
-        common: dict[str, Any] = {"device": device, "fuse": fuse, "seed": seed, "records": records}
-        self.log.write(f"Creating training net {_train_source(solver)}", "solver.cpp:87")
-        self.net, _, self.feeds = build_net(self.train_param, replicas=self.replicas, **common)
-        self._log_net(self.net, self.train_param)
-        self.test_nets: list[Any] = []
-        self.test_feeds: list[dict[str, Any]] = []
-        for index, param in enumerate(self.test_params):
-            self.log.write(
-                f"Creating test net (#{index}) specified by {_test_source(solver, index)}",
-                "solver.cpp:172",
-            )
-            net, _, feeds = build_net(param, index=index + 1, share=self.net, **common)
-            self._log_net(net, param)
-            self.test_nets.append(net)
-            self.test_feeds.append(feeds)
-            self._warn_small_databases(index)
+        train, tests, self.records = build_nets(
+            solver,
+            nets or solver_nets(solver, path, defines),
+            self.log,
+            device=device,
+            fuse=fuse,
+            seed=seed,
+            replicas=self.replicas,
+            data_dir=data_dir,
+        )
+        self.train_param, self.net, self.feeds = train
+        self.test_params = [test.param for test in tests]
+        self.test_nets = [test.net for test in tests]
+        self.test_feeds = [test.feeds for test in tests]
         self.core = ready_core().Solver(self.net, core_settings(solver))
         self.schedule = Schedule(solver)
         self._weights_of = {id(n): loss_weights(n) for n in [self.net, *self.test_nets]}
@@ -300,24 +292,21 @@ class Session:
         self.listener.tested(result)
         return result
 
-    def _warn_small_databases(self, index: int) -> None:
-        net, feeds = self.test_nets[index], self.test_feeds[index]
-        for name, feed in feeds.items():
-            asked = self.param.test_iter[index] * positions.records_per_pass(net, name)
-            size = positions.records_in(feed)
-            if size is not None and asked > size:
-                self.log.write(
-                    f"Test net #{index}, layer '{name}': a test reads {asked} records (test_iter "
-                    f"times batch_size) of a database of {size}: some count more than once",
-                    "solver.cpp:172",
-                    "W",
-                )
-
     # --- snapshots ------------------------------------------------------------------------------
 
     def snapshot(self) -> tuple[Path, Path]:
-        """Write weights, then solver state. Raises DataError; earlier snapshots stay whole."""
-        weights, state = snapshots.write(self)
+        """Write weights, then solver state, each whole or not at all; their paths.
+
+        The log names them as the solver's prefix does, so that a run's folder can be moved. Raises
+        DataError; earlier snapshots stay whole.
+        """
+        param = self.param
+        hdf5 = param.snapshot_format == 0
+        names = snapshots.names(param.snapshot_prefix, self.iteration, hdf5)
+        self.log.snapshot(*names, hdf5)
+        weights, state = (self.folder / name for name in names)
+        save_weights(weights, self.net, self.train_param, param.snapshot_diff, hdf5)
+        snapshots.write_state_of(self.net, self.core, state, weights, hdf5)
         self.log.flush()
         self.listener.snapshotted(weights, state)
         return weights, state
@@ -329,9 +318,62 @@ class Session:
         as Caffe's do (from_first_record). Everything is checked before anything is changed. Raises
         DataError.
         """
-        snapshots.restore(self, Path(path))
+        kind = core_settings(self.param)["type"]
+        state, learned = snapshots.read(Path(path), self.net, kind)
+        if learned is not None:
+            load_weights(self.net, read_weights(learned), str(learned))
+        self.log.write(f"Restoring previous solver status from {path}", "solver.cpp:277")
+        snapshots.set_history(self.net, self.core, state)
+        self._stand_at(state.iter, state.current_step)
+        self.displayed = (time.monotonic(), state.iter)
+        self.log.write("SGDSolver: restoring history", "sgd_solver.cpp:448")
         if not from_first_record:
             self.seek(self.iteration)
+
+    def state(self) -> State:
+        """Everything that a session needs to go on from here. The arrays are views."""
+        elapsed = time.monotonic() - self.displayed[0]
+        train, *tests = [positions.capture(net, feeds) for net, feeds in self._placed()]
+        return State(
+            self.iteration,
+            int(self.core.current_step),
+            train,
+            tests,
+            list(self.losses),
+            elapsed,
+            self.displayed[1],
+            views(self.net, self.core),
+        )
+
+    def set_state(self, state: State, name: str) -> None:
+        """Stand where a session stood when it gave the state. name: what errors call the state.
+
+        Everything is checked before anything is changed. Raises DataError where it is of another
+        net.
+        """
+        own = views(self.net, self.core)
+        check_arrays(state.arrays, own, name)
+        places = [state.train, *state.tests]
+        if len(places) != 1 + len(self.test_nets):
+            raise DataError(f"{name}: is of a run with {len(state.tests)} test nets")
+        for (_, feeds), place in zip(self._placed(), places, strict=True):
+            positions.check(feeds, place)
+        for (net, feeds), place in zip(self._placed(), places, strict=True):
+            positions.restore(net, feeds, place)
+        self._stand_at(state.iteration, state.current_step)
+        self.displayed = (time.monotonic() - state.since_display, state.displayed_at)
+        self.losses.extend(state.losses)
+        for key, array in own.items():
+            array[...] = state.arrays[key]
+
+    def _placed(self) -> list[tuple[Any, dict[str, Any]]]:
+        """Every net with its feeds, the train net first."""
+        tests = zip(self.test_nets, self.test_feeds, strict=True)
+        return [(self.net, self.feeds), *tests]
+
+    def _stand_at(self, iteration: int, step: int) -> None:
+        self.core.restore(iteration, step)
+        self.schedule.restore(iteration, step)
 
     def seek(self, iteration: int) -> None:
         """Put every data layer where a run that was never stopped has it at this iteration."""
@@ -351,11 +393,6 @@ class Session:
             load_weights(self.net, read_weights(each), each)
             self.log.write(f"Finetuning from {each}", "caffe.cpp:155")
 
-    def _log_net(self, net: Any, param: Any) -> None:
-        if self.log.streams:
-            shapes = {name: net.shape(name) for name in net.blobs()}
-            self.log.net(format_message(param), net.layers(), shapes, net.outputs())
-
 
 class Diverged(EngineError):
     """The loss is no longer a number."""
@@ -368,26 +405,6 @@ def mean_outputs(net: Any, sums: Sequence[Sequence[float]], passes: int) -> list
         for name, values in zip(net.outputs(), sums, strict=True)
         for value in values
     ]
-
-
-def _train_source(solver: Any) -> str:
-    """Where the train net comes from, in Caffe's words and order of precedence."""
-    for name in ("train_net_param", "net_param"):
-        if solver.HasField(name):
-            return f"specified in {name}."
-    if solver.HasField("train_net"):
-        return f"from train_net file: {solver.train_net}"
-    return f"from net file: {solver.net}"
-
-
-def _test_source(solver: Any, index: int) -> str:
-    """The same for a test net: test_net_param come first, then test_net, then net as often."""
-    params = len(solver.test_net_param)
-    if index < params:
-        return "test_net_param"
-    if index - params < len(solver.test_net):
-        return f"test_net file: {solver.test_net[index - params]}"
-    return "net_param" if solver.HasField("net_param") else f"net file: {solver.net}"
 
 
 __all__ = ["Diverged", "Listener", "Row", "Schedule", "Session", "TestResult", "core_settings"]

@@ -1,0 +1,54 @@
+"""Everything a session needs to go on bit for bit, as plain values and arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pycaffe_clr.errors import DataError
+
+
+@dataclass
+class State:
+    """Where a session stands between two iterations.
+
+    train, tests: places of the nets, as positions.capture gives them. losses: the window of the
+    smoothed loss. since_display: seconds since the last display, which was at `displayed_at`.
+    arrays: float32, "data LAYER INDEX" and "history LAYER INDEX" for every learned parameter;
+    Adam's two histories lie one after the other.
+    """
+
+    iteration: int
+    current_step: int
+    train: Mapping[str, Any]
+    tests: Sequence[Mapping[str, Any]]
+    losses: list[float]
+    since_display: float
+    displayed_at: int
+    arrays: dict[str, np.ndarray] = field(repr=False)
+
+
+def views(net: Any, core: Any) -> dict[str, np.ndarray]:
+    """The arrays of a State as views of a core net and solver. BatchNorm's statistics are
+    parameters, too."""
+    arrays = {}
+    rows = net.params()
+    for index in net.learnable():
+        key = f"{rows[index]['layer']} {rows[index]['index']}"
+        arrays[f"data {key}"] = net.param_data(index)
+        arrays[f"history {key}"] = core.history(index)
+    return arrays
+
+
+def check_arrays(
+    arrays: Mapping[str, np.ndarray], own: Mapping[str, np.ndarray], name: str
+) -> None:
+    """Raise DataError unless both have the same names and shapes. name: what errors call them."""
+    if list(arrays) != list(own):
+        raise DataError(f"{name}: is of another net: its parameters have other names")
+    for key, array in own.items():
+        if arrays[key].shape != array.shape:
+            raise DataError(f"{name}: {key} has shape {arrays[key].shape}, here {array.shape}")
