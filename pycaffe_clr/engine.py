@@ -14,7 +14,7 @@ import numpy as np
 from pycaffe_clr.data import RecordStream, open_source, read_mean, resolve
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.native import core
-from pycaffe_clr.prototxt import layer_specs, schema
+from pycaffe_clr.prototxt import Source, layer_specs, schema
 
 _log = logging.getLogger(__name__)
 _DEVICES = {"cpu": "", "onednn": "onednn", "reference": "reference"}
@@ -156,15 +156,16 @@ def build_net(
     index: int = 0,
     records: Records | None = None,
     share: Any = None,
+    source: Source | None = None,
 ) -> tuple[Any, list[dict[str, Any]], dict[str, Any]]:
     """Build a core Net: (net, layer specs, feeds by layer name).
 
     net: upgraded NetParameter; phase, level and stages as in layer_specs. share: a core Net whose
     parameters are used. index: 0 for the train net, 1 + i for test net i (it keys the random
-    numbers). Raises ConfigError and DataError.
+    numbers). source: where the net was read from, for errors. Raises ConfigError and DataError.
     """
     module = ready_core()
-    specs = layer_specs(net, phase, level, stages)
+    specs = layer_specs(net, phase, level, stages, source)
     records = records or Records()
     feeds = {}
     for spec in specs:

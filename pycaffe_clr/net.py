@@ -14,7 +14,7 @@ import numpy as np
 from pycaffe_clr import TEST, TRAIN
 from pycaffe_clr.engine import Records, build_net, loss_weights, new_seed
 from pycaffe_clr.errors import ConfigError, DataError
-from pycaffe_clr.prototxt import filter_net, read_net
+from pycaffe_clr.prototxt import filter_net, load_net
 from pycaffe_clr.prototxt.rules import merged_state
 from pycaffe_clr.weights import load_weights, read_weights, save_weights
 
@@ -182,7 +182,7 @@ class Net:
             raise TypeError("Net takes a file, optional weights, and a phase")
         if phase not in (TRAIN, TEST):
             raise ConfigError(f"phase must be caffe.TRAIN (0) or caffe.TEST (1), not {phase!r}")
-        param = read_net(network_file, defines)
+        param, source = load_net(network_file, defines)
         core, specs, feeds = build_net(
             param,
             phase=phase,
@@ -195,11 +195,12 @@ class Net:
             replicas=replicas,
             seed=fresh_seed() if seed is None else seed,
             records=Records(data_dir),
+            source=source,
         )
         state = merged_state(phase, param)
         state.level = level
         state.stage.extend(stages or ())
-        self._attach(core, filter_net(param, state), feeds, fuse)
+        self._attach(core, filter_net(param, state, source), feeds, fuse)
         if weights is not None:
             self.copy_from(weights)
 

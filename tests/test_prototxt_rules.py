@@ -8,12 +8,20 @@ import pytest
 
 from pycaffe_clr import proto
 from pycaffe_clr.errors import ConfigError
-from pycaffe_clr.prototxt import filter_net, layer_specs, parse_net, parse_solver, solver_nets
+from pycaffe_clr.prototxt import (
+    filter_net,
+    layer_specs,
+    locate_net,
+    locate_solver,
+    parse_net,
+    solver_nets,
+)
 from pycaffe_clr.prototxt.rules import merged_state
 
 
 def names(text: str, phase=proto.TRAIN, level=0, stages=()):
-    return [spec["name"] for spec in layer_specs(parse_net(text, "net"), phase, level, stages)]
+    net, source = locate_net(text, "net")
+    return [spec["name"] for spec in layer_specs(net, phase, level, stages, source)]
 
 
 def layer(name: str, rules: str) -> str:
@@ -70,11 +78,11 @@ def test_later_states_win_and_stages_add_up():
 
 
 def test_filter_net_keeps_only_what_is_included():
-    net = parse_net(layer("a", "include { phase: TRAIN }") + layer("b", ""))
+    net, source = locate_net(layer("a", "include { phase: TRAIN }") + layer("b", ""))
     filtered = filter_net(net, proto.NetState(phase=proto.TEST))
     assert [kept.name for kept in filtered.layer] == ["b"]
     assert len(net.layer) == 2 and filtered.state.phase == proto.TEST
-    assert layer_specs(filtered)[0]["where"] == "<net>:2"
+    assert layer_specs(net, proto.TEST, source=source)[0]["where"] == "<net>:2"
 
 
 SOLVER = 'base_lr: 1 lr_policy: "fixed" '
@@ -82,7 +90,8 @@ NET = layer("train", "include { phase: TRAIN }") + layer("test", "include { phas
 
 
 def nets_of(text: str, path=None):
-    return solver_nets(parse_solver(SOLVER + text, "s"), path)
+    solver, source = locate_solver(SOLVER + text, "s")
+    return solver_nets(solver, path, source=source)
 
 
 @pytest.fixture
@@ -114,7 +123,7 @@ def test_generic_net_serves_training_and_every_test(folder):
     assert [spec["name"] for spec in layer_specs(nets.train)] == ["train", "big"]
     tests = [[spec["name"] for spec in layer_specs(net)] for net in nets.tests]
     assert tests == [["test"], ["test", "big"]]
-    assert layer_specs(nets.tests[1])[1]["where"].endswith("net.prototxt:3")
+    assert layer_specs(nets.tests[1], source=nets.sources[2])[1]["where"].endswith("net.prototxt:3")
     assert len(nets.paths) == 1
 
 
@@ -155,4 +164,4 @@ def test_a_solver_without_tests_has_no_test_nets():
 def test_positions_of_inline_nets_name_the_solver(caplog):
     with caplog.at_level(logging.INFO):
         nets = nets_of('net_param { layer { name: "a" type: "Silence" } }')
-    assert layer_specs(nets.train)[0]["where"] == "s"
+    assert layer_specs(nets.train, source=nets.sources[0])[0]["where"] == "s"

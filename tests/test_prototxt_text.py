@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,9 @@ from google.protobuf import text_format
 
 from pycaffe_clr import proto
 from pycaffe_clr.errors import ConfigError
-from pycaffe_clr.prototxt import format_message, parse_text, source_of
+from pycaffe_clr.prototxt import format_message, parse_text
+from pycaffe_clr.prototxt.source import nowhere
+from pycaffe_clr.prototxt.text import parse_located
 from pycaffe_clr.prototxt.writer import format_float
 
 FILES = Path(__file__).parent / "golden" / "files"
@@ -105,14 +109,15 @@ def test_missing_and_binary_files_are_config_errors(tmp_path):
 
 
 def test_placeholders_are_replaced_as_whole_words():
-    net = parse(
+    net, source = parse_located(
         "layer { name: 'xBS_xBS' data_param { batch_size: xBS source: 'a/xBS/b' } } # xBS",
-        {"xBS": "128"},
+        proto.NetParameter,
+        defines={"xBS": "128"},
     )
     assert net.layer[0].data_param.batch_size == 128
     assert net.layer[0].name == "xBS_xBS"
     assert net.layer[0].data_param.source == "a/128/b"
-    assert source_of(net).used_defines == {"xBS"}
+    assert source.used_defines == {"xBS"}
 
 
 def test_undefined_placeholders_are_all_listed():
@@ -130,16 +135,26 @@ def test_bad_defines_are_refused():
         parse("input_dim: xBS", {"xBS": ""})
 
 
-def test_positions_of_layers_and_fields_are_remembered():
-    net = parse('name: "n"\nlayer { name: "a" }\n\nlayer {\n name: "b" }')
-    source = source_of(net)
+def test_positions_of_layers_and_fields_come_with_the_message():
+    text = 'name: "n"\nlayer { name: "a" }\n\nlayer {\n name: "b" }'
+    _, source = parse_located(text, proto.NetParameter, "net.prototxt")
     assert source.layer(1) == "net.prototxt:4"
     assert source.where("name") == "net.prototxt:1:1"
     assert source.where("state") == "net.prototxt"
 
 
+def test_nothing_is_kept_of_what_was_read_and_let_go():
+    text = 'name: "n"'
+    kept = [parse_located(text, proto.NetParameter) for _ in range(100)]
+    sources = [weakref.ref(parsed.source) for parsed in kept]
+    assert kept[0].source.where("name") == "<text>:1:1"
+    del kept
+    gc.collect()
+    assert not any(source() for source in sources)
+
+
 def test_messages_not_read_from_text_have_a_nameless_source():
-    assert source_of(proto.NetParameter()).layer(3) == "<NetParameter>"
+    assert nowhere(proto.NetParameter()).layer(3) == "<NetParameter>"
 
 
 @pytest.mark.parametrize(

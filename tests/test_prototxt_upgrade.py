@@ -12,6 +12,7 @@ from pycaffe_clr.proto import SolverParameter
 from pycaffe_clr.prototxt import (
     format_message,
     layer_specs,
+    load_net,
     parse_net,
     parse_solver,
     parse_text,
@@ -52,9 +53,8 @@ def test_rewrites_are_reported(caplog):
 
 
 def test_layers_keep_their_lines():
-    specs = {
-        spec["name"]: spec["where"] for spec in layer_specs(read_net(FILES / "v0_net.prototxt"))
-    }
+    net, source = load_net(FILES / "v0_net.prototxt")
+    specs = {spec["name"]: spec["where"] for spec in layer_specs(net, source=source)}
     lines = (FILES / "v0_net.prototxt").read_text().splitlines()
     for name in ("data", "conv1", "relu1", "fc8", "loss"):
         line = int(specs[name].rsplit(":", 1)[1])

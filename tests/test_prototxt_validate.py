@@ -10,6 +10,7 @@ from pycaffe_clr import proto
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.prototxt import (
     apply_sets,
+    locate_solver,
     parse_assignments,
     parse_net,
     parse_solver,
@@ -139,5 +140,5 @@ def test_assignments_of_the_command_line():
 
 def test_unused_defines_are_named():
     defines = {"xLR": "0.1", "xBS": "3"}
-    read = parse_solver('base_lr: xLR lr_policy: "fixed"', defines=defines)
-    assert unused_defines(defines, read) == ["xBS"]
+    _, source = locate_solver('base_lr: xLR lr_policy: "fixed"', defines=defines)
+    assert unused_defines(defines, source) == ["xBS"]

@@ -97,12 +97,12 @@ def build_model(
     """(core net, its feeds) of --model, with --weights. Raises ConfigError, DataError."""
     from pycaffe_clr.catalog import find_net
     from pycaffe_clr.engine import Records, build_net
-    from pycaffe_clr.prototxt import format_message, read_net
+    from pycaffe_clr.prototxt import format_message, load_net
     from pycaffe_clr.weights import load_weights, read_weights
 
     if not args.model:
         raise ConfigError("need a net: --model FILE")
-    param = read_net(find_net(args.model), defines)
+    param, source = load_net(find_net(args.model), defines)
     net, _, feeds = build_net(
         param,
         phase=phase,
@@ -111,6 +111,7 @@ def build_model(
         device=args.device,
         fuse=True,
         records=Records(args.data_dir),
+        source=source,
     )
     shapes = {name: net.shape(name) for name in net.blobs()}
     log.net(format_message(param), net.layers(), shapes, net.outputs())

@@ -39,9 +39,10 @@ def main(args: argparse.Namespace) -> int:
 
     show_warnings()
     defines = parse_assignments(args.defines, "-D")
-    param, replicas = _find(args, defines)
+    (param, source), replicas = _find(args, defines)
     net, _, _ = build_net(
         param,
+        source=source,
         phase=1 if args.phase == "TEST" else 0,
         device=args.device,
         fuse=not args.no_fuse,
@@ -56,28 +57,28 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _find(args: argparse.Namespace, defines: dict[str, str]) -> tuple[Any, int]:
-    """(NetParameter, replicas) of what the user named, be it a net or a solver."""
+def _find(args: argparse.Namespace, defines: dict[str, str]) -> tuple[tuple[Any, Any], int]:
+    """((NetParameter, its source), replicas) of what the user named, be it a net or a solver."""
     from pycaffe_clr.errors import ConfigError
     from pycaffe_clr.prototxt import (
         is_solver,
+        load_net,
+        load_solver,
         parse_assignments,
-        read_net,
-        read_solver,
         solver_nets,
     )
 
     sets = parse_assignments(args.sets, "--set")
     path = _file(args.net)
     if is_solver(path):
-        solver = read_solver(path, defines, sets)
-        nets = solver_nets(solver, path, defines)
+        solver, read_from = load_solver(path, defines, sets)
+        nets = solver_nets(solver, path, defines, source=read_from)
         if args.phase == "TEST":
             if not nets.tests:
                 raise ConfigError(f"{path}: the solver has no test net")
-            return nets.tests[0], 1
-        return nets.train, solver.replicas
-    return read_net(path, defines, sets), 1
+            return (nets.tests[0], nets.sources[1]), 1
+        return (nets.train, nets.sources[0]), solver.replicas
+    return load_net(path, defines, sets), 1
 
 
 def _file(name: str) -> Path:

@@ -27,7 +27,7 @@ def main(args: argparse.Namespace) -> int:
     """Train to max_iter; returns 0, also when a signal stopped it, as Caffe does."""
     from pycaffe_clr.catalog import find_solver
     from pycaffe_clr.engine import new_seed
-    from pycaffe_clr.prototxt import read_solver, source_of
+    from pycaffe_clr.prototxt import load_solver, solver_nets
     from pycaffe_clr.train.session import Session
     from pycaffe_clr.train.signals import Signals
 
@@ -37,9 +37,9 @@ def main(args: argparse.Namespace) -> int:
         raise ConfigError("--snapshot and --weights exclude each other: a snapshot has weights")
     log, defines = prepare(args)
     path = find_solver(args.solver)
-    solver = read_solver(path, defines)
+    solver, source = load_solver(path, defines)
     if not solver.max_iter > 0:
-        raise ConfigError(f"{source_of(solver).where('max_iter')}: max_iter is not set")
+        raise ConfigError(f"{source.where('max_iter')}: max_iter is not set")
     solver.train_state.level = args.level
     solver.train_state.stage.extend(stages_of(args))
     if args.weights:
@@ -48,8 +48,7 @@ def main(args: argparse.Namespace) -> int:
     replicas = gpu_count(args, log)
     session = Session(
         solver,
-        path=path,
-        defines=defines,
+        nets=solver_nets(solver, path, defines, source=source),
         device=args.device,
         seed=solver.random_seed if solver.random_seed >= 0 else new_seed(),
         replicas=replicas if replicas > 1 else None,

@@ -10,7 +10,7 @@ from pycaffe_clr import proto
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.prototxt.rules import layer_is_included
 from pycaffe_clr.prototxt.sets import apply_sets
-from pycaffe_clr.prototxt.source import source_of
+from pycaffe_clr.prototxt.source import Parsed, Source
 
 # Types as the core knows them.
 FILLERS = ("constant", "uniform", "gaussian", "xavier", "msra", "positive_unitball", "bilinear")
@@ -43,28 +43,28 @@ class NetChanges:
     sets: Mapping[str, str] = field(default_factory=dict)
 
 
-def replace_net(solver: Any, net: str) -> None:
+def replace_net(solver: Any, net: str, source: Source) -> None:
     """Let a solver train and test this net instead of what it names, in place."""
     for name in _NET_FIELDS:
         solver.ClearField(name)
     solver.net = net
-    source_of(solver).notes["net"] = f"net {net}"
+    source.notes["net"] = f"net {net}"
 
 
-def apply_net_sets(nets: Sequence[Any], sets: Mapping[str, str]) -> None:
+def apply_net_sets(nets: Sequence[Parsed], sets: Mapping[str, str]) -> None:
     """Set fields of the nets in place, each in all nets that have it. Raises ConfigError."""
     for path, text in sets.items():
         errors = []
         for net in nets:
             try:
-                apply_sets(net, {path: text}, "--set-net")
+                apply_sets(net.message, {path: text}, "--set-net", net.source)
             except ConfigError as error:
                 errors.append(error)
         if len(errors) == len(nets):
             raise errors[0]
 
 
-def set_filler(nets: Sequence[Any], kind: str) -> None:
+def set_filler(nets: Sequence[Parsed], kind: str) -> None:
     """Give every weight_filler of the nets another type, in place; bias fillers stay.
 
     Its settings go with the old type, but for variance_norm, which is that of the fan-in and
@@ -74,7 +74,7 @@ def set_filler(nets: Sequence[Any], kind: str) -> None:
         raise ConfigError(f'filler "{kind}" is unknown; known: {", ".join(FILLERS)}')
     found = False
     for net in nets:
-        for layer in net.layer:
+        for layer in net.message.layer:
             for descriptor, message in layer.ListFields():
                 names = descriptor.message_type and descriptor.message_type.fields_by_name
                 if not names or "weight_filler" not in names:
@@ -88,14 +88,16 @@ def set_filler(nets: Sequence[Any], kind: str) -> None:
                         message.weight_filler.variance_norm = kept
                     found = True
     if not found:
-        names = ", ".join(source_of(net).name for net in nets)
+        names = ", ".join(net.source.name for net in nets)
         raise ConfigError(f'filler "{kind}": no layer of {names} has a weight_filler')
 
 
-def set_batches(uses: Sequence[tuple[Any, Any]], batch: int | None, test_batch: int | None) -> None:
+def set_batches(
+    uses: Sequence[tuple[Parsed, Any]], batch: int | None, test_batch: int | None
+) -> None:
     """Set the batch of the data layers of nets, in place.
 
-    uses: (NetParameter, its NetState) of every net that is built; a file that serves as train net
+    uses: (net, its NetState) of every net that is built; a file that serves as train net
     and as test net comes once with each state. batch: of layers in TRAIN; test_batch: in TEST. A
     layer in both takes `batch`. Raises ConfigError where there is no data layer, where two
     different sizes are asked of one layer, and for a layer that has no batch of its own.
@@ -108,12 +110,12 @@ def set_batches(uses: Sequence[tuple[Any, Any]], batch: int | None, test_batch: 
         found = False
         own = [(net, state) for net, state in uses if state.phase == phase]
         for net, state in own:
-            for index, layer in enumerate(net.layer):
-                where = source_of(net).layer(index)
+            for index, layer in enumerate(net.message.layer):
+                where = net.source.layer(index)
                 if not _has_batch(layer) or not layer_is_included(layer, state, where):
                     continue
                 found = True
-                key = (id(net), index)
+                key = (id(net.message), index)
                 if wanted.setdefault(key, size) != size:
                     raise ConfigError(
                         f"{where}: layer '{layer.name}' is in TRAIN and in TEST: it cannot have a "
@@ -121,7 +123,7 @@ def set_batches(uses: Sequence[tuple[Any, Any]], batch: int | None, test_batch: 
                     )
                 layers[key] = layer, where
         if own and not found:
-            names = ", ".join(dict.fromkeys(source_of(net).name for net, _ in own))
+            names = ", ".join(dict.fromkeys(net.source.name for net, _ in own))
             raise ConfigError(
                 f"batch {size}: no layer of {names} in {proto.phase_name(phase)} has a batch that "
                 f"could be set; such are {', '.join([*_BATCH_SIZE, *_SHAPES])}"

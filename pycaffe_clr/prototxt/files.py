@@ -8,8 +8,8 @@ from typing import Any
 
 from pycaffe_clr import proto
 from pycaffe_clr.prototxt.sets import apply_sets
-from pycaffe_clr.prototxt.source import Source, source_of
-from pycaffe_clr.prototxt.text import parse_text, read_text
+from pycaffe_clr.prototxt.source import Parsed, Source
+from pycaffe_clr.prototxt.text import parse_located, read_text
 from pycaffe_clr.prototxt.tokens import WORD, tokenize
 from pycaffe_clr.prototxt.upgrade import complete_snapshot_prefix, upgrade_net, upgrade_solver
 from pycaffe_clr.prototxt.validate import validate_solver
@@ -17,48 +17,74 @@ from pycaffe_clr.prototxt.validate import validate_solver
 Texts = Mapping[str, str]
 
 
-def read_net(path: str | Path, defines: Texts | None = None, sets: Texts | None = None) -> Any:
-    """Read a net: a NetParameter, upgraded, whose positions are remembered (source_of).
+def load_net(path: str | Path, defines: Texts | None = None, sets: Texts | None = None) -> Parsed:
+    """Read a net: a NetParameter, upgraded, and the positions of its fields and layers.
 
     defines: values of placeholders, {"xBS": "128"}. sets: fields by dotted path. Raises
     ConfigError at file:line:column.
     """
-    return parse_net(read_text(path), str(path), defines, sets)
+    return locate_net(read_text(path), str(path), defines, sets)
+
+
+def read_net(path: str | Path, defines: Texts | None = None, sets: Texts | None = None) -> Any:
+    """The NetParameter alone; see load_net."""
+    return load_net(path, defines, sets).message
 
 
 def parse_net(
     text: str, name: str = "<net>", defines: Texts | None = None, sets: Texts | None = None
 ) -> Any:
-    """A net from text; see read_net. name: what errors call it."""
-    net = parse_text(text, proto.NetParameter, name, defines)
-    upgrade_net(net)
-    apply_sets(net, sets or {})
-    return net
+    """A NetParameter from text; see load_net. name: what errors call it."""
+    return locate_net(text, name, defines, sets).message
 
 
-def read_solver(path: str | Path, defines: Texts | None = None, sets: Texts | None = None) -> Any:
-    """Read a solver: a SolverParameter, upgraded and checked, positions remembered.
+def locate_net(
+    text: str, name: str = "<net>", defines: Texts | None = None, sets: Texts | None = None
+) -> Parsed:
+    """As parse_net, with the positions; see load_net."""
+    net, source = parse_located(text, proto.NetParameter, name, defines)
+    upgrade_net(net, source)
+    apply_sets(net, sets or {}, source=source)
+    return Parsed(net, source)
+
+
+def load_solver(
+    path: str | Path, defines: Texts | None = None, sets: Texts | None = None
+) -> Parsed:
+    """Read a solver: a SolverParameter, upgraded and checked, and the positions of its fields.
 
     Its nets are not read yet (solver_nets). Snapshots without a prefix are named after the file,
     as in Caffe. Raises ConfigError.
     """
-    solver = parse_solver(read_text(path), str(path), defines, sets)
-    complete_snapshot_prefix(solver, Path(path))
-    return solver
+    parsed = locate_solver(read_text(path), str(path), defines, sets)
+    complete_snapshot_prefix(parsed.message, Path(path))
+    return parsed
+
+
+def read_solver(path: str | Path, defines: Texts | None = None, sets: Texts | None = None) -> Any:
+    """The SolverParameter alone; see load_solver."""
+    return load_solver(path, defines, sets).message
 
 
 def parse_solver(
     text: str, name: str = "<solver>", defines: Texts | None = None, sets: Texts | None = None
 ) -> Any:
-    """A solver from text; see read_solver. name: what errors call it."""
-    solver = parse_text(text, proto.SolverParameter, name, defines)
+    """A SolverParameter from text; see load_solver. name: what errors call it."""
+    return locate_solver(text, name, defines, sets).message
+
+
+def locate_solver(
+    text: str, name: str = "<solver>", defines: Texts | None = None, sets: Texts | None = None
+) -> Parsed:
+    """As parse_solver, with the positions; see load_solver."""
+    solver, source = parse_located(text, proto.SolverParameter, name, defines)
     # A type that is set on the command line replaces the old field, too.
     if "type" in (sets or {}):
         solver.ClearField("solver_type")
-    apply_sets(solver, sets or {})
-    upgrade_solver(solver)
-    validate_solver(solver)
-    return solver
+    apply_sets(solver, sets or {}, source=source)
+    upgrade_solver(solver, source)
+    validate_solver(solver, source)
+    return Parsed(solver, source)
 
 
 def is_solver(path: str | Path) -> bool:
@@ -77,7 +103,7 @@ def is_solver(path: str | Path) -> bool:
     return False
 
 
-def unused_defines(defines: Texts, *messages: Any) -> list[str]:
-    """Names in `defines` that none of the files these messages were read from has."""
-    used = {name for message in messages for name in source_of(message).used_defines}
+def unused_defines(defines: Texts, *sources: Source) -> list[str]:
+    """Names in `defines` that none of the files with these sources has."""
+    used = {name for source in sources for name in source.used_defines}
     return [name for name in defines if name not in used]

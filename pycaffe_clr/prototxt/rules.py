@@ -8,7 +8,7 @@ from typing import Any
 
 from pycaffe_clr import proto
 from pycaffe_clr.errors import ConfigError
-from pycaffe_clr.prototxt.source import Source, remember, source_of
+from pycaffe_clr.prototxt.source import Source, nowhere
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def included_layers(
     Two of one name are legal in Caffe, and one of the report's nets has such a pair: that is only
     said in the log.
     """
-    source = source or source_of(net)
+    source = source or nowhere(net)
     places: dict[str, int] = {}
     for index, layer in enumerate(net.layer):
         if not layer_is_included(layer, state, source.layer(index)):
@@ -76,19 +76,16 @@ def included_layers(
         yield index, layer
 
 
-def filter_net(net: Any, state: Any | None = None) -> Any:
+def filter_net(net: Any, state: Any | None = None, source: Source | None = None) -> Any:
     """A copy of the net with only the layers of `state` (by default the net's own).
 
-    Positions stay known.
+    source: where the net was read from, for messages. Raises ConfigError for contradictory rules.
     """
     state = state if state is not None else net.state
-    source = source_of(net)
-    kept = list(included_layers(net, state, source))
+    kept = [layer for _, layer in included_layers(net, state, source)]
     filtered = proto.NetParameter()
     filtered.CopyFrom(net)
     filtered.ClearField("layer")
-    filtered.layer.extend(layer for _, layer in kept)
+    filtered.layer.extend(kept)
     filtered.state.CopyFrom(state)
-    offsets = dict(enumerate(source.layers))
-    remember(filtered, source.with_layers([offsets.get(index) for index, _ in kept]))
     return filtered

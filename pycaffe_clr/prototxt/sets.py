@@ -7,7 +7,7 @@ from typing import Any
 
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.proto import is_repeated
-from pycaffe_clr.prototxt.source import source_of
+from pycaffe_clr.prototxt.source import Source
 from pycaffe_clr.prototxt.text import parse_value, unknown_field
 
 
@@ -22,18 +22,22 @@ def parse_assignments(assignments: list[str], option: str) -> dict[str, str]:
     return values
 
 
-def apply_sets(message: Any, sets: Mapping[str, str], option: str = "--set") -> None:
+def apply_sets(
+    message: Any, sets: Mapping[str, str], option: str = "--set", source: Source | None = None
+) -> None:
     """Set fields of a message by dotted path, in place. option: what errors call it.
+
+    source: where the message was read from; it takes down what was set here.
 
     A repeated field takes all its values at once, separated by commas; an empty value clears the
     field. Inside a repeated message an element is chosen by number or by its name, which may hold
     dots no more than once: layer.conv1.convolution_param.num_output. Raises ConfigError.
     """
-    source = source_of(message)
     for path, text in sets.items():
         where = f"{option} {path}={text}"
         _set(message, path.split("."), text, where)
-        source.notes[path.split(".")[0]] = where
+        if source is not None:
+            source.notes[path.split(".")[0]] = where
 
 
 def _set(message: Any, path: list[str], text: str, where: str) -> None:

@@ -18,9 +18,9 @@ from pycaffe_clr.prototxt.changes import (
     set_batches,
     set_filler,
 )
-from pycaffe_clr.prototxt.files import read_net
+from pycaffe_clr.prototxt.files import load_net
 from pycaffe_clr.prototxt.rules import merged_state
-from pycaffe_clr.prototxt.source import Source, remember, source_of
+from pycaffe_clr.prototxt.source import Parsed, Source, nowhere
 
 _FILE_FIELDS = ("net", "train_net", "test_net")
 
@@ -30,13 +30,15 @@ class SolverNets(NamedTuple):
 
     train: NetParameter. tests: one NetParameter per test net; test number i runs test_iter(i)
     batches. paths: the net files that were read. files: what these files are after all changes, by
-    the solver's field and the place in it: ("net", 0), ("test_net", 1).
+    the solver's field and the place in it: ("net", 0), ("test_net", 1). sources: where each net was
+    read from, that of the train net first.
     """
 
     train: Any
     tests: list[Any]
     paths: list[Path]
     files: dict[tuple[str, int], Any]
+    sources: list[Source]
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,19 @@ class _Use:
 
     field: str
     index: int
-    net: Any
+    net: Parsed
     phase: int
     override: Any | None
 
     def state(self) -> Any:
-        return merged_state(self.phase, self.net, self.override)
+        return merged_state(self.phase, self.net.message, self.override)
+
+    def copy(self) -> Any:
+        """The net with its state merged in."""
+        copied = proto.NetParameter()
+        copied.CopyFrom(self.net.message)
+        copied.state.CopyFrom(self.state())
+        return copied
 
 
 def solver_nets(
@@ -58,36 +67,42 @@ def solver_nets(
     path: str | Path | None = None,
     defines: Mapping[str, str] | None = None,
     changes: NetChanges | None = None,
+    source: Source | None = None,
 ) -> SolverNets:
     """Read the train net and the test nets of a solver.
 
     path: the solver's own file, if it has one. defines: values of placeholders in the net files.
     changes: made to what was read; with another net, the solver names that one from then on.
+    source: where the solver was read from, as load_solver tells.
     Raises ConfigError if there is not exactly one train net, or test_iter, test_state and the
     test nets do not agree in number, or a change does not fit.
     """
     changes = changes or NetChanges()
+    source = source or (nowhere(solver) if path is None else Source(str(path)))
     if changes.net is not None:
-        replace_net(solver, changes.net)
-    reader = _Reader(solver, None if path is None else Path(path), defines or {})
+        replace_net(solver, changes.net, source)
+    reader = _Reader(solver, None if path is None else Path(path), defines or {}, source)
     uses = [reader.train(), *reader.tests()]
-    messages = list({id(use.net): use.net for use in uses}.values())
-    apply_net_sets(messages, changes.sets)
+    nets = list({id(use.net.message): use.net for use in uses}.values())
+    apply_net_sets(nets, changes.sets)
     if changes.filler is not None:
-        set_filler(messages, changes.filler)
+        set_filler(nets, changes.filler)
     set_batches([(use.net, use.state()) for use in uses], changes.batch, changes.test_batch)
-    train, *tests = [reader.copy(use) for use in uses]
-    files = {(use.field, use.index): use.net for use in uses if use.field in _FILE_FIELDS}
-    return SolverNets(train, tests, list(reader.files), files)
+    train, *tests = [use.copy() for use in uses]
+    files = {(use.field, use.index): use.net.message for use in uses if use.field in _FILE_FIELDS}
+    sources = [use.net.source for use in uses]
+    return SolverNets(train, tests, list(reader.files), files, sources)
 
 
 class _Reader:
-    def __init__(self, solver: Any, path: Path | None, defines: Mapping[str, str]) -> None:
+    def __init__(
+        self, solver: Any, path: Path | None, defines: Mapping[str, str], source: Source
+    ) -> None:
         self.solver = solver
         self.path = path
         self.defines = defines
-        self.source = source_of(solver)
-        self.files: dict[Path, Any] = {}
+        self.source = source
+        self.files: dict[Path, Parsed] = {}
 
     def train(self) -> _Use:
         solver = self.solver
@@ -146,20 +161,11 @@ class _Reader:
             uses.append(_Use(field, index, net, proto.TEST, override))
         return uses
 
-    def net(self, field: str, value: Any, index: int) -> Any:
-        """The NetParameter of a field that holds a net or the name of its file."""
+    def net(self, field: str, value: Any, index: int) -> Parsed:
+        """The net of a field that holds it or the name of its file."""
         if not isinstance(value, str):
-            return value
+            return Parsed(value, Source(self.source.name))
         path = find_net(value, self.path, (field, self.source.where(field, index)))
         if path not in self.files:
-            self.files[path] = read_net(path, self.defines)
+            self.files[path] = load_net(path, self.defines)
         return self.files[path]
-
-    def copy(self, use: _Use) -> Any:
-        """The net with its state merged in; positions stay known."""
-        copied = proto.NetParameter()
-        copied.CopyFrom(use.net)
-        copied.state.CopyFrom(use.state())
-        is_file = any(use.net is read for read in self.files.values())
-        remember(copied, source_of(use.net) if is_file else Source(self.source.name))
-        return copied

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from bisect import bisect_right
-from collections import OrderedDict
-from typing import Any
+from typing import Any, NamedTuple
 
 FieldPath = tuple[str | int, ...]
 
@@ -58,30 +56,14 @@ class Source:
         offset = self.layers[index] if index < len(self.layers) else None
         return self.name if offset is None else f"{self.name}:{self.line_and_column(offset)[0]}"
 
-    def with_layers(self, layers: list[int | None]) -> Source:
-        """The same text for a net with other layers."""
-        source = copy.copy(self)
-        source.layers = layers
-        return source
+
+class Parsed(NamedTuple):
+    """A message and where it was read from: messages can hold nothing beside their fields."""
+
+    message: Any
+    source: Source
 
 
-# Messages take no attributes and no weak references, so the sources of those read last are kept
-# here with them; the cap bounds what that costs.
-_MAX_REMEMBERED = 64
-_remembered: OrderedDict[int, tuple[Any, Source]] = OrderedDict()
-
-
-def remember(message: Any, source: Source) -> None:
-    """Keep `source` for source_of(message)."""
-    _remembered[id(message)] = (message, source)
-    _remembered.move_to_end(id(message))
-    while len(_remembered) > _MAX_REMEMBERED:
-        _remembered.popitem(last=False)
-
-
-def source_of(message: Any) -> Source:
-    """Where `message` was read from; a nameless source if it was not read from text."""
-    found = _remembered.get(id(message))
-    if found is None or found[0] is not message:
-        return Source(f"<{message.DESCRIPTOR.name}>")
-    return found[1]
+def nowhere(message: Any) -> Source:
+    """What errors call a message whose text nobody knows: `<NetParameter>`."""
+    return Source(f"<{message.DESCRIPTOR.name}>")

@@ -8,7 +8,7 @@ from typing import Any
 from pycaffe_clr import proto
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.prototxt.rules import included_layers
-from pycaffe_clr.prototxt.source import Source, source_of
+from pycaffe_clr.prototxt.source import Source, nowhere
 
 # Said by the spec itself, or settled before it is made.
 _LEFT_OUT = {"name", "type", "bottom", "top", "blobs", "include", "exclude"}
@@ -39,10 +39,11 @@ def layer_specs(
     """The layers of an upgraded NetParameter that belong to its state, in order.
 
     Each is {"type", "name", "bottoms", "tops", "attributes", "where"}: attributes holds the fields
-    that were set, as a tree of dicts and lists with enums by name; where is `file:line`.
+    that were set, as a tree of dicts and lists with enums by name; where is `file:line`, by
+    `source`, which load_net gives with the net.
     Raises ConfigError for a layer without type.
     """
-    source = source or source_of(net)
+    source = source or nowhere(net)
     state = net_state(net, phase, level, stages)
     specs = []
     for index, layer in included_layers(net, state, source):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.proto import LayerParameter, NetParameter, SolverParameter, is_repeated
 from pycaffe_clr.prototxt.forks import FORK_NAMES
-from pycaffe_clr.prototxt.source import FieldPath, Source, remember
+from pycaffe_clr.prototxt.source import FieldPath, Parsed, Source
 from pycaffe_clr.prototxt.tokens import (
     END,
     NUMBER,
@@ -39,11 +39,21 @@ def parse_text(
     name: str = "<text>",
     defines: Mapping[str, str] | None = None,
 ) -> Any:
-    """Parse prototxt text; its positions are remembered (source_of).
+    """Parse prototxt text to a message.
 
     name: what errors call the text. defines: values of placeholders such as xBS.
     Raises ConfigError.
     """
+    return parse_located(text, message_class, name, defines).message
+
+
+def parse_located(
+    text: str,
+    message_class: Any,
+    name: str = "<text>",
+    defines: Mapping[str, str] | None = None,
+) -> Parsed:
+    """As parse_text, with the positions of all fields."""
     defines = dict(defines or {})
     check_define_names(defines)
     source = Source(name, text)
@@ -54,8 +64,7 @@ def parse_text(
         missing = ", ".join(message.FindInitializationErrors())
         raise ConfigError(f"{name}: required fields are not set: {missing}")
     source.layers = _layer_offsets(message, source)
-    remember(message, source)
-    return message
+    return Parsed(message, source)
 
 
 def read_text(path: str | Path) -> str:

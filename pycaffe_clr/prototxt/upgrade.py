@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pycaffe_clr.errors import ConfigError
-from pycaffe_clr.prototxt.source import Source, source_of
+from pycaffe_clr.prototxt.source import Source, nowhere
 from pycaffe_clr.prototxt.upgrade_v0 import upgrade_v0_layers
 from pycaffe_clr.prototxt.upgrade_v1 import move_transformation, upgrade_v1_layers
 
@@ -29,7 +29,7 @@ SOLVER_TYPES = {
 
 def upgrade_net(net: Any, source: Source | None = None) -> None:
     """Bring a NetParameter to today's form, in place. Raises ConfigError where that cannot be."""
-    source = source or source_of(net)
+    source = source or nowhere(net)
     if len(net.layers):
         if len(net.layer):
             raise ConfigError(
@@ -52,7 +52,7 @@ def upgrade_net(net: Any, source: Source | None = None) -> None:
 
 def upgrade_solver(solver: Any, source: Source | None = None) -> None:
     """Bring a SolverParameter, with the nets inside it, to today's form, in place."""
-    source = source or source_of(solver)
+    source = source or nowhere(solver)
     if solver.HasField("solver_type"):
         if solver.HasField("type"):
             raise ConfigError(

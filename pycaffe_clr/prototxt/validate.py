@@ -13,7 +13,7 @@ from typing import Any
 
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.proto import is_repeated
-from pycaffe_clr.prototxt.source import Source, source_of
+from pycaffe_clr.prototxt.source import Source, nowhere
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def validate_solver(solver: Any, source: Source | None = None) -> None:
 
     Which nets it names is checked by solver_nets, once they are wanted.
     """
-    source = source or source_of(solver)
+    source = source or nowhere(solver)
     _check_numbers(solver, source)
     _check_choices(solver, source)
     _check_policy(solver, source)

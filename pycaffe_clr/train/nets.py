@@ -32,15 +32,18 @@ def build_nets(
     data_dir: str | Path | None,
 ) -> tuple[Built, list[Built], Records]:
     """(train net, test nets, the databases that they read). Raises ConfigError, DataError."""
-    train_param = filter_net(nets.train)
-    test_params = [filter_net(param) for param in nets.tests]
+    train_param, *test_params = [
+        filter_net(net, source=source)
+        for net, source in zip([nets.train, *nets.tests], nets.sources, strict=True)
+    ]
     log.settings(format_message(solver))
     records = Records(data_dir)
     # debug_info looks into every blob, which the fused plan does not keep.
     fuse = fuse and not solver.debug_info
     common: dict[str, Any] = {"device": device, "fuse": fuse, "seed": seed, "records": records}
     log.write(f"Creating training net {_train_source(solver)}", "solver.cpp:87")
-    net, _, feeds = build_net(train_param, replicas=replicas, **common)
+    # By the unfiltered nets, in which a layer's place is that in its file.
+    net, _, feeds = build_net(nets.train, replicas=replicas, source=nets.sources[0], **common)
     train = Built(train_param, net, feeds)
     _log_net(log, train)
     tests = []
@@ -49,7 +52,10 @@ def build_nets(
             f"Creating test net (#{index}) specified by {_test_source(solver, index)}",
             "solver.cpp:172",
         )
-        net, _, feeds = build_net(param, index=index + 1, share=train.net, **common)
+        source = nets.sources[index + 1]
+        net, _, feeds = build_net(
+            nets.tests[index], index=index + 1, share=train.net, source=source, **common
+        )
         tests.append(Built(param, net, feeds))
         _log_net(log, tests[-1])
         _warn_small_databases(log, tests[-1], index, solver.test_iter[index])

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from pycaffe_clr.catalog import find_solver
 from pycaffe_clr.engine import ready_core
 from pycaffe_clr.errors import ConfigError
-from pycaffe_clr.prototxt import NetChanges, read_solver, solver_nets, source_of, unused_defines
+from pycaffe_clr.prototxt import NetChanges, load_solver, solver_nets, unused_defines
 from pycaffe_clr.train import checkpoint, machine
 from pycaffe_clr.train import folder as files
 from pycaffe_clr.train.events import Callback
@@ -203,13 +203,13 @@ def _read(spec: RunSpec, path: Path) -> tuple[Any, Any]:
     for name in ("max_iter", "replicas"):
         if getattr(spec, name) is not None:
             sets[name] = str(getattr(spec, name))
-    solver = read_solver(path, spec.defines, sets)
+    solver, source = load_solver(path, spec.defines, sets)
     if not solver.max_iter > 0:
-        where = source_of(solver).where("max_iter")
+        where = source.where("max_iter")
         raise ConfigError(f"{where}: max_iter is not set; give --max-iter N")
     changes = NetChanges(spec.net, spec.batch, spec.test_batch, spec.filler, spec.net_sets)
-    nets = solver_nets(solver, path, spec.defines, changes)
-    unused = unused_defines(spec.defines, solver, nets.train, *nets.tests)
+    nets = solver_nets(solver, path, spec.defines, changes, source)
+    unused = unused_defines(spec.defines, source, *nets.sources)
     if unused:
         raise ConfigError(f"-D {unused[0]}=...: neither solver nor net has this placeholder")
     if spec.seed is not None:

@@ -20,7 +20,7 @@ def names(prefix: str, iteration: int, hdf5: bool) -> tuple[str, str]:
 
 
 def write_state_of(net: Any, core: Any, path: Path, weights: Path, hdf5: bool) -> None:
-    """Write the .solverstate of a core solver; weights: the file that it names. Raises DataError."""
+    """Write the .solverstate of a core solver. weights: the file it names. Raises DataError."""
     history = [np.array(core.history(index)) for index in net.learnable()]
     write_state(path, SolverState(core.iteration, str(weights), history, core.current_step), hdf5)
 
