@@ -1,0 +1,91 @@
+"""What runs need before they can start: their data, and room to write. Asked before hours go by."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pycaffe_clr.catalog import find_solver
+from pycaffe_clr.data.resolve import resolve
+from pycaffe_clr.errors import DataError
+from pycaffe_clr.experiments.jobs import Job
+from pycaffe_clr.prototxt import filter_net, read_solver, solver_nets
+from pycaffe_clr.prototxt.changes import NetChanges
+from pycaffe_clr.train.spec import RunSpec
+
+# A row of metrics.csv, and what the other files of a run take but for its weights.
+_BYTES_PER_ITERATION, _BYTES_PER_RUN = 60, 1 << 20
+
+
+def read_spec(spec: RunSpec) -> tuple[Any, Any]:
+    """The SolverParameter and the SolverNets of a run that begins anew. Raises ConfigError."""
+    path = find_solver(str(spec.solver))
+    sets = dict(spec.sets)
+    if spec.max_iter is not None:
+        sets["max_iter"] = str(spec.max_iter)
+    solver = read_solver(path, spec.defines, sets)
+    changes = NetChanges(net=spec.net)
+    return solver, solver_nets(solver, path, spec.defines, changes)
+
+
+def missing_data(jobs: Iterable[Job]) -> dict[str, str]:
+    """Why jobs cannot start for want of data: a sentence by the job's name.
+
+    Every net is read once, however many jobs train it. Raises ConfigError for a solver or net that
+    cannot be read.
+    """
+    known: dict[tuple[Any, ...], str] = {}
+    missing = {}
+    for job in jobs:
+        spec = job.spec
+        key = (spec.solver, spec.net, spec.data_dir, tuple(spec.defines.items()))
+        if key not in known:
+            known[key] = _missing(spec)
+        if known[key]:
+            missing[job.name] = known[key]
+    return missing
+
+
+def _missing(spec: RunSpec) -> str:
+    _, nets = read_spec(spec)
+    for path, kind in _sources([nets.train, *nets.tests]):
+        try:
+            resolve(path, spec.data_dir, kind, lambda _: None)
+        except DataError as error:
+            if "imagenet" in path.lower() or "ilsvrc" in path.lower():
+                return f"needs an ImageNet LMDB. {error}"
+            return str(error)
+    return ""
+
+
+def _sources(nets: Iterable[Any]) -> Iterator[tuple[str, str]]:
+    """Databases and mean files that nets read, each with what it is."""
+    for net in nets:
+        for layer in filter_net(net).layer:
+            if layer.type == "Data":
+                yield layer.data_param.source, "database"
+                if layer.transform_param.mean_file:
+                    yield layer.transform_param.mean_file, "mean file"
+
+
+def check_room(root: Path, iterations: int, runs: int) -> None:
+    """Raise DataError where so many runs cannot be written beneath `root`.
+
+    iterations: of all of them together. Weights come on top: this only finds a disk that is full.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=root, prefix=".room"):
+            pass
+    except OSError as error:
+        raise DataError(f"{root}: runs cannot be written there: {error.strerror}") from error
+    free = shutil.disk_usage(root).free
+    needed = iterations * _BYTES_PER_ITERATION + runs * _BYTES_PER_RUN
+    if free < needed:
+        raise DataError(
+            f"{root}: {free >> 20} MiB are free on its disk, and these runs write at least "
+            f"{needed >> 20} MiB"
+        )
