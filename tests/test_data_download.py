@@ -1,6 +1,7 @@
 """Downloads against a server on this machine: checksum, resume, mirrors."""
 
 import hashlib
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -11,7 +12,7 @@ from pycaffe_clr.data import download
 from pycaffe_clr.errors import DataError
 
 CONTENT = bytes(range(256)) * 4096
-MD5 = hashlib.md5(CONTENT).hexdigest()
+MD5, SHA256 = hashlib.md5(CONTENT).hexdigest(), hashlib.sha256(CONTENT).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -52,8 +53,8 @@ def server():
     thread.join()
 
 
-def remote(server, *paths, md5=MD5):
-    return download.RemoteFile("set.gz", md5, tuple(server.url + path for path in paths))
+def remote(server, *paths, md5=MD5, sha256=SHA256):
+    return download.RemoteFile("set.gz", md5, sha256, tuple(server.url + path for path in paths))
 
 
 def test_a_file_is_fetched_once(tmp_path, server):
@@ -105,11 +106,30 @@ def test_when_nothing_helps_every_address_is_listed(tmp_path, server):
         download.fetch(remote(server, "/missing", "/wrong"), tmp_path)
     message = str(caught.value)
     assert "/missing: HTTP 404" in message and "/wrong: checksum" in message
-    assert MD5 in message and "--from" in message
+    assert SHA256 in message and "--from" in message
     assert list(tmp_path.iterdir()) == []
-    closed = download.RemoteFile("set.gz", MD5, ("http://127.0.0.1:9/set.gz",))
+    closed = download.RemoteFile("set.gz", MD5, SHA256, ("http://127.0.0.1:9/set.gz",))
     with pytest.raises(DataError, match="127.0.0.1:9"):
         download.fetch(closed, tmp_path)
+
+
+@pytest.mark.parametrize("wrong", ["md5", "sha256"])
+def test_both_checksums_count(tmp_path, server, wrong):
+    expected = "0" * (32 if wrong == "md5" else 64)
+    with pytest.raises(DataError, match=f"checksum (MD5|SHA-256) .*expected {expected}"):
+        download.fetch(remote(server, "/set", **{wrong: expected}), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_addresses_are_encrypted_first_and_checksums_whole():
+    files = [file for files in download.FILES.values() for file in files]
+    assert len(files) == 6 == len({file.sha256 for file in files})
+    for file in files:
+        assert re.fullmatch("[0-9a-f]{32}", file.md5)
+        assert re.fullmatch("[0-9a-f]{64}", file.sha256)
+        schemes = [url.split(":")[0] for url in file.urls]
+        assert schemes == sorted(schemes, reverse=True) and schemes[0] == "https"
+        assert all(url.endswith("/" + file.name) for url in file.urls)
 
 
 def test_the_command_downloads_what_it_has_not(tmp_path, server, monkeypatch):

@@ -23,34 +23,73 @@ _ERRORS = (urllib.error.URLError, http.client.HTTPException, OSError, ValueError
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A published file: its name, MD5 as its makers or mirrors list it, and where it lies."""
+    """A published file: its name, its checksums, and the addresses where it lies."""
 
     name: str
     md5: str
+    sha256: str
     urls: tuple[str, ...]
 
 
+# Encrypted addresses first: the makers' own of MNIST is neither encrypted nor always there.
 _MNIST = (
-    "http://yann.lecun.com/exdb/mnist/",
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "http://yann.lecun.com/exdb/mnist/",
 )
 _CIFAR = ("https://www.cs.toronto.edu/~kriz/",)
 
 
-def _remote(name: str, md5: str, folders: tuple[str, ...]) -> RemoteFile:
-    return RemoteFile(name, md5, tuple(folder + name for folder in folders))
+def _remote(name: str, md5: str, sha256: str, folders: tuple[str, ...]) -> RemoteFile:
+    return RemoteFile(name, md5, sha256, tuple(folder + name for folder in folders))
 
 
+# MD5 as the makers or their mirrors list it. SHA-256 of MNIST's labels and test images was computed
+# from the files that have this MD5; for the other three it is the one that is listed publicly
+# together with this name, size and MD5.
 FILES: dict[str, tuple[RemoteFile, ...]] = {
     "mnist": (
-        _remote("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873", _MNIST),
-        _remote("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432", _MNIST),
-        _remote("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3", _MNIST),
-        _remote("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c", _MNIST),
+        _remote(
+            "train-images-idx3-ubyte.gz",
+            "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            _MNIST,
+        ),
+        _remote(
+            "train-labels-idx1-ubyte.gz",
+            "d53e105ee54ea40749a09fcbcd1e9432",
+            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            _MNIST,
+        ),
+        _remote(
+            "t10k-images-idx3-ubyte.gz",
+            "9fb629c4189551a2d022fa330f9573f3",
+            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            _MNIST,
+        ),
+        _remote(
+            "t10k-labels-idx1-ubyte.gz",
+            "ec29112dd5afa0611ce80d1b7f02629c",
+            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+            _MNIST,
+        ),
     ),
-    "cifar10": (_remote("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530", _CIFAR),),
-    "cifar100": (_remote("cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8", _CIFAR),),
+    "cifar10": (
+        _remote(
+            "cifar-10-binary.tar.gz",
+            "c32a1d4ab5d03f1284b67883e8d87530",
+            "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+            _CIFAR,
+        ),
+    ),
+    "cifar100": (
+        _remote(
+            "cifar-100-binary.tar.gz",
+            "03b5dce01913d631647c71ecec9e9cb8",
+            "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+            _CIFAR,
+        ),
+    ),
 }
 
 
@@ -62,7 +101,7 @@ def fetch(file: RemoteFile, folder: Path, quiet: bool = False) -> Path:
     disk is full, listing what each address said.
     """
     target = folder / file.name
-    if target.is_file() and _md5(target) == file.md5:
+    if target.is_file() and _difference(target, file) is None:
         return target
     part = target.with_name(target.name + ".part")
     said: list[str] = []
@@ -70,7 +109,7 @@ def fetch(file: RemoteFile, folder: Path, quiet: bool = False) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         for url in file.urls:
             for _ in range(_TRIES):
-                problem, again = _attempt(url, file.md5, part, quiet)
+                problem, again = _attempt(url, file, part, quiet)
                 if problem is None:
                     part.replace(target)
                     return target
@@ -85,7 +124,7 @@ def fetch(file: RemoteFile, folder: Path, quiet: bool = False) -> Path:
     )
 
 
-def _attempt(url: str, md5: str, part: Path, quiet: bool) -> tuple[str | None, bool]:
+def _attempt(url: str, file: RemoteFile, part: Path, quiet: bool) -> tuple[str | None, bool]:
     """One try: (None, _) when `part` is whole and right, else what went wrong and if to retry."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
@@ -104,11 +143,12 @@ def _attempt(url: str, md5: str, part: Path, quiet: bool) -> tuple[str | None, b
             problem = _receive(reply, part, have if resumed else 0, quiet)
             if problem is not None:
                 return problem, True
-    got = _md5(part)
-    if got == md5:
+    difference = _difference(part, file)
+    if difference is None:
         return None, False
     part.unlink()
-    return f"checksum {got}, expected {md5}", have > 0
+    # A part kept from before may have been another file's.
+    return difference, have > 0
 
 
 def _receive(reply: http.client.HTTPResponse, part: Path, have: int, quiet: bool) -> str | None:
@@ -158,6 +198,17 @@ class _Bar(AbstractContextManager[Callable[[int], None]]):
         self._progress.stop()
 
 
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+def _difference(path: Path, file: RemoteFile) -> str | None:
+    """How a file's checksums differ from the published ones; None if they do not."""
+    md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            md5.update(block)
+            sha256.update(block)
+    for kind, got, expected in (
+        ("SHA-256", sha256.hexdigest(), file.sha256),
+        ("MD5", md5.hexdigest(), file.md5),
+    ):
+        if got != expected:
+            return f"checksum {kind} {got}, expected {expected}"
+    return None
