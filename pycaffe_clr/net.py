@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pycaffe_clr import TEST, TRAIN
+from pycaffe_clr.blobs import Blob, LayerView, ParamBlob
 from pycaffe_clr.engine import Records, build_net, loss_weights, new_seed
 from pycaffe_clr.errors import ConfigError, DataError
 from pycaffe_clr.prototxt import filter_net, load_net
@@ -33,116 +33,6 @@ def fresh_seed() -> int:
     if Settings.seed is not None:
         return Settings.seed
     return new_seed()
-
-
-class Blob:
-    """A named array of a net: `data` and `diff` are numpy views, in Caffe's row-major order.
-
-    The views stay valid and are kept up to date: what is written into them counts in the next
-    pass, and each pass writes its results back.
-    """
-
-    def __init__(self, net: Net, name: str) -> None:
-        self._net = net
-        self._name = name
-
-    @property
-    def data(self) -> np.ndarray:
-        """Values, in the shape of the blob."""
-        waiting = self._net._staged.get(self._name)
-        view: np.ndarray = self._net._core.data(self._name) if waiting is None else waiting
-        return view
-
-    @property
-    def diff(self) -> np.ndarray:
-        """Gradient of the loss with respect to the values, as of the last backward pass."""
-        view: np.ndarray = self._net._core.diff(self._name)
-        return view
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self._net._wanted.get(self._name, self._net._core.shape(self._name)))
-
-    @property
-    def count(self) -> int:
-        return int(np.prod(self.shape))
-
-    def _dim(self, axis: int) -> int:
-        return self.shape[axis] if axis < len(self.shape) else 1
-
-    @property
-    def num(self) -> int:
-        return self._dim(0)
-
-    @property
-    def channels(self) -> int:
-        return self._dim(1)
-
-    @property
-    def height(self) -> int:
-        return self._dim(2)
-
-    @property
-    def width(self) -> int:
-        return self._dim(3)
-
-    def reshape(self, *dims: int) -> None:
-        """Give an input blob another shape; the rest of the net follows, at once where it can and
-        else, with several inputs to reshape, at Net.reshape or the next forward. Views made before
-        go stale. Raises ConfigError for a blob that a layer computes."""
-        if self._name not in self._net.inputs:
-            raise ConfigError(
-                f"blob '{self._name}' cannot be reshaped: a layer computes it. "
-                f"Reshape an input: {', '.join(self._net.inputs) or 'this net has none'}"
-            )
-        net = self._net
-        net._wanted[self._name] = [int(d) for d in dims]
-        dtype = net._core.data(self._name).dtype
-        net._staged[self._name] = np.zeros(net._wanted[self._name], dtype)
-        with suppress(ConfigError):
-            net.reshape()
-
-    def __repr__(self) -> str:
-        return f"Blob('{self._name}', shape={self.shape})"
-
-
-class ParamBlob:
-    """One parameter of a layer: `data` and `diff` are views of the memory that training uses."""
-
-    def __init__(self, net: Net, index: int, shape: Sequence[int]) -> None:
-        self._core = net._core
-        self._index = index
-        self.shape = tuple(shape)
-
-    @property
-    def data(self) -> np.ndarray:
-        view: np.ndarray = self._core.param_data(self._index)
-        return view
-
-    @property
-    def diff(self) -> np.ndarray:
-        view: np.ndarray = self._core.param_diff(self._index)
-        return view
-
-    @property
-    def count(self) -> int:
-        return int(np.prod(self.shape))
-
-    def __repr__(self) -> str:
-        return f"ParamBlob(shape={self.shape})"
-
-
-class LayerView:
-    """What pycaffe's net.layers holds: type and parameters of one layer."""
-
-    def __init__(self, net: Net, row: Mapping[str, Any]) -> None:
-        self.type: str = row["type"]
-        self.name: str = row["name"]
-        params = net._param_rows
-        self.blobs = [ParamBlob(net, i, params[i]["shape"]) for i in row["params"]]
-
-    def __repr__(self) -> str:
-        return f"Layer('{self.name}', {self.type})"
 
 
 class Net:

@@ -116,6 +116,7 @@ class LmdbSource:
 
     @property
     def held(self) -> Held | None:
+        """The whole set in memory, read when first asked for; None if it is not to be held."""
         if self._held is None and self._hold:
             data = np.empty((len(self), *self.shape), np.uint8)
             labels = np.empty(len(self), np.int32)
@@ -131,6 +132,7 @@ class LmdbSource:
         count: int | None = None,
         out: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
+        """Images and labels as Source.read; DataError, naming the record, for a broken one."""
         numbers = record_numbers(records, count, len(self))
         out = output_array(out, (len(numbers), *self.shape), self.dtype)
         if self._held is not None:
@@ -141,6 +143,7 @@ class LmdbSource:
         return out, labels
 
     def describe(self, record: int) -> str:
+        """`PATH: record 7 (key '00000007')`."""
         at, size = self._index.key_at[record], self._index.key_size[record]
         key = self._pages()[at : at + size].tobytes().decode("ascii", "backslashreplace")
         return f"{self.name}: record {record} (key '{key}')"

@@ -56,6 +56,7 @@ class CaffeLog:
     # --- the story of a run ---------------------------------------------------------------------
 
     def settings(self, text: str) -> None:
+        """The opening of a solver. text: its prototxt."""
         self.write("Initializing solver from parameters: \n" + text.rstrip("\n"), "solver.cpp:44")
 
     def net(
@@ -101,6 +102,7 @@ class CaffeLog:
         self.write("Network initialization done.", "net.cpp:255")
 
     def testing(self, iteration: int, index: int) -> None:
+        """Test net `index` is about to be tested: `Iteration 500, Testing net (#0)`."""
         self.write(f"Iteration {iteration}, Testing net (#{index})", "solver.cpp:330")
 
     def outputs(
@@ -114,8 +116,11 @@ class CaffeLog:
             self.write(f"    {kind} net output #{index}: {name} = {number(value)}{loss}", place)
 
     def display(self, iteration: int, loss: float, count: int, seconds: float, period: int) -> None:
-        """count: iterations since the last display, which took `seconds`. period: the solver's
-        `display`, which is what Caffe prints."""
+        """`Iteration 100 (9.2 iter/s, 10.9s/100 iters), loss = 0.31`.
+
+        loss: as smoothed by average_loss. count: iterations since the last display, which took
+        `seconds`. period: the solver's `display`, which is what Caffe prints.
+        """
         rate = count / seconds if count and seconds > 0 else 0.0
         self.write(
             f"Iteration {iteration} ({number(rate)} iter/s, {number(seconds)}s/{period} iters), "
@@ -124,6 +129,7 @@ class CaffeLog:
         )
 
     def rates(self, iteration: int, lr: float, momentum: float, weight_decay: float) -> None:
+        """`Iteration 100, lr = 0.01, momentum = 0.95, weight decay = 0.0005`, of its update."""
         self.write(
             f"Iteration {iteration}, lr = {number(lr)}, momentum = {number(momentum)}, "
             f"weight decay = {number(weight_decay)}",
@@ -131,15 +137,18 @@ class CaffeLog:
         )
 
     def multistep(self, iteration: int, step: int) -> None:
+        """The update of `iteration` is the first one after `step` steps of a multistep policy."""
         self.write(f"MultiStep Status: Iteration {iteration}, step = {step}", "sgd_solver.cpp:130")
 
     def snapshot(self, weights: str, state: str, hdf5: bool) -> None:
+        """Two files are about to be written: paths of the weights and of the solver's state."""
         kind = "HDF5" if hdf5 else "binary proto"
         self.write(f"Snapshotting to {kind} file {weights}", "solver.cpp:447")
         place = "sgd_solver.cpp:407" if hdf5 else "sgd_solver.cpp:394"
         self.write(f"Snapshotting solver state to {kind} file {state}", place)
 
     def finished(self) -> None:
+        """The last line of a solver that reached max_iter."""
         self.write("Optimization Done.", "solver.cpp:315")
 
 
@@ -154,6 +163,7 @@ class LogHandler(logging.Handler):
         self._seen: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write a message, unless its text was written before."""
         text = record.getMessage()
         if text in self._seen:
             return

@@ -90,6 +90,7 @@ def closing(
 
 
 def go_on(folder: Path) -> str:
+    """The command that resumes the run in a folder."""
     return f"go on with: pycaffe_clr run --resume --out {folder}"
 
 

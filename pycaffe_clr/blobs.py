@@ -1,0 +1,142 @@
+"""What a Net shows of its blobs, parameters and layers, with pycaffe's names and meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pycaffe_clr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pycaffe_clr.net import Net
+
+
+class _Shaped:
+    """What follows from a shape; Caffe's old names of four axes, 1 for those that are not there."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes."""
+        raise NotImplementedError
+
+    @property
+    def count(self) -> int:
+        """Number of values."""
+        return int(np.prod(self.shape))
+
+    def _dim(self, axis: int) -> int:
+        return self.shape[axis] if axis < len(self.shape) else 1
+
+    @property
+    def num(self) -> int:
+        """Size of axis 0."""
+        return self._dim(0)
+
+    @property
+    def channels(self) -> int:
+        """Size of axis 1."""
+        return self._dim(1)
+
+    @property
+    def height(self) -> int:
+        """Size of axis 2."""
+        return self._dim(2)
+
+    @property
+    def width(self) -> int:
+        """Size of axis 3."""
+        return self._dim(3)
+
+
+class Blob(_Shaped):
+    """A named array of a net: `data` and `diff` are numpy views, in Caffe's row-major order.
+
+    The views stay valid and are kept up to date: what is written into them counts in the next
+    pass, and each pass writes its results back.
+    """
+
+    def __init__(self, net: Net, name: str) -> None:
+        self._net = net
+        self._name = name
+
+    @property
+    def data(self) -> np.ndarray:
+        """Values, in the shape of the blob."""
+        waiting = self._net._staged.get(self._name)
+        view: np.ndarray = self._net._core.data(self._name) if waiting is None else waiting
+        return view
+
+    @property
+    def diff(self) -> np.ndarray:
+        """Gradient of the loss with respect to the values, as of the last backward pass."""
+        view: np.ndarray = self._net._core.diff(self._name)
+        return view
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes; of an input that was reshaped those that it shall have."""
+        return tuple(self._net._wanted.get(self._name, self._net._core.shape(self._name)))
+
+    def reshape(self, *dims: int) -> None:
+        """Give an input blob another shape; the rest of the net follows, at once where it can and
+        else, with several inputs to reshape, at Net.reshape or the next forward. Views made before
+        go stale. Raises ConfigError for a blob that a layer computes."""
+        if self._name not in self._net.inputs:
+            raise ConfigError(
+                f"blob '{self._name}' cannot be reshaped: a layer computes it. "
+                f"Reshape an input: {', '.join(self._net.inputs) or 'this net has none'}"
+            )
+        net = self._net
+        net._wanted[self._name] = [int(d) for d in dims]
+        dtype = net._core.data(self._name).dtype
+        net._staged[self._name] = np.zeros(net._wanted[self._name], dtype)
+        with suppress(ConfigError):
+            net.reshape()
+
+    def __repr__(self) -> str:
+        return f"Blob('{self._name}', shape={self.shape})"
+
+
+class ParamBlob(_Shaped):
+    """One parameter of a layer: `data` and `diff` are views of the memory that training uses."""
+
+    def __init__(self, net: Net, index: int, shape: Sequence[int]) -> None:
+        self._core = net._core
+        self._index = index
+        self._shape = tuple(shape)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes."""
+        return self._shape
+
+    @property
+    def data(self) -> np.ndarray:
+        """The weights."""
+        view: np.ndarray = self._core.param_data(self._index)
+        return view
+
+    @property
+    def diff(self) -> np.ndarray:
+        """Their gradient, summed over the backward passes since clear_param_diffs."""
+        view: np.ndarray = self._core.param_diff(self._index)
+        return view
+
+    def __repr__(self) -> str:
+        return f"ParamBlob(shape={self.shape})"
+
+
+class LayerView:
+    """What pycaffe's net.layers holds: type and parameters of one layer."""
+
+    def __init__(self, net: Net, row: Mapping[str, Any]) -> None:
+        self.type: str = row["type"]
+        self.name: str = row["name"]
+        params = net._param_rows
+        self.blobs = [ParamBlob(net, i, params[i]["shape"]) for i in row["params"]]
+
+    def __repr__(self) -> str:
+        return f"Layer('{self.name}', {self.type})"
