@@ -85,6 +85,9 @@ def comment_of(manifest: Manifest, setting: Setting) -> str:
         text += f" Goes on from iteration {iteration:,} of {before} (run --snapshot)."
     for note in setting.notes:
         text += f" {note}"
+    for found in manifest.disagreements_of(name):
+        if found.comment:
+            text += f" {found.about}: {found.used}; other: {found.other}."
     if setting.assumed and name != "lenet_sample":
         text += f" Assumed: {', '.join(words_of(field) for field in setting.assumed)}."
     return text

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
 
@@ -240,7 +241,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """Where the report, its tables and the author's files disagree, and what is done about it."""
+    """Where the report, its tables and the author's files disagree, and what is done about it.
+
+    settings: name patterns of those that it concerns. comment: whether their solver files say so.
+    """
 
     id: str
     about: str
@@ -248,6 +252,11 @@ class Disagreement:
     other: str
     why: str
     settings: tuple[str, ...] = ()
+    comment: bool = False
+
+    def concerns(self, name: str) -> bool:
+        """Whether it is about this setting."""
+        return any(fnmatchcase(name, pattern) for pattern in self.settings)
 
 
 @dataclass(frozen=True)
@@ -258,7 +267,7 @@ class Manifest:
     tables: Mapping[int, tuple[Row, ...]]
     figures: Mapping[int, Figure]
     table_claims: Mapping[int, tuple[Claim, ...]] = field(default_factory=dict)
-    disagreements: Mapping[str, Disagreement] = field(default_factory=dict)
+    disagreements: tuple[Disagreement, ...] = ()
 
     def setting(self, name: str) -> Setting:
         """A setting by its name. Raises ConfigError that lists near names."""
@@ -287,6 +296,11 @@ class Manifest:
                 elif any(name in curve.alternates for curve in panel.curves):
                     found.append(f"figure {number}{letter}, another reading")
         return found
+
+    def disagreements_of(self, name: str) -> list[Disagreement]:
+        """What the report's sources disagree in about a setting; the general ones at the end."""
+        found = [d for d in self.disagreements if d.concerns(name)]
+        return sorted(found, key=lambda d: "*" in d.settings)
 
     def row_of(self, name: str) -> Row | None:
         """The row whose setting, or one of whose other readings, has this name."""

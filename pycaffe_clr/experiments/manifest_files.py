@@ -55,6 +55,7 @@ SOURCED = {
     "test_interval": "tests",
     "start": "start",
 }
+NEEDED = {"policy", "lr", "momentum", "weight_decay", "net", "batch", "dataset", "type"}
 NO_VALUES = {"like", "task", "source", "sources", "settings", "notes"}
 # A length or a stepsize is given in one way; giving it in the other takes the first back.
 RIVALS = {"epochs": "max_iter", "stepsize_epochs": "stepsize"}
@@ -81,7 +82,7 @@ def read(folder: Path = FOLDER) -> Manifest:
         {int(number): tuple(_rows(int(number), table)) for number, table in tables.items()},
         {int(number): _figure(int(number), entry) for number, entry in figures.items()},
         {int(number): tuple(map(_claim, t.get("claims", ()))) for number, t in tables.items()},
-        {entry["id"]: _disagreement(entry) for entry in _disagreements(folder)},
+        tuple(map(_disagreement, _toml(folder / "disagreements.toml")["disagreement"])),
     )
     _check(made)
     return made
@@ -121,6 +122,12 @@ class _Raw:
         """The finished setting, with iterations, steps, runs and sources worked out."""
         values = dict(self.values)
         extra = tuple(values.pop("extra", ()))
+        if unknown := set(values) - SETTING_FIELDS:
+            raise ConfigError(f"setting {name}: unknown values: {', '.join(sorted(unknown))}")
+        if absent := NEEDED - set(values):
+            raise ConfigError(f"setting {name}: lacks {', '.join(sorted(absent))}")
+        if not {"epochs", "max_iter"} & set(values):
+            raise ConfigError(f"setting {name}: has no length; give epochs or max_iter")
         for key in ("lr", "momentum", "stepvalues", "start"):
             if key in values:
                 values[key] = tuple(values[key])
@@ -134,6 +141,8 @@ class _Raw:
             values["stepsize"] = iterations_of(epochs, values["dataset"], total)
         if values["policy"] == "range":
             values["stepsize"] = values["max_iter"]
+        if len(values["momentum"]) == 2 and "stepsize" not in values:
+            raise ConfigError(f"setting {name}: its momentum cycles without a stepsize")
         if len(values["momentum"]) == 2:
             values.setdefault("momentum_stepsize", values["stepsize"])
         else:
@@ -141,8 +150,6 @@ class _Raw:
         if values["policy"] == "step":
             values.setdefault("stepvalues", step_values(values["max_iter"]))
             values.setdefault("gamma", GAMMA)
-        if unknown := set(values) - SETTING_FIELDS:
-            raise ConfigError(f"setting {name}: unknown values: {', '.join(sorted(unknown))}")
         sources = {SOURCED[key] for key in self.values if key in SOURCED}
         if missing := sources - set(self.sources):
             raise ConfigError(f"setting {name}: no source of {', '.join(sorted(missing))}")
@@ -278,15 +285,8 @@ def _curve(number: int, panel: Mapping[str, Any], entry: Mapping[str, Any]) -> C
     )
 
 
-def _disagreements(folder: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = _toml(folder / "disagreements.toml")["disagreement"]
-    return found
-
-
 def _disagreement(entry: Mapping[str, Any]) -> Disagreement:
-    given = (entry[key] for key in ("id", "about", "used", "other", "why"))
-    id_, about, used, other, why = given
-    return Disagreement(id_, about, used, other, why, tuple(entry.get("settings", ())))
+    return Disagreement(**{**entry, "settings": tuple(entry["settings"])})
 
 
 def _check(made: Manifest) -> None:
