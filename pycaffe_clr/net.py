@@ -35,6 +35,24 @@ def fresh_seed() -> int:
     return new_seed()
 
 
+class _Gathered:
+    """Arrays by blob, put together from batches."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, list[np.ndarray]] = {}
+
+    def add(self, arrays: Mapping[str, np.ndarray], size: int) -> None:
+        """Copy the first `size` samples of one batch."""
+        for name, array in arrays.items():
+            if not array.ndim:
+                raise ConfigError(f"blob '{name}' is one number for a batch, not one per sample")
+            self._parts.setdefault(name, []).append(np.array(array[:size]))
+
+    def joined(self) -> dict[str, np.ndarray]:
+        """All samples of each blob."""
+        return {name: np.concatenate(parts) for name, parts in self._parts.items()}
+
+
 class Net:
     """A net read from a prototxt.
 
@@ -232,46 +250,48 @@ class Net:
 
     def _batches(self, arrays: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], int]]:
         """The arrays cut into batches of the net, the last one padded with zeros, and its size."""
-        names = list(arrays)
-        batch = self.blobs[names[0]].shape[0]
-        total = len(arrays[names[0]])
+        lengths = {name: len(array) for name, array in arrays.items()}
+        unknown = sorted(set(arrays) - set(self.blobs))
+        if not arrays or unknown or len(set(lengths.values())) > 1:
+            raise ConfigError(
+                f"expected arrays of one length for the inputs {self.inputs}, came {lengths}"
+            )
+        batch = self.blobs[next(iter(arrays))].shape[0]
+        total = next(iter(lengths.values()))
         for begin in range(0, total, batch):
             piece: dict[str, Any] = {}
-            for name in names:
-                part = np.asarray(arrays[name])[begin : begin + batch]
+            for name, array in arrays.items():
+                part = np.asarray(array)[begin : begin + batch]
                 full = np.zeros((batch, *part.shape[1:]), np.float32)
                 full[: len(part)] = part
                 piece[name] = full
             yield piece, min(batch, total - begin)
 
     def forward_all(self, blobs: Sequence[str] | None = None, **kwargs: Any) -> dict[str, Any]:
-        """forward() over more samples than one batch holds; the last batch is padded."""
-        collected: dict[str, list[np.ndarray]] = {}
+        """forward() over more samples than one batch holds; the last batch is padded.
+
+        Returns {blob: array}, one entry per sample. Raises ConfigError for arrays that do not fit,
+        and for an output that is one number for a whole batch.
+        """
+        values = _Gathered()
         for piece, size in self._batches(kwargs):
-            for name, array in self.forward(blobs, **piece).items():
-                collected.setdefault(name, []).append(np.array(array[:size]))
-        return {name: np.concatenate(parts) for name, parts in collected.items()}
+            values.add(self.forward(blobs, **piece), size)
+        return values.joined()
 
     def forward_backward_all(
         self, blobs: Sequence[str] | None = None, diffs: Sequence[str] | None = None, **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """forward() and backward() over more samples than one batch holds.
+        """forward() and backward() over more samples than one batch holds: both results.
 
-        kwargs: arrays for inputs, and diffs for outputs.
+        kwargs: arrays for inputs, and diffs for outputs. Raises ConfigError as forward_all.
         """
-        values: dict[str, list[np.ndarray]] = {}
-        gradients: dict[str, list[np.ndarray]] = {}
+        values, gradients = _Gathered(), _Gathered()
         tops = [name for name in kwargs if name in self.outputs]
         for piece, size in self._batches(kwargs):
             seeds = {name: piece.pop(name) for name in tops}
-            for name, array in self.forward(blobs, **piece).items():
-                values.setdefault(name, []).append(np.array(array[:size]))
-            for name, array in self.backward(diffs, **seeds).items():
-                gradients.setdefault(name, []).append(np.array(array[:size]))
-        return (
-            {name: np.concatenate(parts) for name, parts in values.items()},
-            {name: np.concatenate(parts) for name, parts in gradients.items()},
-        )
+            values.add(self.forward(blobs, **piece), size)
+            gradients.add(self.backward(diffs, **seeds), size)
+        return values.joined(), gradients.joined()
 
     def reshape(self) -> None:
         """Let the whole net follow input blobs that were reshaped. Views made before go stale.
