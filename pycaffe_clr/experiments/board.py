@@ -48,6 +48,9 @@ class Board:
         """A run tells something."""
         if event.kind == "log":
             self.note(f"{event.job}: {event.values['text']}")
+        elif event.kind == "begun":
+            again = " again: its worker was lost" if event.values["again"] else ""
+            self.note(f"{self._count()} {event.job} began on {event.values['host']}{again}")
 
     def ended(self, outcome: Outcome) -> None:
         """A run ended, in whatever way."""

@@ -22,6 +22,7 @@ from pycaffe_clr.experiments.pool import LocalPool
 # Losses of a worker that one run may suffer. Each costs it the time since its last checkpoint.
 _RETRIES = 20
 _TELL_SECONDS = 0.5
+_KNOCK_SECONDS = 5.0
 
 
 class WorkerLost(Exception):
@@ -63,8 +64,9 @@ class RayPool:
     def _connect(self, address: str) -> None:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         try:
+            _knock(address)
             self._ray.init(address=address, log_to_driver=False, logging_level="warning")
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise ConfigError(
                 f"--cluster {address}: no Ray cluster answers ({error}). "
                 "Start one with `ray start --head`, or give the address of its head node"
@@ -80,7 +82,7 @@ class RayPool:
         self._refs[self._task.remote(*order)] = job.name
 
     def poll(self, seconds: float) -> list[Event]:
-        """See Pool. A job that begins tells so: "begun" (values: host, again)."""
+        """See Pool. A job that begins tells so: "begun" (host, pid of Ray's worker, again)."""
         ray = self._ray
         if not self._refs:
             time.sleep(seconds)
@@ -157,7 +159,7 @@ def _make(job: Job, threads: int, follow: bool, mark: str, post: Any) -> dict[st
         }
     pool = LocalPool(1, threads, follow)
     obeyed = 0
-    events = [Event(job.name, "begun", {"host": socket.gethostname()})]
+    events = [Event(job.name, "begun", {"host": socket.gethostname(), "pid": os.getpid()})]
     try:
         if not ray.get(post.tell.remote(events)):
             pool.start(job)
@@ -179,6 +181,13 @@ def _make(job: Job, threads: int, follow: bool, mark: str, post: Any) -> dict[st
             time.sleep(max(0.0, _TELL_SECONDS - (time.monotonic() - told)))
     finally:
         pool.close()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens at HOST:PORT; Ray would go on trying for minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdecimal() and "/" not in host:
+        socket.create_connection((host, int(port)), _KNOCK_SECONDS).close()
 
 
 def _ray() -> Any:

@@ -40,7 +40,8 @@ class Event:
     """Something that a job's process tells.
 
     kind: "running" (values: iteration, max_iter, loss, accuracy: what is known), "log" (text, a
-    line of the run's log) or "ended" (state, reason, iteration, ...: fields of Outcome).
+    line of the run's log), "begun" (on a cluster: host, pid, and whether again) or "ended" (state,
+    reason, iteration, ...: fields of Outcome).
     """
 
     job: str
