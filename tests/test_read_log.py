@@ -323,8 +323,24 @@ def test_a_log_put_together_of_two_runs_goes_by_the_second(tmp_path):
     assert log.tests["iteration"].tolist() == [100]
 
 
+def test_a_pause_shows_in_what_the_log_says_was_spent(tmp_path):
+    """As when a run goes on from a checkpoint of ours: no header, and no iteration twice."""
+    log = read(
+        tmp_path,
+        display("0225 10:00:00.0", 0, 2.5, 0.1)
+        + display("0225 10:00:30.0", 100, 2.0, 0.1)
+        + test("0226 15:00:00.0", 200, 0.25, 1.5)
+        + display("0226 15:00:01.0", 200, 1.5, 0.1)
+        + test("0226 15:00:25.0", 300, 0.5, 1.25)
+        + display("0226 15:00:31.0", 300, 1.25, 0.1),
+    )
+    assert log.metrics["seconds"] == pytest.approx([0, 30, 60.8, 90.8])
+    assert log.tests["seconds"] == pytest.approx([60.8, 84.8])
+
+
 def test_leap_days_count_where_a_log_has_one(tmp_path):
-    before, after = display("0228 23:59:59.0", 0, 1, 1), display("0301 00:00:01.0", 100, 1, 1)
+    line = "I{} 1 solver.cpp:189] Iteration {}, loss = 1\n"
+    before, after = line.format("0228 23:59:59.0", 0), line.format("0301 00:00:01.0", 100)
     assert read(tmp_path, before + after).metrics["seconds"].tolist() == [0, 2]
     between = "I0229 12:00:00.0 1 blocking_queue.cpp:50] Waiting for data\n"
     log = read(tmp_path, before + between + after)

@@ -32,6 +32,7 @@ _WANTED = re.compile(
 # Between: speed (since 2016) and epochs (NVIDIA's).
 _BETWEEN = r"(?: \([^)]*\))?(?:, [\d.]+/[\d.]+ep)?"
 _LOSS = re.compile(rf"Iteration (\d+){_BETWEEN}, loss = ({_NUMBER})", re.I)
+_SPENT = re.compile(r"iter/s, ([\d.]+)s/")
 _RATE = re.compile(rf"Iteration (\d+), lr = ({_NUMBER})(.*)", re.I)
 _MOMENTUM = re.compile(rf", (?:m|momentum) = ({_NUMBER})", re.I)
 _DECAY = re.compile(rf", (?:wd|weight decay) = ({_NUMBER})", re.I)
@@ -60,8 +61,8 @@ def read_log(file: str | Path) -> RunResult:
 
     seconds: since training began, by glog's clock. Where a log goes back to an earlier iteration,
     or begins anew with another header, the rows from that iteration on are replaced and the clock
-    goes on from the last one before it: time between sessions and lost work do not count. nan
-    where lines carry no time.
+    goes on from the last one before it: time between sessions and lost work do not count, nor does
+    time that the log's own `(... s/... iters)` leave out. nan where lines carry no time.
 
     record: `settings` (the solver's text in the header), `net_name`, `net_file`, `fillers` (types
     of the weight fillers), `batch_size` (of one GPU) and `replicas`, each where the log has it.
@@ -201,7 +202,11 @@ class _Reader:
         elif found := _LOSS.search(line):
             if int(found[1]) == self._row.iteration and not math.isnan(self._row.smoothed):
                 self._end = "displayed again: another session begins"
-            self._at(int(found[1]), line).smoothed = float(found[2])
+            before = self._row
+            row = self._at(int(found[1]), line)
+            row.smoothed = float(found[2])
+            if spent := _SPENT.search(line):
+                self._leave_out_pause(before, row, float(spent[1]))
         elif found := _RATE.search(line):
             row = self._at(int(found[1]), line)
             row.lr = float(found[2])
@@ -238,6 +243,19 @@ class _Reader:
             self._begins, self._test, self._snapshot = False, None, 0
         self._last, self._now, self._end = iteration, now, ""
         return self._base + now - self._start
+
+    def _leave_out_pause(self, before: _Display, row: _Display, spent: float) -> None:
+        """Stop the clock where the log says that far less time was spent since the last display.
+
+        A run that goes on from a checkpoint writes no header and repeats no iteration.
+        """
+        pause = row.seconds - before.seconds - spent
+        if pause > _JITTER + 2 * spent:
+            self._start += pause
+            row.seconds -= pause
+            for test in self.tests.values():
+                if before.iteration < test.iteration <= row.iteration:
+                    test.seconds = min(test.seconds, row.seconds)
 
     def _output(self, line: str) -> None:
         found = _OUTPUT.search(line)
