@@ -19,6 +19,7 @@ VERBS = {
     "data": ("data", "make the databases that a net reads: real, a sample, or made-up"),
     "list": ("shipped", "the solvers and nets that ship with pycaffe_clr"),
     "show": ("show", "the plan of a net: ops after fusion, layouts, memory"),
+    "table": ("table", "the report's tables, our runs beside its numbers"),
     "train": ("train", "as `caffe train`"),
     "test": ("test", "as `caffe test`"),
     "time": ("time", "as `caffe time`: milliseconds per layer"),

@@ -185,6 +185,14 @@ class Store:
         return next((run for run in self.runs(setting) if run.plan == plan), None)
 
 
+def open_store(folders: Sequence[Path] | None) -> Store:
+    """The store of these folders, or of the default ones. Raises DataError where one is missing."""
+    for folder in folders or ():
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder; expected one that holds <setting>/run1 ...")
+    return Store(folders)
+
+
 def is_counted(plan: str) -> bool:
     """Whether a run of this name is one of the protocol's: run1, run2, ..."""
     return re.fullmatch(r"run\d+", plan) is not None

@@ -1,0 +1,41 @@
+"""`pycaffe_clr table`: the report's tables with our runs beside its numbers."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+FORMATS = ("terminal", "markdown", "csv", "latex")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the flags of the command."""
+    add = parser.add_argument
+    add("table", type=int, choices=(1, 2), help="which table of the report")
+    add("--format", choices=FORMATS, default="terminal", help="default: terminal, 80 columns")
+    add(
+        "--runs",
+        type=Path,
+        action="append",
+        metavar="DIR",
+        help="where runs lie, as DIR/<setting>/run1 ...; several: repeat it (default: runs/report "
+        "and the results that ship)",
+    )
+    add("--alternates", action="store_true", help="CSV: also the other readings of a row")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print the table. Raises ConfigError, DataError."""
+    from pycaffe_clr.experiments.manifest import load
+    from pycaffe_clr.experiments.store import open_store
+    from pycaffe_clr.experiments.table_text import render
+    from pycaffe_clr.experiments.tables import lines_of
+
+    lines = lines_of(args.table, load(), open_store(args.runs))
+    text = render(args.table, lines, args.format, args.alternates)
+    encoding = sys.stdout.encoding or "ascii"
+    if encoding.lower().replace("-", "") != "utf8":
+        text = text.replace("±", "+-").encode(encoding, "replace").decode(encoding)
+    print(text)
+    return 0

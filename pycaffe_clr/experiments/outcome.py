@@ -1,0 +1,139 @@
+"""What became of a setting: its runs on disk as mean and deviation, beside the report's numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pycaffe_clr.errors import DataError
+from pycaffe_clr.experiments.logs import read_log
+from pycaffe_clr.experiments.manifest import Row, Setting
+from pycaffe_clr.experiments.statistics import Comparison, Summary, summarize, welch
+from pycaffe_clr.experiments.store import FILE, Store, StoredRun
+from pycaffe_clr.train.result import LOG
+
+# A run with fewer iterations than this part of its setting's was shortened by hand: a trial.
+_WHOLE = 0.98
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The runs of one setting. Accuracies are in percent, of the last logged test.
+
+    accuracy: of the runs that count: through, of full length; a diverged one counts at chance.
+    whole: the same runs on the whole test set, where measured. diverged: name and iteration of
+    those among them that diverged. unfinished: runs that are not through. shortened: runs that are,
+    but with fewer iterations than the setting has. unreadable: runs whose files are damaged.
+    file: of the run with the file's own fillers, nan without it. seconds: of training, the mean
+    of the runs that did not diverge. speed: images a second.
+    """
+
+    setting: Setting
+    accuracy: Summary
+    whole: Summary
+    diverged: tuple[tuple[str, int], ...]
+    unfinished: tuple[StoredRun, ...]
+    shortened: tuple[StoredRun, ...]
+    unreadable: tuple[StoredRun, ...]
+    file: float
+    seconds: float
+    speed: float
+
+    @property
+    def n(self) -> int:
+        """Runs that count."""
+        return self.accuracy.n
+
+    @property
+    def planned(self) -> int:
+        """Runs that the protocol asks for: 4, or 2 on ImageNet."""
+        return len(self.setting.counted)
+
+    @property
+    def missing(self) -> bool:
+        """Whether no run counts."""
+        return self.n == 0
+
+
+def outcome_of(setting: Setting, store: Store) -> Outcome:
+    """Read what there is of a setting. Raises DataError where a folder cannot be listed."""
+    counted: list[StoredRun] = []
+    unfinished: list[StoredRun] = []
+    shortened: list[StoredRun] = []
+    unreadable: list[StoredRun] = []
+    for run in store.counted(setting.name):
+        if not run.final:
+            (unreadable if run.state == "unreadable" else unfinished).append(run)
+        elif not is_whole(run, setting):
+            shortened.append(run)
+        elif run.diverged or math.isfinite(_number(run)):
+            counted.append(run)
+        else:
+            unreadable.append(run)
+    chance = 100 / setting.classes
+    diverged = [(run.plan, run.iteration) for run in counted if run.diverged]
+    accuracies = [chance if run.diverged else 100 * run.final_accuracy for run in counted]
+    wholes = [chance if run.diverged else 100 * run.whole_accuracy for run in counted]
+    timed = [time_of(run) for run in counted if not run.diverged]
+    extra = store.run(setting.name, FILE)
+    file = math.nan
+    if extra is not None and extra.final and is_whole(extra, setting):
+        file = chance if extra.diverged else 100 * _number(extra)
+    return Outcome(
+        setting=setting,
+        accuracy=summarize(accuracies, len(diverged)),
+        whole=summarize([w for w in wholes if math.isfinite(w)]),
+        diverged=tuple(diverged),
+        unfinished=tuple(unfinished),
+        shortened=tuple(shortened),
+        unreadable=tuple(unreadable),
+        file=file,
+        seconds=_mean(seconds for seconds, _ in timed),
+        speed=_mean(speed for _, speed in timed),
+    )
+
+
+def is_whole(run: StoredRun, setting: Setting) -> bool:
+    """Whether a run that is through had the setting's iterations, or diverged on the way."""
+    if run.diverged:
+        return run.max_iter >= _WHOLE * setting.max_iter
+    return run.iteration >= _WHOLE * setting.max_iter
+
+
+def time_of(run: StoredRun) -> tuple[float, float]:
+    """Seconds of training and images a second, by the run's record or else its log; nan where
+    neither tells."""
+    seconds, batch = run.record.get("seconds"), run.record.get("batch", 0)
+    if not (seconds and batch):
+        try:
+            log = read_log(_log_of(run))
+        except DataError:
+            return math.nan, math.nan
+        times = [t["seconds"][-1] for t in (log.metrics, log.tests) if len(t.get("seconds", ()))]
+        seconds = seconds or max(times, default=math.nan)
+        batch = batch or log.batch
+    images = (run.iteration - run.record.get("start", 0)) * batch
+    return float(seconds), images / seconds if images and seconds > 0 else math.nan
+
+
+def _log_of(run: StoredRun) -> Path:
+    packed = run.folder / f"{LOG}.gz"
+    return packed if packed.is_file() else run.folder / LOG
+
+
+def _number(run: StoredRun) -> float:
+    try:
+        return run.final_accuracy
+    except (DataError, KeyError, TypeError, ValueError):
+        return math.nan
+
+
+def _mean(values: Iterable[float]) -> float:
+    return summarize([value for value in values if math.isfinite(value)]).mean
+
+
+def against_report(outcome: Outcome, row: Row) -> Comparison:
+    """Welch's test of our runs against the report's mean and deviation of as many as it made."""
+    return welch(outcome.accuracy, Summary(row.report_mean, row.report_sd, outcome.planned))
