@@ -20,6 +20,7 @@ VERBS = {
     "list": ("shipped", "the solvers and nets that ship with pycaffe_clr"),
     "show": ("show", "the plan of a net: ops after fusion, layouts, memory"),
     "table": ("table", "the report's tables, our runs beside its numbers"),
+    "experiment": ("experiment", "the report's experiments: list, show"),
     "train": ("train", "as `caffe train`"),
     "test": ("test", "as `caffe test`"),
     "time": ("time", "as `caffe time`: milliseconds per layer"),
@@ -86,7 +87,7 @@ def _usage() -> str:
         "Trains Caffe's nets with cyclical learning rates and cyclical momentum.",
         "",
     ]
-    lines += [f"  {verb:<9}{text}" for verb, (_, text) in VERBS.items()]
+    lines += [f"  {verb:<11}{text}" for verb, (_, text) in VERBS.items()]
     lines += [
         "",
         "pycaffe_clr COMMAND --help tells more. A first run: pycaffe_clr run lenet_sample",

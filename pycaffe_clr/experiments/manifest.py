@@ -78,6 +78,7 @@ class Setting:
     stepsize: int = 0
     stepsize_epochs: float = 0
     momentum_stepsize: int = 0
+    test_batch: int = 100
     stepvalues: tuple[int, ...] = ()
     gamma: float = 0
     power: float = 0
@@ -112,6 +113,13 @@ class Setting:
     def images(self) -> int:
         """Training images of one run, on average: its cost."""
         return round(self.iterations * self.mean_total_batch)
+
+    @property
+    def work(self) -> float:
+        """Training images that take as long as one run with its tests: a pass forward alone is a
+        third of a training step."""
+        tests = self.iterations // self.test_interval
+        return self.images + tests * self.test_iter * self.test_batch / 3
 
     @property
     def classes(self) -> int:
