@@ -16,9 +16,14 @@ from pycaffe_clr.train.events import Row, TestResult
 METRICS = ("iteration", "loss", "smoothed_loss", "lr", "momentum")
 
 
-def _cell(value: float) -> str:
-    # Nine digits tell every float32 apart.
+def cell(value: float) -> str:
+    """A number as the tables have it: nine digits, which tell every float32 apart."""
     return f"{value:.9g}"
+
+
+def csv_line(cells: Sequence[str]) -> str:
+    """A line of a table, with its end."""
+    return ",".join(f'"{c}"' if "," in c or '"' in c else c for c in cells) + "\n"
 
 
 def output_columns(names: Sequence[str]) -> list[str]:
@@ -42,22 +47,21 @@ class TableWriter:
             self._line(self.columns)
 
     def _line(self, cells: Sequence[str]) -> None:
-        text = ",".join(f'"{c}"' if "," in c or '"' in c else c for c in cells)
         try:
-            self.stream.write(text + "\n")
+            self.stream.write(csv_line(cells))
         except OSError as error:
             raise DataError(f"{self.stream.name}: cannot be written: {error.strerror}") from error
 
     def metrics(self, row: Row) -> None:
         """One iteration; the columns are METRICS."""
         values = (row.loss, row.smoothed, row.lr, row.momentum)
-        self._line([str(row.iteration), *map(_cell, values)])
+        self._line([str(row.iteration), *map(cell, values)])
 
     def test(self, result: TestResult) -> None:
         """One test; the columns are iteration, net and the outputs of all test nets."""
         names = output_columns([name for name, _ in result.outputs])
         values = dict(zip(names, (value for _, value in result.outputs), strict=True))
-        cells = [_cell(values[c]) if c in values else "" for c in self.columns[2:]]
+        cells = [cell(values[c]) if c in values else "" for c in self.columns[2:]]
         self._line([str(result.iteration), str(result.index), *cells])
 
 
