@@ -62,7 +62,7 @@ def test_a_run_leaves_everything_in_its_folder(case, capsys):
     names = {path.name for path in Path("out").iterdir()}
     assert names == {
         ".lock", "curve.png", "metrics.csv", "net.prototxt", "run.json", "solver.prototxt",
-        "tests.csv", "tiny_iter_40.caffemodel", "tiny_iter_40.solverstate",
+        "tests.csv", "timings.csv", "tiny_iter_40.caffemodel", "tiny_iter_40.solverstate",
         "tiny_iter_60.caffemodel", "tiny_iter_60.solverstate", "train.log",
     }  # fmt: skip
     said = capsys.readouterr().out

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pycaffe_clr.errors import PycaffeClrError
 from pycaffe_clr.train import folder as files
 from pycaffe_clr.train.evaluate import WholeTest, describe
 from pycaffe_clr.train.progress import duration
-from pycaffe_clr.train.result import is_accuracy
+from pycaffe_clr.train.result import is_accuracy, is_loss
 from pycaffe_clr.train.session import Session
 from pycaffe_clr.train.tables import read_table
 
@@ -21,12 +23,11 @@ _log = logging.getLogger(__name__)
 
 def opening(session: Session, record: dict[str, Any], folder: Path, batch: int) -> str:
     """One line: what is trained how, and where the results go."""
-    rows = session.net.params()
-    count = sum(math.prod(rows[i]["shape"]) for i in session.net.learnable())
     left = session.param.max_iter - session.iteration
     return (
-        f"{record['name']}: {left} iterations of {batch} samples, {count:,} parameters, "
-        f"{record['backend']}, {record['threads']} threads, seed {record['seed']}, in {folder}"
+        f"{record['name']}: {left} iterations of {batch} samples, "
+        f"{record['parameters']:,} parameters, {record['backend']}, "
+        f"{record['threads']} threads, seed {record['seed']}, in {folder}"
     )
 
 
@@ -40,15 +41,8 @@ def test_results(
         rows = (table["net"] == index).nonzero()[0]
         entry: dict[str, Any] = {"net": index}
         if len(rows):
-            last = rows[-1]
-            entry["last"] = {
-                "iteration": int(table["iteration"][last]),
-                "outputs": {
-                    name: float(column[last])
-                    for name, column in table.items()
-                    if name not in ("iteration", "net") and math.isfinite(column[last])
-                },
-            }
+            entry["last"] = _test(table, rows[-1])
+            entry["best"] = _test(table, _best(table, rows))
         tested = whole[index] if index < len(whole) else None
         if tested is not None:
             entry["whole"] = {
@@ -58,6 +52,27 @@ def test_results(
             }
         results.append(entry)
     return results
+
+
+def _test(table: Mapping[str, np.ndarray], row: int) -> dict[str, Any]:
+    """One row of tests.csv for run.json."""
+    return {
+        "iteration": int(table["iteration"][row]),
+        "outputs": {
+            name: float(column[row])
+            for name, column in table.items()
+            if name not in ("iteration", "net") and math.isfinite(column[row])
+        },
+    }
+
+
+def _best(table: Mapping[str, np.ndarray], rows: np.ndarray) -> int:
+    """The row of the highest accuracy; of the lowest loss where there is no accuracy."""
+    for belongs, sign in ((is_accuracy, 1), (is_loss, -1)):
+        for name, column in table.items():
+            if belongs(name) and np.isfinite(column[rows]).any():
+                return int(rows[np.nanargmax(sign * column[rows])])
+    return int(rows[-1])
 
 
 def closing(

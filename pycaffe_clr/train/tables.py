@@ -1,10 +1,13 @@
-"""metrics.csv (a row per iteration) and tests.csv (a row per test), written and read."""
+"""A run's tables, written and read.
+
+metrics.csv has a row per iteration, tests.csv one per test, timings.csv one per display and test.
+"""
 
 from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,6 +17,7 @@ from pycaffe_clr.errors import DataError
 from pycaffe_clr.train.events import Row, TestResult
 
 METRICS = ("iteration", "loss", "smoothed_loss", "lr", "momentum")
+TIMINGS = ("iteration", "seconds", "test_seconds")
 
 
 def cell(value: float) -> str:
@@ -38,7 +42,10 @@ def output_columns(names: Sequence[str]) -> list[str]:
 
 
 class TableWriter:
-    """Appends rows to a CSV file. No column depends on the clock: equal runs give equal files."""
+    """Appends rows to a CSV file.
+
+    But in timings.csv no column depends on the clock: equal runs give equal files.
+    """
 
     def __init__(self, stream: TextIO, columns: Sequence[str], header: bool) -> None:
         self.stream = stream
@@ -64,6 +71,10 @@ class TableWriter:
         cells = [cell(values[c]) if c in values else "" for c in self.columns[2:]]
         self._line([str(result.iteration), str(result.index), *cells])
 
+    def timing(self, iteration: int, seconds: float, test_seconds: float) -> None:
+        """What the clock says once `iteration` updates are made; the columns are TIMINGS."""
+        self._line([str(iteration), f"{seconds:.3f}", f"{test_seconds:.3f}"])
+
 
 def read_table(path: str | Path) -> dict[str, np.ndarray]:
     """Columns of a table (NAME.csv or NAME.csv.gz) as float64 arrays; empty cells are nan.
@@ -82,3 +93,28 @@ def read_table(path: str | Path) -> dict[str, np.ndarray]:
     except (OSError, EOFError, ValueError, IndexError) as error:
         raise DataError(f"{path}: cannot be read as a table of numbers: {error}") from error
     return {name: array[:, i] for i, name in enumerate(rows[0])}
+
+
+class LazyTable(Mapping[str, np.ndarray]):
+    """The columns of a table's file, which is read when it is first looked at: DataError then."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._columns: dict[str, np.ndarray] | None = None
+
+    def _read(self) -> dict[str, np.ndarray]:
+        if self._columns is None:
+            self._columns = read_table(self.path)
+        return self._columns
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._read()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def __repr__(self) -> str:
+        return f"LazyTable({self.path})"
