@@ -16,7 +16,7 @@ from pycaffe_clr.engine import ready_core
 from pycaffe_clr.errors import PycaffeClrError
 from pycaffe_clr.train import checkpoint, evaluate, facts, machine, report
 from pycaffe_clr.train import folder as files
-from pycaffe_clr.train.events import Callback, Callbacks, Listener, Row, TestResult
+from pycaffe_clr.train.events import Callbacks, Listener, Row, TestResult
 from pycaffe_clr.train.folder import RunFolder
 from pycaffe_clr.train.progress import LiveLine, Speed, Status
 from pycaffe_clr.train.result import RunResult, read_run
@@ -46,7 +46,7 @@ class Recorder(Listener):
         session: Session,
         record: dict[str, Any],
         head: io.StringIO | None,
-        callbacks: Sequence[Callback] = (),
+        callbacks: Callbacks,
         stream: TextIO | None = None,
         clock: Sequence[float] | None = None,
     ) -> None:
@@ -63,9 +63,8 @@ class Recorder(Listener):
         before, self._test_seconds = clock or (0.0, 0.0)
         self._begun = time.monotonic() - before
         self._stopped_clock = False
-        # A checkpoint comes with the times up to it.
-        self._timed_at = session.iteration if clock else -1
-        self._callbacks = Callbacks(callbacks, self)
+        self._timed_at = -1
+        self._callbacks = callbacks
         self._stop_reason: str | None = None
         self._testing = False
         self._numerics = machine.numerics(ready_core(), session.net)
@@ -123,7 +122,8 @@ class Recorder(Listener):
         self._say(report.opening(self.session, self.record, self.folder.path, self.batch))
         quiet = not owns_process and self.stream is None
         state, whole = "stopped", []
-        self._time(self.session.iteration)
+        if self.begins:
+            self._time(self.session.iteration)
         with Signals(self.session, ends_process=owns_process, quiet=quiet) as signals:
             try:
                 self._callbacks.started(self)
@@ -186,7 +186,7 @@ class Recorder(Listener):
         session, record = self.session, self.record
         seconds, tests = self.seconds, self._test_seconds
         self._time(session.iteration)
-        record.update(seconds=round(seconds, 3), test_seconds=round(tests, 3))
+        record.update(seconds=round(seconds, 6), test_seconds=round(tests, 6))
         samples = (session.iteration - record.get("first_iteration", 0)) * self.batch
         if samples and seconds > tests:
             record["images_per_second"] = round(samples / (seconds - tests), 1)

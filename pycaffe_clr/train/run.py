@@ -18,7 +18,7 @@ from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.prototxt import NetChanges, load_solver, solver_nets, unused_defines
 from pycaffe_clr.train import checkpoint, facts, machine
 from pycaffe_clr.train import folder as files
-from pycaffe_clr.train.events import Callback
+from pycaffe_clr.train.events import Callback, Callbacks
 from pycaffe_clr.train.folder import RunFolder
 from pycaffe_clr.train.log import CaffeLog, notes_to
 from pycaffe_clr.train.recorder import Recorder
@@ -79,7 +79,7 @@ def train(
         raise ConfigError("name a solver, or give --resume with the --out of a run")
     stream = (sys.stdout if console else None) if isinstance(console, bool) else console
     out = Path(spec.out) if spec.out else files.default_folder(Path(str(path)).stem, spec.resume)
-    make = _Make(spec, stream, tuple(callbacks), owns_process)
+    make = _Make(spec, stream, Callbacks(callbacks), owns_process)
     with RunFolder(out) as folder, _threads_kept():
         record = folder.record() if spec.resume else None
         if record is not None and record["state"] != "starting":
@@ -107,7 +107,7 @@ class _Make:
         self,
         spec: RunSpec,
         stream: TextIO | None,
-        callbacks: tuple[Callback, ...],
+        callbacks: Callbacks,
         owns_process: bool,
     ) -> None:
         self.spec = spec

@@ -73,7 +73,7 @@ class TableWriter:
 
     def timing(self, iteration: int, seconds: float, test_seconds: float) -> None:
         """What the clock says once `iteration` updates are made; the columns are TIMINGS."""
-        self._line([str(iteration), f"{seconds:.3f}", f"{test_seconds:.3f}"])
+        self._line([str(iteration), f"{seconds:.6f}", f"{test_seconds:.6f}"])
 
 
 def read_table(path: str | Path) -> dict[str, np.ndarray]:
