@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from run_cases import make_run
 
-from pycaffe_clr.cli import experiment_pack
+from pycaffe_clr.cli import main
 from pycaffe_clr.errors import ConfigError, DataError
 from pycaffe_clr.experiments.manifest import load
 from pycaffe_clr.experiments.outcome import time_of
@@ -196,18 +196,14 @@ def test_wrong_names_and_folders(run, tmp_path):
 
 
 def test_the_page_lists_what_lies_beside_it(tmp_path, capsys):
-    import argparse
-
-    parser = argparse.ArgumentParser()
-    experiment_pack.add_arguments(parser)
     runs, target = tmp_path / "runs", tmp_path / "results"
     for number in (1, 2):
         make_run(runs, "lenet_1cycle", f"run{number}", accuracy=0.991 + 0.001 * number, seed=number,
                  max_iter=1406, iteration=1406, seconds=61, batch=512, threads=1,
                  processor={"model": "CPU"}, spec={"filler": "msra"})  # fmt: skip
     make_run(runs, "mine", "run1", accuracy=0.5)
-    args = ["--from", str(runs), "--to", str(target)]
-    assert experiment_pack.main(parser.parse_args(args)) == 0
+    args = ["experiment", "pack", "--from", str(runs), "--to", str(target)]
+    assert main(args) == 0
     assert "3 packed" in capsys.readouterr().out
     text = (target / "README.md").read_text()
     assert text == page(target, load())
@@ -217,3 +213,5 @@ def test_the_page_lists_what_lies_beside_it(tmp_path, capsys):
         "| [lenet_1cycle/run2](lenet_1cycle/run2) | finished | 1,406 | 512 | msra | 2 | 99.30 | "
         "98.30 | 61 s | CPU, 1 thread |"
     ) in text
+    assert main([*args, "resnet*"]) == 1
+    assert "holds no run of resnet*" in capsys.readouterr().err
