@@ -14,6 +14,7 @@ ACTIONS = {
     "list": ("experiment_list", "the settings, where the report has them, what is done"),
     "show": ("experiment_show", "one setting: every value with its source, its runs, its cost"),
     "pack": ("experiment_pack", "finished runs as small files, with a page that lists them"),
+    "claims": ("experiment_claims", "what the report says, and whether the runs here show it"),
 }
 
 
