@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from pycaffe_clr.errors import PycaffeClrError
+from pycaffe_clr.prototxt.writer import format_float
 from pycaffe_clr.train import folder as files
 from pycaffe_clr.train.evaluate import WholeTest, describe
 from pycaffe_clr.train.progress import duration
 from pycaffe_clr.train.result import is_accuracy, is_loss
+from pycaffe_clr.train.schedule import core_settings
 from pycaffe_clr.train.session import Session
 from pycaffe_clr.train.tables import read_table
 
@@ -104,6 +106,38 @@ def closing(
     return lines
 
 
+def settings(solver: Any) -> dict[str, Any]:
+    """The hyper-parameters of a solver for run.json, its numbers as prototxt prints them."""
+    return {name: _printed(value) for name, value in core_settings(solver).items()}
+
+
+def _printed(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_printed(each) for each in value]
+    return float(format_float(value)) if isinstance(value, float) else value
+
+
+def subtitle(record: Mapping[str, Any]) -> str:
+    """The hyper-parameters of a run in one line:
+
+    `1cycle, lr 0.005 to 0.05, momentum 0.95 to 0.8, weight decay 0.0005, batch 64, 8.0 epochs`
+    """
+    found = record.get("settings", {})
+    rate = f"lr {found.get('base_lr', 0):g}"
+    if found.get("max_lr"):
+        rate += f" to {found['max_lr']:g}"
+    momentum = f"momentum {found.get('momentum', 0):g}"
+    cyclical = found.get("cyclical_momentum", ())
+    if len(cyclical) == 2:
+        momentum += f" to {cyclical[0]:g}"
+    parts = [found.get("lr_policy", ""), rate, momentum]
+    parts.append(f"weight decay {found.get('weight_decay', 0):g}")
+    parts.append(f"batch {record['batch']}")
+    if record.get("epochs"):
+        parts.append(f"{record['epochs']:.3g} epochs")
+    return ", ".join(part for part in parts if part)
+
+
 def go_on(folder: Path) -> str:
     """The command that resumes the run in a folder."""
     return f"go on with: pycaffe_clr run --resume --out {folder}"
@@ -117,14 +151,17 @@ def accuracy_of(outputs: Sequence[tuple[str, float]]) -> float | None:
 def draw(folder: files.RunFolder, record: dict[str, Any]) -> bool:
     """Draw curve.png; False, with a warning, where that fails: results count more than pictures."""
     try:
-        from pycaffe_clr.train.curve import draw_curve
+        from pycaffe_clr.train.curve import Captions, draw_curve
 
-        draw_curve(
-            folder / files.METRICS,
-            folder / files.TESTS,
-            folder / files.CURVE,
+        whole = next((entry.get("whole") for entry in record.get("tests", ())), None)
+        captions = Captions(
             f"{record['name']}, seed {record['seed']}",
+            subtitle(record),
+            record["images"] / record["batch"] if record.get("images") else 0.0,
+            accuracy_of(list(whole["outputs"].items())) if whole else None,
         )
+        metrics, tests = folder / files.METRICS, folder / files.TESTS
+        draw_curve(metrics, tests, folder / files.CURVE, captions)
     except (PycaffeClrError, ImportError, OSError) as error:
         _log.warning("no %s: %s", files.CURVE, error)
         return False

@@ -16,7 +16,7 @@ from pycaffe_clr.catalog import find_solver
 from pycaffe_clr.engine import ready_core
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.prototxt import NetChanges, load_solver, solver_nets, unused_defines
-from pycaffe_clr.train import checkpoint, facts, machine
+from pycaffe_clr.train import checkpoint, facts, machine, report
 from pycaffe_clr.train import folder as files
 from pycaffe_clr.train.events import Callback, Callbacks
 from pycaffe_clr.train.folder import RunFolder
@@ -268,13 +268,15 @@ def _record(
 
 
 def _measures(solver: Any, session: Session) -> dict[str, Any]:
-    """How large a run is. batch: samples of an update; images: of the training set."""
+    """What a run trains on, how much and how. batch: samples of an update; images: of the
+    training set."""
     batch, images = session.batch, facts.images(session.feeds)
     return {
         "parameters": facts.parameters(session.net),
         "batch": batch,
         "images": images,
         "epochs": solver.max_iter * batch / images if images and batch else None,
+        "settings": report.settings(solver),
         "data": facts.data(session.records.paths),
     }
 
