@@ -120,25 +120,26 @@ class LiveBoard(Board):
         self._draw()
 
     def seconds_left(self) -> float:
-        """Of the whole queue: estimates for what waits, speeds for what runs, over the slots."""
-        left = [
-            self._rows[name].seconds_left() if name in self._rows else job.seconds
-            for name, job in self._jobs.items()
-        ]
+        """Of the whole queue: speeds for what runs, estimates for the rest, over the slots."""
+        left = []
+        for name, job in self._jobs.items():
+            seconds = self._rows[name].seconds_left() if name in self._rows else math.nan
+            left.append(job.seconds if math.isnan(seconds) else seconds)
         return sum(left) / max(1, min(self._slots, len(left)))
 
     def _draw(self) -> None:
+        from rich.console import Group
         from rich.table import Table
 
         self._shown = time.monotonic()
         table = Table.grid(padding=(0, 2))
-        for align in ("left", "right", "right", "right", "right"):
+        for align in ("left", "right", "right", "right"):
             table.add_column(justify=align, no_wrap=True)  # type: ignore[arg-type]
         for name, row in self._rows.items():
             table.add_row(name, *row.cells())
         left = duration(self.seconds_left())
-        table.add_row(f"{self._done} of {self._total} done", "", "", "", f"all: {left} left")
-        self._live.update(table, refresh=True)
+        last = f"{self._done} of {self._total} done, {left} left for all"
+        self._live.update(Group(table, last), refresh=True)
 
 
 class _Row:
@@ -147,13 +148,12 @@ class _Row:
     def __init__(self) -> None:
         self.speed = Speed()
         self.iteration = self.max_iter = 0
-        self.loss = self.accuracy = math.nan
+        self.accuracy = math.nan
 
     def take(self, event: Event) -> None:
         values = event.values
         self.iteration = values.get("iteration", self.iteration)
         self.max_iter = values.get("max_iter", self.max_iter)
-        self.loss = values.get("loss", self.loss)
         self.accuracy = values.get("accuracy", self.accuracy)
         self.speed.note(self.iteration)
 
@@ -165,7 +165,6 @@ class _Row:
         percent = 100 * self.iteration / self.max_iter if self.max_iter else 0.0
         return [
             f"{self.iteration}/{self.max_iter or '?'} {percent:3.0f}%",
-            "" if math.isnan(self.loss) else f"loss {self.loss:.4g}",
             "" if math.isnan(self.accuracy) else f"acc {100 * self.accuracy:.2f}%",
             f"{duration(self.seconds_left())} left",
         ]

@@ -24,8 +24,9 @@ from pycaffe_clr.experiments.cluster import RayPool
 from pycaffe_clr.experiments.jobs import Job, Outcome
 from pycaffe_clr.experiments.needs import check_room, missing_data
 from pycaffe_clr.experiments.pool import LocalPool, Pool
+from pycaffe_clr.experiments.store import StoredRun
 from pycaffe_clr.train.lock import is_locked
-from pycaffe_clr.train.result import FINAL_STATES, RECORD, is_accuracy, read_record
+from pycaffe_clr.train.result import FINAL_STATES, RECORD
 
 _POLL_SECONDS = 0.25
 # How often a folder that another process holds is looked at.
@@ -63,11 +64,11 @@ def run_jobs(
     pool: Pool | None = None
     slots, threads = cores.share(len(todo), at_once, threads)
     if todo:
-        folder = Path(os.path.commonpath([job.folder.absolute().parent for job in todo]))
-        check_room(folder, sum(job.iterations for job in todo), len(todo))
         missing = missing_data(todo)
         if len(missing) == len(todo):
             raise DataError("\n".join(dict.fromkeys(missing.values())))
+        folder = Path(os.path.commonpath([job.folder.absolute().parent for job in todo]))
+        check_room(folder, sum(job.iterations for job in todo), len(todo))
         if cluster is None:
             pool = LocalPool(slots, threads, bool(follow))
         else:
@@ -96,29 +97,19 @@ def exit_code(outcomes: Sequence[Outcome]) -> int:
 
 def known_outcome(job: Job) -> Outcome | None:
     """The outcome of a run that is final already; None for any other. Raises DataError."""
-    if not (job.folder / RECORD).exists():
-        return None
-    record = read_record(job.folder)
-    if record["state"] not in FINAL_STATES:
+    run = StoredRun(job.folder.parent.name, job.folder.name, job.folder)
+    if not (job.folder / RECORD).exists() or run.record["state"] not in FINAL_STATES:
         return None
     return Outcome(
         job,
-        record["state"],
-        str(record.get("reason", "")),
-        int(record.get("iteration", 0)),
-        int(record.get("max_iter", 0)),
-        accuracy=_accuracy(record, "last"),
-        whole_accuracy=_accuracy(record, "whole"),
+        run.state,
+        str(run.record.get("reason", "")),
+        run.iteration,
+        run.max_iter,
+        accuracy=run.final_accuracy,
+        whole_accuracy=run.whole_accuracy,
         known=True,
     )
-
-
-def _accuracy(record: Mapping[str, Any], which: str) -> float:
-    for entry in record.get("tests", ()):
-        if entry.get("net") == 0 and which in entry:
-            outputs = entry[which]["outputs"]
-            return next((float(v) for n, v in outputs.items() if is_accuracy(n)), float("nan"))
-    return float("nan")
 
 
 class _Queue:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from pycaffe_clr.errors import ConfigError
+from pycaffe_clr.errors import ConfigError, DataError
+from pycaffe_clr.experiments.manifest import Setting
+from pycaffe_clr.experiments.store import Store
 
 # Training images per second of one core of a 2.6 GHz AMD EPYC (Zen 5), measured; those of the
 # ImageNet nets follow from ResNet-56's and the nets' multiplications.
@@ -36,7 +37,7 @@ def parse_duration(text: str) -> float:
 
 @dataclass(frozen=True)
 class Measured:
-    """A finished run: its net, images per second, most bytes held."""
+    """A finished run: its net, images per second (Setting.work), most bytes held."""
 
     net: str
     speed: float
@@ -63,7 +64,7 @@ class Estimates:
         self._ratio = statistics.median(ratios) if ratios else 1.0
 
     def seconds(self, net: str, images: float, threads: int = 1) -> float:
-        """Time of a run over so many training images. nan for a net of which nothing is known."""
+        """Time of a run of so many training images. nan for a net of which nothing is known."""
         speed = self._speeds.get(net)
         if speed is None:
             known = _known_speed(net)
@@ -82,6 +83,16 @@ def _known_speed(net: str) -> float | None:
     return SPEEDS[max(names, key=len)] if names else None
 
 
-def measured(net: str, record: Mapping[str, Any]) -> Measured | None:
-    """What the record of a finished run (run.json) tells about the speed of its net."""
-    raise NotImplementedError
+def measured_runs(store: Store, settings: Iterable[Setting]) -> Iterator[Measured]:
+    """What the finished runs of a store tell about the speed of their nets, tests included."""
+    for setting in settings:
+        for run in store.runs(setting.name):
+            try:
+                record = run.record if run.state == "finished" else {}
+            except DataError:
+                continue
+            # Packed runs may come from another machine.
+            if record.get("seconds") and not run.packed:
+                work = setting.work * float(run.scaled or 1)
+                memory = int(record.get("peak_memory_bytes") or 0)
+                yield Measured(setting.net, work / record["seconds"], memory)

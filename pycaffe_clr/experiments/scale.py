@@ -5,7 +5,6 @@ A scaled run proves nothing about the report: its folder lies elsewhere and its 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from pycaffe_clr.data import mnist, sample, synthetic
 from pycaffe_clr.data.resolve import resolve
 from pycaffe_clr.errors import ConfigError, DataError
 
-# What run.json calls the scale, among its labels.
+# What run.json calls the scale, among its labels; see StoredRun.scaled.
 LABEL = "scaled"
 # However small the scale: so many iterations, tests of a run, and batches of a test.
 _ITERATIONS, _TESTS, _TEST_BATCHES = 20, 4, 2
@@ -65,39 +64,52 @@ def scaled_sets(solver: Any, scale: float) -> dict[str, str]:
         texts["cyclical_momentum"] = f"{lowest:.7g},{scaled(stepsize)}"
     if len(solver.test_iter):
         factor = max_iter / solver.max_iter
-        counts = [max(min(n, _TEST_BATCHES), math.ceil(n * factor)) for n in solver.test_iter]
+        counts = [max(min(n, _TEST_BATCHES), round(n * factor)) for n in solver.test_iter]
         texts["test_iter"] = ",".join(map(str, counts))
     return texts
 
 
-def small_data(folder: Path, dataset: str, data_dir: Path | None, scale: float) -> None:
-    """Make small data in `folder` where the real ones of a data set are not to be found.
+def small_data(
+    folder: Path, dataset: str, data_dir: str | Path | None, scale: float
+) -> Path | None:
+    """Where scaled runs find a data set: None, for data_dir or wherever else the real ones are, or
+    `folder`, in which small ones were made.
 
     dataset: as `pycaffe_clr data synthetic --like` has it. MNIST: the real digits that ship with
     the package; others are made up, in the real ones' shape. What was made before stays. Raises
     ConfigError for an unknown set, DataError where it cannot be written.
     """
+    if dataset == "mnist_sample":  # makes itself
+        return None
     like = synthetic.LIKE.get(dataset)
     if like is None:
         raise ConfigError(f"no data are like {dataset!r}; known: {', '.join(synthetic.LIKE)}")
     wanted = [path for path in (like.train_lmdb, like.test_lmdb, like.mean_file) if path]
-    if _all_there(wanted, data_dir) or _all_there(wanted, folder):
-        return
+    if _all_there(wanted, data_dir):
+        return None
+    if _all_there(wanted, folder):
+        return folder
     if dataset == "mnist":
         mnist.write(folder, *sample.read(), force=True)
-        return
+        return folder
     if like.shape[-1] >= 128:
         train, test = _LARGE_RECORDS
     else:
         train = max(_RECORDS[0], round(like.train * scale))
         test = max(_RECORDS[1], round(like.test * scale))
     synthetic.make(folder, dataset, train, test, force=True)
+    return folder
 
 
-def _all_there(paths: Iterable[Path], data_dir: Path | None) -> bool:
+def words(scale: str | None) -> str:
+    """How messages call a scale."""
+    return "in full" if scale is None else f"scaled by {scale}"
+
+
+def _all_there(paths: Iterable[Path], data_dir: str | Path | None) -> bool:
     try:
         for path in paths:
-            resolve(path, data_dir)
+            resolve(path, data_dir, report=lambda _: None)
     except DataError:
         return False
     return True

@@ -76,6 +76,13 @@ class StoredRun:
         return "packed" in self.record
 
     @property
+    def scaled(self) -> str | None:
+        """The scale of a run that was made small, to try things; None for one in full: only those
+        may stand in tables and figures of the report. Raises DataError."""
+        scale = self.record.get("labels", {}).get("scaled")
+        return None if scale is None else str(scale)
+
+    @property
     def final(self) -> bool:
         """Whether there is nothing to go on with: finished, ended early or diverged."""
         return self.state in FINAL_STATES

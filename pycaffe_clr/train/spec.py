@@ -40,6 +40,7 @@ class RunSpec:
     dotted path. net: another net, by path or shipped name. batch, test_batch: batch_size of the
     data layers in TRAIN, per replica, and in TEST. filler: type of the weight fillers. net_sets:
     fields of the net. checkpoint_every: seconds. whole_test: test on the whole test set in the end.
+    labels: words of the caller's, kept in run.json.
     Values are plain: paths are text. Raises ConfigError for what contradicts itself.
     """
 
@@ -80,6 +81,9 @@ class RunSpec:
     )
     whole_test: bool = _flag(
         "--no-whole-test", bool, "do not test on the whole test set at the end", default=True
+    )
+    labels: Mapping[str, str] = _flag(
+        "--label", dict, "kept in run.json, of no effect on the run", "NAME=VALUE"
     )
     curve: bool = _flag("--no-curve", bool, "do not draw curve.png", default=True)
 
@@ -156,10 +160,7 @@ def _plain(name: str, value: Any, kind: type) -> Any:
     if kind is str:
         if isinstance(value, str | os.PathLike):
             return os.fspath(value)
-    elif kind is bool:
-        if isinstance(value, bool):
-            return value
-    elif not isinstance(value, bool):
+    elif kind is bool or not isinstance(value, bool):
         try:
             number = kind(value)
             if number == value:
