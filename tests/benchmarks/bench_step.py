@@ -2,10 +2,13 @@
 
     python tests/benchmarks/bench_step.py --torch-python /path/to/venv/bin/python
     python tests/benchmarks/bench_step.py --nets lenet --rounds 5 --json step.json
+    python tests/benchmarks/bench_step.py --nets densenet40 --batch 32 --steps 3
     python tests/benchmarks/bench_step.py --only-torch
 
 A step is forward, backward and the SGD update with momentum and weight decay, in float32. The nets
-are LeNet at batch 512 and the report's ResNet-56 at batch 128. Each worker is a process of its own
+are LeNet at batch 512, the report's 3-layer net, ResNet-56, wide ResNet-32 and DenseNet-40 at batch
+128 (DenseNet-40: 64, for its memory) and its ResNet-50 at batch 8 on random pictures of ImageNet's
+size; --batch sets another for all. Each worker is a process of its own
 that warms up, times every step and prints its median and its peak memory. PyTorch runs as NCHW, as
 channels_last and compiled (both layouts); the fastest of these then takes turns with the project,
 A B A B, so that a drifting clock hits both. The ratio is PyTorch's median over the project's: above
@@ -26,19 +29,36 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from statistics import median
 
 HERE = Path(__file__).resolve().parent
+# Also where PYTHONSAFEPATH keeps the script's folder out.
+sys.path.insert(0, str(HERE))
 TORCH_VARIANTS = ("nchw", "channels_last", "compile_nchw", "compile_channels_last")
 # shape: (N, C, H, W). steps: timed per process, after the warm-up.
 NETS = {
     "lenet": {"shape": (512, 1, 28, 28), "warmup": 10, "steps": 30},
+    "cifar3": {"shape": (128, 3, 32, 32), "warmup": 8, "steps": 30},
     "resnet56": {"shape": (128, 3, 32, 32), "warmup": 4, "steps": 10},
+    "wide32": {"shape": (128, 3, 32, 32), "warmup": 3, "steps": 6},
+    "densenet40": {"shape": (64, 3, 32, 32), "warmup": 3, "steps": 6},
+    "resnet50": {"shape": (8, 3, 230, 230), "warmup": 2, "steps": 5},
 }
 LR, MOMENTUM, WEIGHT_DECAY = 0.001, 0.9, 1e-4
+
+
+def settings(args: argparse.Namespace, net: str | None = None) -> dict:
+    """Shape, warm-up and steps of a net, by default the first one, as the command line has them."""
+    spec = dict(NETS[net or args.nets[0]])
+    if args.batch is not None:
+        spec["shape"] = (args.batch, *spec["shape"][1:])
+    for name in ("warmup", "steps"):
+        if getattr(args, name) is not None:
+            spec[name] = getattr(args, name)
+    return spec
 
 
 def processor() -> str:
@@ -78,15 +98,15 @@ def timed(step: Callable[[], object], warmup: int, steps: int) -> list[float]:
 # --- PyTorch ---------------------------------------------------------------------------------
 
 
-def torch_worker(net_name: str, variant: str, threads: int) -> tuple[list[float], str]:
+def torch_worker(args: argparse.Namespace, variant: str) -> tuple[list[float], str]:
     """Step times of one PyTorch variant, and the version of PyTorch."""
     import torch
     import torch_nets
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(args.threads)
     torch.manual_seed(1)
-    spec = NETS[net_name]
-    net = torch_nets.NETS[net_name]()
+    spec = settings(args)
+    net = torch_nets.NETS[args.nets[0]]()
     images = torch.randn(spec["shape"])
     labels = torch.randint(0, 10, spec["shape"][:1])
     if variant.endswith("channels_last"):
@@ -112,17 +132,17 @@ def torch_worker(net_name: str, variant: str, threads: int) -> tuple[list[float]
 # --- the project -----------------------------------------------------------------------------
 
 
-def project_worker(net_name: str, variant: str, threads: int) -> tuple[list[float], str]:
+def project_worker(args: argparse.Namespace, variant: str) -> tuple[list[float], str]:
     """Step times of the project as `pycaffe_clr run` trains; `variant`: 'data' or 'dummy'."""
     import caffe_nets
 
     from pycaffe_clr.prototxt import read_solver
     from pycaffe_clr.train.session import Session
 
-    spec = NETS[net_name]
+    spec = settings(args)
     with tempfile.TemporaryDirectory() as folder:
         path = caffe_nets.write_solver(
-            Path(folder), net_name, spec["shape"], variant, LR, MOMENTUM, WEIGHT_DECAY
+            Path(folder), args.nets[0], spec["shape"], variant, LR, MOMENTUM, WEIGHT_DECAY
         )
         session = Session(read_solver(path), path=path)
         times = timed(lambda: session.step(1), spec["warmup"], spec["steps"])
@@ -136,12 +156,17 @@ def project_worker(net_name: str, variant: str, threads: int) -> tuple[list[floa
 # --- the turns -------------------------------------------------------------------------------
 
 
-def run_worker(python: str, side: str, net: str, variant: str, threads: int) -> dict:
+def run_worker(args: argparse.Namespace, side: str, net: str, variant: str) -> dict:
     """Run one worker process; its times in ms, peak MiB and version."""
+    python = args.torch_python if side == "torch" else args.project_python
+    threads = str(args.threads)
     # The project's own threads come from OpenMP's count as well.
-    env = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
+    env = dict(os.environ, OMP_NUM_THREADS=threads, MKL_NUM_THREADS=threads)
     command = [python, str(Path(__file__).resolve()), "--worker", side, "--nets", net]
-    command += ["--variant", variant, "--threads", str(threads)]
+    command += ["--variant", variant, "--threads", threads]
+    for name in ("batch", "warmup", "steps"):
+        if getattr(args, name) is not None:
+            command += [f"--{name}", str(getattr(args, name))]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{side} {variant} on {net} failed:\n{done.stderr[-3000:]}")
@@ -151,7 +176,7 @@ def run_worker(python: str, side: str, net: str, variant: str, threads: int) -> 
 def worker_main(args: argparse.Namespace) -> int:
     """Entry of a worker process: one JSON line on standard output."""
     worker = {"torch": torch_worker, "project": project_worker}[args.worker]
-    times, version = worker(args.nets[0], args.variant, args.threads)
+    times, version = worker(args, args.variant)
     ms = [1e3 * t for t in times]
     print(json.dumps({"ms": ms, "peak_mib": peak_mib(), "version": version}))
     return 0
@@ -170,11 +195,15 @@ def line(name: str, runs: list[dict]) -> str:
 
 def bench_net(net: str, args: argparse.Namespace) -> dict:
     """Measure one net and print its table; returns the figures."""
-    shape = "x".join(map(str, NETS[net]["shape"]))
+    shape = "x".join(map(str, settings(args, net)["shape"]))
     print(f"{net}, batch {shape}, {args.threads} threads")
     survey = {}
+    if args.only_project:
+        runs = [run_worker(args, "project", net, args.feed) for _ in range(args.rounds)]
+        print(line(f"project, feed {args.feed}", runs), flush=True)
+        return {"net": net, "project": runs}
     for variant in args.variants:
-        survey[variant] = [run_worker(args.torch_python, "torch", net, variant, args.threads)]
+        survey[variant] = [run_worker(args, "torch", net, variant)]
         print(line(f"PyTorch {variant}", survey[variant]), flush=True)
     best = min(survey, key=lambda v: median(survey[v][0]["ms"]))
     result: dict = {"net": net, "survey": survey, "best": best}
@@ -182,10 +211,10 @@ def bench_net(net: str, args: argparse.Namespace) -> dict:
         return result
     ours, theirs = [], []
     for _ in range(args.rounds):
-        ours.append(run_worker(args.project_python, "project", net, args.feed, args.threads))
-        theirs.append(run_worker(args.torch_python, "torch", net, best, args.threads))
+        ours.append(run_worker(args, "project", net, args.feed))
+        theirs.append(run_worker(args, "torch", net, best))
     other = "dummy" if args.feed == "data" else "data"
-    aside = [run_worker(args.project_python, "project", net, other, args.threads)]
+    aside = [run_worker(args, "project", net, other)]
     print(line(f"project, feed {args.feed}", ours))
     print(line(f"project, feed {other}, aside", aside))
     print(line(f"PyTorch {best}, its turns", theirs))
@@ -210,20 +239,26 @@ def bench_net(net: str, args: argparse.Namespace) -> dict:
     return result
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
+    """Entry; words: by default those of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nets", nargs="+", choices=sorted(NETS), default=["resnet56", "lenet"])
     parser.add_argument("--variants", nargs="+", choices=TORCH_VARIANTS, default=TORCH_VARIANTS)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int, help="samples a step, of all nets")
+    parser.add_argument("--warmup", type=int, help="untimed steps a process")
+    parser.add_argument("--steps", type=int, help="timed steps a process")
     parser.add_argument("--rounds", type=int, default=3, help="turns of project and PyTorch")
     parser.add_argument("--torch-python", default=sys.executable)
     parser.add_argument("--project-python", default=sys.executable)
     parser.add_argument("--feed", choices=("data", "dummy"), default="data", help="see caffe_nets")
-    parser.add_argument("--only-torch", action="store_true", help="PyTorch's variants alone")
+    alone = parser.add_mutually_exclusive_group()
+    alone.add_argument("--only-torch", action="store_true", help="PyTorch's variants alone")
+    alone.add_argument("--only-project", action="store_true", help="without PyTorch")
     parser.add_argument("--json", type=Path, help="write every figure to this file")
     parser.add_argument("--worker", choices=("torch", "project"), help=argparse.SUPPRESS)
     parser.add_argument("--variant", default="nchw", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     if args.worker:
         return worker_main(args)
     print(f"processor: {processor()}; load {os.getloadavg()[0]:.2f} at the start")

@@ -1,18 +1,20 @@
 """The benchmarked nets as prototxt, with their solver and, where asked for, a small LMDB.
 
-Written here rather than read from prototxt/, so that the timed net is the same whatever a user
-changes there. `feed` says where the pictures come from: 'data' is a Data layer that reads an LMDB,
-transform included; 'dummy' is a DummyData layer, which draws new uniform numbers in every step.
+LeNet and ResNet-56 are written here, so that the timed net is the same whatever a user changes in
+prototxt/; the larger ones are those that ship, cut down to what their loss needs. `feed` says where
+the pictures come from: 'data' is a Data layer that reads an LMDB, transform included; 'dummy' is a
+DummyData layer, which draws new uniform numbers in every step.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 Shape = tuple[int, int, int, int]
-RECORDS = 2048
 
 
 def layer(type_: str, name: str, bottoms: list[str], top: str, body: str = "") -> str:
@@ -92,28 +94,58 @@ def resnet56() -> str:
     )
 
 
-NETS = {"lenet": lenet, "resnet56": resnet56}
+def shipped(name: str) -> str:
+    """The layers of a shipped net that its training loss needs, behind blobs 'data' and 'label'."""
+    from pycaffe_clr import catalog, proto
+    from pycaffe_clr.prototxt import filter_net, format_message, read_net
+
+    net = filter_net(read_net(catalog.find_net(name)), proto.NetState(phase=proto.TRAIN))
+    data = next(layer for layer in net.layer if layer.type == "Data")
+    kept: list[object] = []
+    needed: set[str] = set()
+    for each in reversed(net.layer):
+        if each.type == "SoftmaxWithLoss" or needed.intersection(each.top):
+            needed.update(each.bottom)
+            if each is not data:
+                kept.insert(0, each)
+    names = dict(zip(data.top, ("data", "label"), strict=True))
+    cut = proto.NetParameter()
+    cut.layer.extend(kept)
+    for each in cut.layer:
+        each.bottom[:] = [names.get(blob, blob) for blob in each.bottom]
+    return str(format_message(cut))
 
 
-def write_records(folder: Path, shape: Shape) -> None:
-    """An LMDB of random pictures and labels of the net's shape."""
+NETS: dict[str, Callable[[], str]] = {"lenet": lenet, "resnet56": resnet56}
+NETS |= {name: partial(shipped, name) for name in ("cifar3", "wide32", "densenet40", "resnet50")}
+# What the report's nets do to their pictures beside scaling them.
+TRANSFORMS = {
+    "resnet56": "mirror: true",
+    "wide32": "mirror: true",
+    "densenet40": "mirror: true",
+    "resnet50": "mirror: true crop_size: 230",
+}
+
+
+def write_records(folder: Path, shape: tuple[int, int, int], count: int) -> None:
+    """An LMDB of `count` random pictures (C, H, W) and labels."""
     import lmdb
 
     from pycaffe_clr import proto
 
     random = np.random.default_rng(1)
-    channels, height, width = shape[1:]
+    channels, height, width = shape
     with (
         lmdb.open(str(folder), map_size=1 << 30) as environment,
         environment.begin(write=True) as transaction,
     ):
-        for i in range(RECORDS):
+        for i in range(count):
             datum = proto.Datum(channels=channels, height=height, width=width, label=i % 10)
-            datum.data = random.integers(0, 256, shape[1:], np.uint8).tobytes()
+            datum.data = random.integers(0, 256, shape, np.uint8).tobytes()
             transaction.put(b"%08d" % i, datum.SerializeToString())
 
 
-def source(folder: Path, shape: Shape, feed: str) -> str:
+def source(folder: Path, net: str, shape: Shape, feed: str) -> str:
     """The layer that makes the blobs 'data' and 'label'."""
     if feed == "dummy":
         sizes = " ".join(f"dim: {n}" for n in shape)
@@ -123,12 +155,14 @@ def source(folder: Path, shape: Shape, feed: str) -> str:
         )
         return 'layer { name: "data" type: "DummyData" top: "data" top: "label" ' + body + " }\n"
     records = folder / "records_lmdb"
-    write_records(records, shape)
-    # CIFAR nets mirror at random, MNIST's do not.
-    mirror = "mirror: true" if shape[1] == 3 else ""
+    # Pictures of ImageNet are cropped from 256 x 256; few of them are as many bytes.
+    if "crop_size" in TRANSFORMS.get(net, ""):
+        write_records(records, (shape[1], 256, 256), 64)
+    else:
+        write_records(records, shape[1:], 2048)
     return (
         'layer { name: "data" type: "Data" top: "data" top: "label" '
-        f"transform_param {{ scale: 0.00390625 {mirror} }} "
+        f"transform_param {{ scale: 0.00390625 {TRANSFORMS.get(net, '')} }} "
         f'data_param {{ source: "{records}" batch_size: {shape[0]} backend: LMDB }} }}\n'
     )
 
@@ -137,7 +171,7 @@ def write_solver(
     folder: Path, net: str, shape: Shape, feed: str, lr: float, momentum: float, decay: float
 ) -> Path:
     """Write net.prototxt and solver.prototxt into `folder`; the solver's path."""
-    text = f'name: "{net}"\n' + source(folder, shape, feed) + NETS[net]()
+    text = f'name: "{net}"\n' + source(folder, net, shape, feed) + NETS[net]()
     (folder / "net.prototxt").write_text(text)
     solver = folder / "solver.prototxt"
     solver.write_text(

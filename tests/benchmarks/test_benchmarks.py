@@ -6,45 +6,111 @@ import json
 import re
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from pycaffe_clr import prototxt
+from pycaffe_clr.engine import build_net
+
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+import bench_step  # noqa: E402
 import caffe_nets  # noqa: E402
 
 SCHEDULES = HERE.parent / "golden" / "schedules.json"
 
 
+SHAPES = {name: (2, *spec["shape"][1:]) for name, spec in bench_step.NETS.items()}
+# Convolution, BatchNorm, ReLU and Eltwise layers.
+COUNTS = {
+    "lenet": (2, 0, 1, 0),
+    "cifar3": (3, 0, 3, 0),
+    "resnet56": (55, 55, 27, 26),
+    "wide32": (33, 33, 16, 15),
+    "densenet40": (39, 39, 39, 0),
+    "resnet50": (53, 53, 49, 16),
+}
+
+
+def build(name: str, feed: str, folder: Path, changes: Mapping[str, str] | None = None) -> Any:
+    """The core train net of a benchmarked net of two samples. changes: of its text."""
+    path = caffe_nets.write_solver(folder, name, SHAPES[name], feed, 0.001, 0.9, 1e-4)
+    prototxt.read_solver(path)
+    text = (folder / "net.prototxt").read_text()
+    for old, new in (changes or {}).items():
+        text = text.replace(old, new)
+    net = prototxt.parse_net(text)
+    return build_net(net, phase=0, fuse=True, keep=["data", "label"])[0]
+
+
 @pytest.mark.parametrize("name", sorted(caffe_nets.NETS))
-@pytest.mark.parametrize("feed", ["dummy", "data"])
-def test_benchmark_nets_parse(name: str, feed: str, tmp_path: Path) -> None:
-    prototxt = pytest.importorskip("pycaffe_clr.prototxt")
-    shape = {"lenet": (4, 1, 28, 28), "resnet56": (4, 3, 32, 32)}[name]
-    solver = caffe_nets.write_solver(tmp_path, name, shape, feed, 0.001, 0.9, 1e-4)
-    prototxt.read_solver(solver)
+def test_benchmarked_nets_have_their_layers(name: str, tmp_path: Path) -> None:
+    caffe_nets.write_solver(tmp_path, name, SHAPES[name], "dummy", 0.001, 0.9, 1e-4)
     net = prototxt.read_net(tmp_path / "net.prototxt")
-    types = Counter(spec["type"] for spec in prototxt.layer_specs(net, "TRAIN"))
-    if name == "resnet56":
-        assert types["Convolution"] == 55
-        assert types["BatchNorm"] == types["Scale"] == 55
-        assert (types["ReLU"], types["Eltwise"]) == (27, 26)
-    else:
-        assert (types["Convolution"], types["InnerProduct"], types["ReLU"]) == (2, 2, 1)
+    types = Counter(spec["type"] for spec in prototxt.layer_specs(net, 0))
+    found = tuple(types[kind] for kind in ("Convolution", "BatchNorm", "ReLU", "Eltwise"))
+    assert found == COUNTS[name]
+    assert types["Scale"] == types["BatchNorm"] and types["Accuracy"] == types["Data"] == 0
+    assert (types["DummyData"], types["SoftmaxWithLoss"]) == (1, 1)
 
 
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("name", ["lenet", "cifar3", "resnet50"])
+def test_pictures_come_from_a_database(name: str, tmp_path: Path) -> None:
+    net = build(name, "data", tmp_path)
+    assert tuple(net.shape("data")) == SHAPES[name] and net.fallbacks() == []
+    if name != "resnet50":
+        assert np.isfinite(net.forward())
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_worker_times_the_steps_it_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = "--only-project --nets lenet --batch 3 --warmup 1 --steps 2 --rounds 1 --threads 1"
+    assert bench_step.main(flags.split()) == 0
+    said = capsys.readouterr().out
+    assert "lenet, batch 3x1x28x28, 1 threads" in said
+    assert re.search(r"project, feed data +median +\d+\.\d ms", said)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", sorted(caffe_nets.NETS))
-def test_torch_nets_have_the_same_weights(name: str) -> None:
-    pytest.importorskip("torch")
+def test_torch_nets_are_the_same_nets(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one order, shapes and, with the same weights and pictures, loss."""
+    torch = pytest.importorskip("torch")
     import torch_nets
 
-    net = torch_nets.NETS[name]()
-    weights = [tuple(p.shape) for p in net.parameters() if p.ndim > 1]
-    outputs = [int(n) for n in re.findall(r"num_output: (\d+)", caffe_nets.NETS[name]())]
-    assert sorted(shape[0] for shape in weights) == sorted(outputs)
+    def tensor(array: np.ndarray) -> Any:
+        data = bytearray(np.ascontiguousarray(array, np.float32).tobytes())
+        return torch.frombuffer(data, dtype=torch.float32).reshape(array.shape).clone()
+
+    monkeypatch.setattr(torch_nets.F, "dropout", lambda x, *_: x)
+    # A constant is filled once, and what is written there stays.
+    changes = {'"uniform"': '"constant"', "dropout_ratio: 0.2": "dropout_ratio: 0"}
+    net = build(name, "dummy", tmp_path, changes)
+    ours = [i for i in net.learnable() if not net.params()[i]["statistic"]]
+    peer = torch_nets.NETS[name]()
+    theirs = list(peer.parameters())
+    assert [tuple(net.params()[i]["shape"]) for i in ours] == [tuple(p.shape) for p in theirs]
+    random = np.random.default_rng(0)
+    with torch.no_grad():
+        for index, parameter in zip(ours, theirs, strict=True):
+            values = net.param_data(index)
+            if values.ndim > 1:
+                values[...] = random.normal(0, (2 / values[0].size) ** 0.5, values.shape)
+            parameter.copy_(tensor(values))
+    pictures = random.random(SHAPES[name], np.float32)
+    net.data("data")[...] = pictures
+    loss = net.forward()
+    labels = torch.zeros(len(pictures), dtype=torch.long)
+    expected = torch.nn.functional.cross_entropy(peer(tensor(pictures)), labels)
+    assert loss == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_peer_schedule_is_caffes() -> None:
