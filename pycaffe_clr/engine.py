@@ -13,16 +13,24 @@ import numpy as np
 
 from pycaffe_clr.data import RecordStream, open_source, read_mean, resolve
 from pycaffe_clr.errors import ConfigError
-from pycaffe_clr.native import core
+from pycaffe_clr.native import check_fork, core, note_threads
 from pycaffe_clr.prototxt import Source, layer_specs, schema
 
 _log = logging.getLogger(__name__)
 _DEVICES = {"cpu": "", "onednn": "onednn", "reference": "reference"}
 
 
-@cache
 def ready_core() -> Any:
-    """The compiled module, with the schema of defaults handed over."""
+    """The compiled module, with the schema of defaults handed over.
+
+    Raises EngineError where it cannot be loaded, or not be used since the process was forked.
+    """
+    check_fork()
+    return _with_schema()
+
+
+@cache
+def _with_schema() -> Any:
     module = core()
     module.set_schema(schema())
     return module
@@ -61,6 +69,8 @@ class Records:
 
     def __init__(self, data_dir: str | Path | None = None) -> None:
         self.data_dir = data_dir
+        # Where each database was found, by the name that the net has for it.
+        self.paths: dict[str, Path] = {}
         self._sources: dict[tuple[Path, bool | None], Any] = {}
 
     def feed(self, settings: Mapping[str, Any], where: str, color: bool | None = None) -> Any:
@@ -72,6 +82,7 @@ class Records:
         if "source" not in settings:
             raise ConfigError(f"{where}: data_param needs a source, the path of a database")
         path = resolve(settings["source"], self.data_dir, "database", _log.info)
+        self.paths[settings["source"]] = path
         key = path, color
         if key not in self._sources:
             self._sources[key] = open_source(path, color)
@@ -165,6 +176,7 @@ def build_net(
     numbers). source: where the net was read from, for errors. Raises ConfigError and DataError.
     """
     module = ready_core()
+    note_threads(module)
     specs = layer_specs(net, phase, level, stages, source)
     records = records or Records()
     feeds = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, files
@@ -49,3 +50,36 @@ def core() -> ModuleType:
             ) from error
         ctypes.CDLL(str(library))
         return import_module("pycaffe_clr._core")
+
+
+# --- forked processes -----------------------------------------------------------------------------
+
+# OpenMP's threads do not live on in a forked child, whose first parallel loop would wait for them
+# for ever.
+_threads_were_made = False
+_lacks_threads = False
+
+
+def note_threads(module: ModuleType) -> None:
+    """Remember that a net of several threads was built: children that are forked lack them."""
+    global _threads_were_made
+    if not _threads_were_made and module.threads() > 1:
+        _threads_were_made = True
+        os.register_at_fork(after_in_child=lambda: _in_child(module))
+
+
+def _in_child(module: ModuleType) -> None:
+    global _lacks_threads
+    _lacks_threads = True
+    # Nets that are there already run on in one thread.
+    module.set_threads(1)
+
+
+def check_fork() -> None:
+    """Raise EngineError in a process that was forked from one which had trained in parallel."""
+    if _lacks_threads:
+        raise EngineError(
+            "this process was forked from one that had built nets on several threads, which it "
+            'lacks: start it by multiprocessing.get_context("spawn") instead of "fork", or let the '
+            "parent use one thread"
+        )

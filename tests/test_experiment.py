@@ -103,6 +103,18 @@ def test_a_page_has_values_sources_disagreements_and_runs(capsys, tmp_path, monk
     assert "is no setting" in capsys.readouterr().err
 
 
+def test_claims_are_listed_with_their_verdicts(capsys, tmp_path):
+    assert main(["experiment", "claims", "--figure", "9", "--root", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("Figure 9: ")
+    assert "  cannot say 3.2e-3 ends at the lowest test loss." in lines
+    assert lines[-1] == "0 held, 0 not held, 4 cannot say"
+    assert main(["experiment", "claims", "--known", "--root", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith("0 held, 0 not held, ")
+    assert main(["experiment", "claims", "--figure", "17"]) == 1
+    assert "figure 17 is none" in capsys.readouterr().err
+
+
 def test_choosing_nothing_says_so(capsys):
     assert main(["experiment", "list", "--dataset", "mnist", "--net", "resnet56"]) == 0
     assert capsys.readouterr().out == "no setting is all of that\n"

@@ -11,7 +11,7 @@ import pytest
 
 from pycaffe_clr.errors import DataError
 from pycaffe_clr.train import machine, session
-from pycaffe_clr.train.curve import draw_curve
+from pycaffe_clr.train.curve import Captions, draw_curve
 from pycaffe_clr.train.evaluate import plan_passes
 from pycaffe_clr.train.log import CaffeLog
 from pycaffe_clr.train.progress import LiveLine, Speed, Status, duration, line
@@ -97,15 +97,16 @@ def test_nine_digits_keep_every_float32(tmp_path: Path):
 def test_the_curve_is_drawn_with_and_without_tests(tmp_path: Path, tests):
     rows = "".join(f"{i},{2.3 / (i + 1)},{2.3 / (i + 1)},0.1,0.9\n" for i in range(10))
     (tmp_path / "metrics.csv").write_text(",".join(METRICS) + "\n" + rows)
-    path = None
+    path, captions = None, Captions("a run")
     if tests is not None:
+        captions = Captions("a run", "1cycle, lr 0.1 to 1", epoch=2.5, whole=0.91)
         path = tmp_path / "tests.csv"
         path.write_text(tests)
-    draw_curve(tmp_path / "metrics.csv", path, tmp_path / "curve.png", "a run")
+    draw_curve(tmp_path / "metrics.csv", path, tmp_path / "curve.png", captions)
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     (tmp_path / "metrics.csv").write_text(",".join(METRICS) + "\n")
     with pytest.raises(DataError, match="no iteration"):
-        draw_curve(tmp_path / "metrics.csv", path, tmp_path / "curve.png", "a run")
+        draw_curve(tmp_path / "metrics.csv", path, tmp_path / "curve.png", captions)
 
 
 class Broken(io.StringIO):

@@ -62,7 +62,7 @@ def test_a_run_leaves_everything_in_its_folder(case, capsys):
     names = {path.name for path in Path("out").iterdir()}
     assert names == {
         ".lock", "curve.png", "metrics.csv", "net.prototxt", "run.json", "solver.prototxt",
-        "tests.csv", "tiny_iter_40.caffemodel", "tiny_iter_40.solverstate",
+        "tests.csv", "timings.csv", "tiny_iter_40.caffemodel", "tiny_iter_40.solverstate",
         "tiny_iter_60.caffemodel", "tiny_iter_60.solverstate", "train.log",
     }  # fmt: skip
     said = capsys.readouterr().out
@@ -70,6 +70,7 @@ def test_a_run_leaves_everything_in_its_folder(case, capsys):
     assert "as Caffe logs it" in said and "the whole test set: 10 records" in said
     record = json.loads(Path("out/run.json").read_text())
     assert record["state"] == "finished" and record["iteration"] == 60 and record["seed"] == 3
+    assert record["curve"] == "curve.png"
     assert record["tests"][0]["last"]["iteration"] == 60
     assert record["tests"][0]["whole"]["exact"]
     metrics = read_table("out/metrics.csv")

@@ -20,7 +20,7 @@ VERBS = {
     "list": ("shipped", "the solvers and nets that ship with pycaffe_clr"),
     "show": ("show", "the plan of a net: ops after fusion, layouts, memory"),
     "table": ("table", "the report's tables, our runs beside its numbers"),
-    "experiment": ("experiment", "the report's experiments: list, show"),
+    "experiment": ("experiment", "the report's experiments: list, show, claims"),
     "train": ("train", "as `caffe train`"),
     "test": ("test", "as `caffe test`"),
     "time": ("time", "as `caffe time`: milliseconds per layer"),

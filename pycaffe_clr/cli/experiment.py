@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 ACTIONS = {
     "list": ("experiment_list", "the settings, where the report has them, what is done"),
     "show": ("experiment_show", "one setting: every value with its source, its runs, its cost"),
+    "pack": ("experiment_pack", "finished runs as small files, with a page that lists them"),
+    "claims": ("experiment_claims", "what the report says, and whether the runs here show it"),
     "run": ("experiment_run", "make the missing runs, several at a time, here or on a cluster"),
     "status": ("experiment_status", "how far the runs are: finished, running, failed"),
 }

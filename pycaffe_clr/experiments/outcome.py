@@ -108,7 +108,7 @@ def time_of(run: StoredRun) -> tuple[float, float]:
     seconds, batch = run.record.get("seconds"), run.record.get("batch", 0)
     if not (seconds and batch):
         try:
-            log = read_log(_log_of(run))
+            log = read_log(log_of(run))
         except DataError:
             return math.nan, math.nan
         times = [t["seconds"][-1] for t in (log.metrics, log.tests) if len(t.get("seconds", ()))]
@@ -118,7 +118,8 @@ def time_of(run: StoredRun) -> tuple[float, float]:
     return float(seconds), images / seconds if images and seconds > 0 else math.nan
 
 
-def _log_of(run: StoredRun) -> Path:
+def log_of(run: StoredRun) -> Path:
+    """The log of a run, packed or not."""
     packed = run.folder / f"{LOG}.gz"
     return packed if packed.is_file() else run.folder / LOG
 

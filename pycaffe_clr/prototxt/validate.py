@@ -180,6 +180,12 @@ def _check_tests(solver: Any, source: Source) -> None:
             f"{source.where('test_interval')}: test_iter is set, so test_interval must be 1 or "
             f"more iterations; it is {solver.test_interval}"
         )
+    nets = len(solver.test_net) + len(solver.test_net_param)
+    if solver.test_interval > 0 and not len(solver.test_iter) and not nets:
+        _log.warning(
+            "%s: test_interval is set, but test_iter is not: nothing is tested. Give test_iter, "
+            "the batches of one test, or leave out test_interval", source.where("test_interval"),
+        )  # fmt: skip
 
 
 def _unknown(where: str, name: str, value: str, known: tuple[str, ...]) -> str:

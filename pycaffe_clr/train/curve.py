@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,24 @@ _BLUE, _ORANGE, _GREEN, _RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 _MAX_POINTS = 4000
 
 
-def draw_curve(metrics: Path, tests: Path | None, out: Path, title: str) -> None:
+@dataclass(frozen=True)
+class Captions:
+    """What the picture says in words. title: what was trained; subtitle: how. epoch: iterations of
+    one, for a second axis; 0: not known. whole: the result on the whole test set, as a fraction."""
+
+    title: str
+    subtitle: str = ""
+    epoch: float = 0.0
+    whole: float | None = None
+
+
+def draw_curve(metrics: Path, tests: Path | None, out: Path, captions: Captions) -> None:
     """Draw the picture from a run's tables. Raises DataError if there is nothing to draw."""
     table = read_table(metrics)
     if not len(table["iteration"]):
         raise DataError(f"{metrics}: no iteration to draw")
     results = read_table(tests) if tests is not None and tests.is_file() else {}
-    figure = _draw(table, results, title)
+    figure = _draw(table, results, captions)
     try:
         figure.savefig(out, dpi=130)
     except OSError as error:
@@ -47,25 +59,37 @@ def _smooth(values: np.ndarray, window: int) -> np.ndarray:
     return (sums[high] - sums[low]) / (high - low)
 
 
-def _draw(metrics: Table, tests: Table, title: str) -> Any:
+def _draw(metrics: Table, tests: Table, captions: Captions) -> Any:
     # Without pyplot, which would look for a display and keep every figure.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 8), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title)
+    figure.suptitle(captions.title)
     top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=[3, 3, 2])
     _draw_loss(top, metrics, tests)
-    _draw_accuracy(middle, tests)
+    _draw_accuracy(middle, tests, captions.whole)
     _draw_rates(bottom, metrics)
     for panel in (top, middle, bottom):
         panel.grid(color="0.9", linewidth=0.8)
         panel.set_axisbelow(True)
         panel.spines[["top", "right"]].set_visible(False)
     bottom.set_xlabel("iteration")
+    if captions.subtitle:
+        top.set_title(captions.subtitle, fontsize="small", color="0.35", pad=8)
+    if captions.epoch > 0:
+        _add_epochs(top, captions.epoch)
     figure.align_ylabels([top, middle, bottom])
     return figure
+
+
+def _add_epochs(panel: Any, epoch: float) -> None:
+    """A second axis above the panel, in epochs of so many iterations."""
+    axis = panel.secondary_xaxis("top", functions=(lambda x: x / epoch, lambda x: x * epoch))
+    axis.set_xlabel("epoch")
+    axis.spines[["top"]].set_color("0.8")
+    axis.tick_params(color="0.8")
 
 
 def _thin(count: int) -> slice:
@@ -94,7 +118,7 @@ def _draw_loss(panel: Any, metrics: Table, tests: Table) -> None:
     panel.legend(frameon=False)
 
 
-def _draw_accuracy(panel: Any, tests: Table) -> None:
+def _draw_accuracy(panel: Any, tests: Table, whole: float | None) -> None:
     panel.set_ylabel("test accuracy (%)")
     columns = accuracy_columns(tests)
     if not columns or not len(tests["iteration"]):
@@ -113,6 +137,12 @@ def _draw_accuracy(panel: Any, tests: Table) -> None:
         if len(np.unique(tests["net"])) > 1:
             label = f"net {int(net)}: {label}"
         panel.plot(at, percent, "o-", color=color, markersize=4, linewidth=1.5, label=label)
+    if whole is not None:
+        # Measured once, in the end: a level, not a curve.
+        panel.axhline(
+            100 * whole, color=_GREEN, linewidth=1, linestyle=":",
+            label=f"whole test set in the end, {100 * whole:.2f} %",
+        )  # fmt: skip
     panel.legend(frameon=False, loc="lower right")
 
 

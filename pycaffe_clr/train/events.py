@@ -88,11 +88,10 @@ _EVENTS = ("started", "rows", "testing", "tested", "tests_done", "snapshotted", 
 
 
 class Callbacks(Listener):
-    """Hands events on to the callbacks of a run. run: has `iteration`, and stop(reason), which is
-    called for one that asks. Raises ConfigError for what is no callback."""
+    """Hands the events of a run on to its callbacks. Raises ConfigError for what is no callback."""
 
-    def __init__(self, callbacks: Iterable[Callback], run: Any) -> None:
-        self._run = run
+    def __init__(self, callbacks: Iterable[Callback]) -> None:
+        self._run: Any = None
         self._objects: list[Any] = []
         self._functions: list[Callable[[Any], Any]] = []
         for callback in callbacks:
@@ -120,6 +119,7 @@ class Callbacks(Listener):
             self._run.stop(answer[len("stop") :].lstrip(": "))
 
     def started(self, run: Any) -> None:
+        self._run = run
         self._tell("started", run)
 
     def rows(self, rows: Sequence[Row]) -> None:

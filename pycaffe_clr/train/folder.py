@@ -20,11 +20,11 @@ from pycaffe_clr.prototxt import (
 )
 from pycaffe_clr.train.lock import is_locked, take_lock
 
-LOG, METRICS, TESTS = "train.log", "metrics.csv", "tests.csv"
+LOG, METRICS, TESTS, TIMINGS = "train.log", "metrics.csv", "tests.csv", "timings.csv"
 RECORD, CHECKPOINT, CURVE = "run.json", "checkpoint.bin", "curve.png"
 SOLVER, NET = "solver.prototxt", "net.prototxt"
 # What grows while a run goes on, and is cut back to the checkpoint on a resume.
-GROWING = (LOG, METRICS, TESTS)
+GROWING = (LOG, METRICS, TESTS, TIMINGS)
 _OWN = (*GROWING, RECORD, CHECKPOINT, CURVE, SOLVER, NET)
 _NET_FIELDS = ("net", "train_net", "test_net")
 
@@ -133,7 +133,9 @@ class RunFolder:
         for name in GROWING:
             path = self / name
             try:
-                if lengths is not None:
+                # A checkpoint of an older version does not know every file.
+                known = lengths is not None and name in lengths
+                if lengths is not None and known:
                     if path.stat().st_size < lengths[name]:
                         raise DataError(
                             f"{path}: is shorter than the checkpoint says "
@@ -141,7 +143,7 @@ class RunFolder:
                         )
                     with path.open("r+b") as file:
                         file.truncate(lengths[name])
-                stream = path.open("wb" if lengths is None else "ab")
+                stream = path.open("ab" if known else "wb")
                 self.streams[name] = TextIOWrapper(stream, encoding="utf-8", newline="")
             except OSError as error:
                 raise DataError(f"{path}: cannot be opened: {error.strerror}") from error

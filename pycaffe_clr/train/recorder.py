@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import os
 import signal
 import time
@@ -13,16 +14,16 @@ from typing import Any, TextIO
 
 from pycaffe_clr.engine import ready_core
 from pycaffe_clr.errors import PycaffeClrError
-from pycaffe_clr.train import checkpoint, evaluate, machine, positions, report
+from pycaffe_clr.train import checkpoint, evaluate, facts, machine, report
 from pycaffe_clr.train import folder as files
-from pycaffe_clr.train.events import Callback, Callbacks, Listener, Row, TestResult
+from pycaffe_clr.train.events import Callbacks, Listener, Row, TestResult
 from pycaffe_clr.train.folder import RunFolder
 from pycaffe_clr.train.progress import LiveLine, Speed, Status
 from pycaffe_clr.train.result import RunResult, read_run
 from pycaffe_clr.train.session import Diverged, Session
 from pycaffe_clr.train.signals import Signals
 from pycaffe_clr.train.spec import RunSpec
-from pycaffe_clr.train.tables import METRICS, TableWriter, output_columns
+from pycaffe_clr.train.tables import METRICS, TIMINGS, TableWriter, output_columns
 
 _log = logging.getLogger(__name__)
 _CHECKPOINT_EVERY = 120.0
@@ -33,8 +34,9 @@ class Recorder(Listener):
     """Trains a session to its end and keeps the run's folder while it goes on.
 
     record: what run.json says so far. head: the log of the session's building, for a run that
-    begins; None for one that goes on. stream: the screen, or None for silence. Callbacks get it as
-    the run: `iteration`, `folder`, `spec`, `session`, stop(reason).
+    begins; None for one that goes on. stream: the screen, or None for silence. clock: seconds that
+    training and its tests have taken so far. Callbacks get it as the run: `iteration`, `folder`,
+    `spec`, `session`, `seconds`, stop(reason).
     """
 
     def __init__(
@@ -44,8 +46,9 @@ class Recorder(Listener):
         session: Session,
         record: dict[str, Any],
         head: io.StringIO | None,
-        callbacks: Sequence[Callback] = (),
+        callbacks: Callbacks,
         stream: TextIO | None = None,
+        clock: Sequence[float] | None = None,
     ) -> None:
         self.spec = spec
         self.folder = folder
@@ -56,8 +59,12 @@ class Recorder(Listener):
         self.live: LiveLine | None = None
         self.speed = Speed()
         self.status = Status(session.iteration, session.param.max_iter)
-        self.batch = positions.samples_per_pass(session.net) * session.param.iter_size
-        self._callbacks = Callbacks(callbacks, self)
+        self.batch = session.batch
+        before, self._test_seconds = clock or (0.0, 0.0)
+        self._begun = time.monotonic() - before
+        self._stopped_clock = False
+        self._timed_at = -1
+        self._callbacks = callbacks
         self._stop_reason: str | None = None
         self._testing = False
         self._numerics = machine.numerics(ready_core(), session.net)
@@ -74,6 +81,9 @@ class Recorder(Listener):
         self.metrics = TableWriter(streams[files.METRICS], METRICS, self.begins)
         columns = ["iteration", "net", *names]
         self.tests = TableWriter(streams[files.TESTS], columns, self.begins)
+        # Also where the checkpoint is of a version that kept no times.
+        empty = streams[files.TIMINGS].tell() == 0
+        self.timings = TableWriter(streams[files.TIMINGS], TIMINGS, empty)
         if head is not None:
             streams[files.LOG].write(head.getvalue())
         session.log.streams[:] = [streams[files.LOG]]
@@ -83,6 +93,11 @@ class Recorder(Listener):
     def iteration(self) -> int:
         """Updates made so far."""
         return self.session.iteration
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, tests included, over all resumes."""
+        return time.monotonic() - self._begun
 
     def stop(self, reason: str = "") -> None:
         """End the run for good after the current iteration, or test: it cannot be resumed."""
@@ -97,7 +112,7 @@ class Recorder(Listener):
         self.record.pop("finished", None)
         self.folder.lengths()
         self.folder.write_record(self.record)
-        begin, first = time.monotonic(), self.session.iteration
+        first, before = self.session.iteration, self.seconds
         if self.stream is not None:
             # An open file stands for a terminal where rich can draw on it.
             if self.stream.isatty() and os.environ.get("TERM") != "dumb":
@@ -107,6 +122,8 @@ class Recorder(Listener):
         self._say(report.opening(self.session, self.record, self.folder.path, self.batch))
         quiet = not owns_process and self.stream is None
         state, whole = "stopped", []
+        if self.begins:
+            self._time(self.session.iteration)
         with Signals(self.session, ends_process=owns_process, quiet=quiet) as signals:
             try:
                 self._callbacks.started(self)
@@ -115,11 +132,12 @@ class Recorder(Listener):
                     state, self.session.stopping = "ended early", False
                 elif not self.session.stopping:
                     state = "finished"
-                seconds = time.monotonic() - begin
+                self._note_speed()
                 if state != "stopped":
                     whole = self._whole_tests()
             except Diverged as error:
-                state, seconds = "diverged", time.monotonic() - begin
+                self._note_speed()
+                state = "diverged"
                 self._stop_reason = str(error)
             except KeyboardInterrupt:
                 self._note_signal(signals)
@@ -138,11 +156,10 @@ class Recorder(Listener):
                 raise
             self._note_signal(signals)
             self._end(state, self._stop_reason or "", whole)
-        iterations = self.session.iteration - first
         if state != "diverged":
-            for text in report.closing(
-                self.record, self.folder.path, iterations, seconds, iterations * self.batch
-            ):
+            iterations, seconds = self.session.iteration - first, self.record["seconds"] - before
+            samples = iterations * self.batch
+            for text in report.closing(self.record, self.folder.path, iterations, seconds, samples):
                 self._say(text)
         result = read_run(self.folder.path)
         self._callbacks.ended(result)
@@ -160,6 +177,28 @@ class Recorder(Listener):
         self.record.pop("signal", None)
         if signals.received is not None:
             self.record["signal"] = int(signals.received)
+
+    def _note_speed(self) -> None:
+        """What run.json says of the time that training took, and how far it came by then."""
+        if self._stopped_clock:
+            return
+        self._stopped_clock = True
+        session, record = self.session, self.record
+        seconds, tests = self.seconds, self._test_seconds
+        self._time(session.iteration)
+        record.update(seconds=round(seconds, 6), test_seconds=round(tests, 6))
+        samples = (session.iteration - record.get("first_iteration", 0)) * self.batch
+        if samples and seconds > tests:
+            record["images_per_second"] = round(samples / (seconds - tests), 1)
+        record["peak_memory_bytes"] = facts.peak_memory()
+        loss = self.status.loss
+        record["train_loss"] = loss if math.isfinite(loss) else None
+
+    def _time(self, iteration: int) -> None:
+        """A row of timings.csv, unless there is one of this iteration."""
+        if iteration != self._timed_at:
+            self._timed_at = iteration
+            self.timings.timing(iteration, self.seconds, self._test_seconds)
 
     def _train(self) -> None:
         self.speed.note(self.session.iteration)
@@ -194,6 +233,7 @@ class Recorder(Listener):
         record["reason"] = reason
         session.log.streams[:] = session.log.streams[:1]
         try:
+            self._note_speed()
             self.folder.lengths()
             record["tests"] = report.test_results(self.folder / files.TESTS, session, whole)
             # Written before the picture, which takes a while, and after it.
@@ -220,6 +260,8 @@ class Recorder(Listener):
             last, status = rows[-1], self.status
             status.iteration = last.iteration + 1
             status.loss, status.lr, status.momentum = last.smoothed, last.lr, last.momentum
+            if last.outputs:
+                self._time(last.iteration + 1)
             self._callbacks.rows(rows)
 
     def testing(self) -> None:
@@ -230,6 +272,7 @@ class Recorder(Listener):
 
     def tested(self, result: TestResult) -> None:
         self.tests.test(result)
+        self._test_seconds += result.seconds
         accuracy = report.accuracy_of(result.outputs)
         if accuracy is not None:
             self.status.accuracy = accuracy
@@ -241,6 +284,7 @@ class Recorder(Listener):
     def tests_done(self) -> None:
         self._callbacks.tests_done()
         self._testing = False
+        self._time(self.session.iteration)
         if self._stop_reason is not None:
             # Asked for between two test nets, where stopping would undo the tests.
             self.session.stop()
@@ -266,8 +310,9 @@ class Recorder(Listener):
         if self.session.test_interrupted:
             # The nets went back to before the tests; so must what was written about them.
             lengths = self._before_tests
+        clock = [self.seconds, self._test_seconds]
         state = self.session.state()
-        point = checkpoint.of_state(state, files=lengths, machine=self._numerics)
+        point = checkpoint.of_state(state, files=lengths, machine=self._numerics, clock=clock)
         checkpoint.write(self.folder / files.CHECKPOINT, point)
 
     def _show(self, doing: str) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pycaffe_clr.errors import PycaffeClrError
+from pycaffe_clr.prototxt.writer import format_float
 from pycaffe_clr.train import folder as files
 from pycaffe_clr.train.evaluate import WholeTest, describe
 from pycaffe_clr.train.progress import duration
-from pycaffe_clr.train.result import is_accuracy
+from pycaffe_clr.train.result import is_accuracy, is_loss
+from pycaffe_clr.train.schedule import core_settings
 from pycaffe_clr.train.session import Session
 from pycaffe_clr.train.tables import read_table
 
@@ -21,12 +25,11 @@ _log = logging.getLogger(__name__)
 
 def opening(session: Session, record: dict[str, Any], folder: Path, batch: int) -> str:
     """One line: what is trained how, and where the results go."""
-    rows = session.net.params()
-    count = sum(math.prod(rows[i]["shape"]) for i in session.net.learnable())
     left = session.param.max_iter - session.iteration
     return (
-        f"{record['name']}: {left} iterations of {batch} samples, {count:,} parameters, "
-        f"{record['backend']}, {record['threads']} threads, seed {record['seed']}, in {folder}"
+        f"{record['name']}: {left} iterations of {batch} samples, "
+        f"{record['parameters']:,} parameters, {record['backend']}, "
+        f"{record['threads']} threads, seed {record['seed']}, in {folder}"
     )
 
 
@@ -40,15 +43,8 @@ def test_results(
         rows = (table["net"] == index).nonzero()[0]
         entry: dict[str, Any] = {"net": index}
         if len(rows):
-            last = rows[-1]
-            entry["last"] = {
-                "iteration": int(table["iteration"][last]),
-                "outputs": {
-                    name: float(column[last])
-                    for name, column in table.items()
-                    if name not in ("iteration", "net") and math.isfinite(column[last])
-                },
-            }
+            entry["last"] = _test(table, rows[-1])
+            entry["best"] = _test(table, _best(table, rows))
         tested = whole[index] if index < len(whole) else None
         if tested is not None:
             entry["whole"] = {
@@ -58,6 +54,27 @@ def test_results(
             }
         results.append(entry)
     return results
+
+
+def _test(table: Mapping[str, np.ndarray], row: int) -> dict[str, Any]:
+    """One row of tests.csv for run.json."""
+    return {
+        "iteration": int(table["iteration"][row]),
+        "outputs": {
+            name: float(column[row])
+            for name, column in table.items()
+            if name not in ("iteration", "net") and math.isfinite(column[row])
+        },
+    }
+
+
+def _best(table: Mapping[str, np.ndarray], rows: np.ndarray) -> int:
+    """The row of the highest accuracy; of the lowest loss where there is no accuracy."""
+    for belongs, sign in ((is_accuracy, 1), (is_loss, -1)):
+        for name, column in table.items():
+            if belongs(name) and np.isfinite(column[rows]).any():
+                return int(rows[np.nanargmax(sign * column[rows])])
+    return int(rows[-1])
 
 
 def closing(
@@ -89,6 +106,38 @@ def closing(
     return lines
 
 
+def settings(solver: Any) -> dict[str, Any]:
+    """The hyper-parameters of a solver for run.json, its numbers as prototxt prints them."""
+    return {name: _printed(value) for name, value in core_settings(solver).items()}
+
+
+def _printed(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_printed(each) for each in value]
+    return float(format_float(value)) if isinstance(value, float) else value
+
+
+def subtitle(record: Mapping[str, Any]) -> str:
+    """The hyper-parameters of a run in one line:
+
+    `1cycle, lr 0.005 to 0.05, momentum 0.95 to 0.8, weight decay 0.0005, batch 64, 8.0 epochs`
+    """
+    found = record.get("settings", {})
+    rate = f"lr {found.get('base_lr', 0):g}"
+    if found.get("max_lr"):
+        rate += f" to {found['max_lr']:g}"
+    momentum = f"momentum {found.get('momentum', 0):g}"
+    cyclical = found.get("cyclical_momentum", ())
+    if len(cyclical) == 2:
+        momentum += f" to {cyclical[0]:g}"
+    parts = [found.get("lr_policy", ""), rate, momentum]
+    parts.append(f"weight decay {found.get('weight_decay', 0):g}")
+    parts.append(f"batch {record['batch']}")
+    if record.get("epochs"):
+        parts.append(f"{record['epochs']:.3g} epochs")
+    return ", ".join(part for part in parts if part)
+
+
 def go_on(folder: Path) -> str:
     """The command that resumes the run in a folder."""
     return f"go on with: pycaffe_clr run --resume --out {folder}"
@@ -102,14 +151,17 @@ def accuracy_of(outputs: Sequence[tuple[str, float]]) -> float | None:
 def draw(folder: files.RunFolder, record: dict[str, Any]) -> bool:
     """Draw curve.png; False, with a warning, where that fails: results count more than pictures."""
     try:
-        from pycaffe_clr.train.curve import draw_curve
+        from pycaffe_clr.train.curve import Captions, draw_curve
 
-        draw_curve(
-            folder / files.METRICS,
-            folder / files.TESTS,
-            folder / files.CURVE,
+        whole = next((entry.get("whole") for entry in record.get("tests", ())), None)
+        captions = Captions(
             f"{record['name']}, seed {record['seed']}",
+            subtitle(record),
+            record["images"] / record["batch"] if record.get("images") else 0.0,
+            accuracy_of(list(whole["outputs"].items())) if whole else None,
         )
+        metrics, tests = folder / files.METRICS, folder / files.TESTS
+        draw_curve(metrics, tests, folder / files.CURVE, captions)
     except (PycaffeClrError, ImportError, OSError) as error:
         _log.warning("no %s: %s", files.CURVE, error)
         return False

@@ -17,14 +17,17 @@ import numpy as np
 
 from pycaffe_clr.errors import DataError
 from pycaffe_clr.train.lock import is_locked
-from pycaffe_clr.train.tables import read_table
+from pycaffe_clr.train.tables import LazyTable, read_table
 
 Table = Mapping[str, np.ndarray]
 
 # What a folder's files are called; a packed folder holds them compressed (NAME.gz).
 RECORD, METRICS, TESTS, LOG = "run.json", "metrics.csv", "tests.csv", "train.log"
+TIMINGS = "timings.csv"
 # States of a run. "ended early" was asked for by a callback and is as final as "finished".
 FINAL_STATES = ("finished", "ended early", "diverged")
+# Those whose run.json tells how far the run came.
+ENDED_STATES = (*FINAL_STATES, "stopped", "failed")
 
 
 def is_accuracy(name: str) -> bool:
@@ -47,7 +50,8 @@ class RunResult:
     made. max_iter: updates asked for. batch: samples of one update, 0 where not known. metrics: by
     iteration: `iteration`, `loss`, `smoothed_loss`, `lr`, `momentum` (of a log, and of a packed
     run: not every iteration). tests: `iteration`, `net` and a column for each output. record: what
-    run.json holds, or what the head of a log says.
+    run.json holds, or what the head of a log says. timings: `iteration` (updates made), `seconds`
+    of training until then, tests included, and `test_seconds`, over all resumes; {}: not known.
     """
 
     name: str
@@ -60,6 +64,7 @@ class RunResult:
     metrics: Table = field(repr=False)
     tests: Table = field(repr=False)
     record: Mapping[str, Any] = field(repr=False, default_factory=dict)
+    timings: Table = field(repr=False, default_factory=dict)
 
     @property
     def diverged(self) -> bool:
@@ -124,6 +129,59 @@ class RunResult:
         """Accuracy on the whole test set after training, a fraction; nan where not measured."""
         return self.whole_test("accuracy")
 
+    @property
+    def images(self) -> int:
+        """Records of the training set; 0 where not known."""
+        return int(self.record.get("images") or 0)
+
+    @property
+    def epochs(self) -> float:
+        """Epochs trained; nan where the training set is not known."""
+        return float(self.epochs_at(np.array([self.iteration]))[0])
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training, tests included, over all resumes; nan where not known."""
+        found = self.record.get("seconds")
+        if found is None and len(self.timings.get("seconds", ())):
+            found = self.timings["seconds"][-1]
+        return math.nan if found is None else float(found)
+
+    @property
+    def images_per_second(self) -> float:
+        """Samples trained on in a second, tests left out; nan where not known."""
+        return float(self.record.get("images_per_second", math.nan))
+
+    @property
+    def train_loss(self) -> float:
+        """The last smoothed training loss; nan without one."""
+        loss = self.metrics.get("smoothed_loss", np.empty(0))
+        return float(loss[-1]) if len(loss) else math.nan
+
+    @property
+    def weights(self) -> Path | None:
+        """The last snapshot's weights in the run's folder; None without one."""
+        found = [*self.path.glob("*_iter_*.caffemodel"), *self.path.glob("*_iter_*.caffemodel.h5")]
+        numbers = {path: re.search(r"_iter_(\d+)\.caffemodel", path.name) for path in found}
+        return max(found, key=lambda p: int(m[1]) if (m := numbers[p]) else -1, default=None)
+
+    @property
+    def log(self) -> Path:
+        """The log of the run."""
+        return self.path / LOG if self.path.is_dir() else self.path
+
+    def epochs_at(self, iterations: np.ndarray) -> np.ndarray:
+        """Epochs after so many updates; nan where the training set is not known."""
+        if not self.images or not self.batch:
+            return np.full(np.shape(iterations), np.nan)
+        return np.asarray(iterations) * (self.batch / self.images)
+
+    def seconds_at(self, iterations: np.ndarray) -> np.ndarray:
+        """Seconds of training until these updates, linear between those that are known; or nan."""
+        if not len(self.timings.get("iteration", ())):
+            return np.full(np.shape(iterations), np.nan)
+        return np.interp(iterations, self.timings["iteration"], self.timings["seconds"])
+
     def lr_at(self, iterations: np.ndarray) -> np.ndarray:
         """Learning rate at these iterations, linear between those that are known."""
         return np.interp(iterations, self.metrics["iteration"], self.metrics["lr"])
@@ -136,25 +194,33 @@ class RunResult:
 def read_run(folder: str | Path) -> RunResult:
     """Read the folder of a run, also while it runs, after it was killed, or packed.
 
-    Raises DataError where no run lies there, or its files cannot be read.
+    Its tables are read when they are first looked at. Raises DataError where no run lies there, or
+    its files cannot be read.
     """
     folder = Path(folder)
     record = read_record(folder)
-    metrics = table_of(folder, METRICS)
-    tests = table_of(folder, TESTS)
-    last = metrics.get("iteration", np.empty(0))
-    reached = int(last[-1]) + 1 if len(last) else 0
+    state = run_state(folder, record)
+    if state == "killed":
+        # It may have ended between the two looks.
+        record = read_record(folder)
+        state = run_state(folder, record)
+    metrics = _lazy_table(folder, METRICS)
+    iteration = record.get("iteration")
+    if iteration is None or state not in ENDED_STATES:
+        last = metrics.get("iteration", np.empty(0))
+        iteration = int(last[-1]) + 1 if len(last) else 0
     return RunResult(
         name=str(record.get("name", folder.name)),
-        state=run_state(folder, record),
+        state=state,
         reason=str(record.get("reason", "")),
         path=folder,
-        iteration=int(record.get("iteration", reached)),
+        iteration=int(iteration),
         max_iter=int(record.get("max_iter", 0)),
-        batch=int(record.get("batch", 0)),
+        batch=int(record.get("batch") or 0),
         metrics=metrics,
-        tests=tests,
+        tests=_lazy_table(folder, TESTS),
         record=record,
+        timings=_lazy_table(folder, TIMINGS),
     )
 
 
@@ -185,7 +251,15 @@ def run_state(folder: Path, record: Mapping[str, Any]) -> str:
 
 def table_of(folder: Path, name: str) -> Table:
     """A table of a run's folder, packed or not; {} where it is not there. Raises DataError."""
-    for candidate in (folder / name, folder / f"{name}.gz"):
-        if candidate.is_file():
-            return read_table(candidate)
-    return {}
+    path = _table_file(folder, name)
+    return {} if path is None else read_table(path)
+
+
+def _lazy_table(folder: Path, name: str) -> Table:
+    path = _table_file(folder, name)
+    return {} if path is None else LazyTable(path)
+
+
+def _table_file(folder: Path, name: str) -> Path | None:
+    candidates = (folder / name, folder / f"{name}.gz")
+    return next((path for path in candidates if path.is_file()), None)

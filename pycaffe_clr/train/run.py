@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,9 +16,9 @@ from pycaffe_clr.catalog import find_solver
 from pycaffe_clr.engine import ready_core
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.prototxt import NetChanges, load_solver, solver_nets, unused_defines
-from pycaffe_clr.train import checkpoint, machine
+from pycaffe_clr.train import checkpoint, facts, machine, report
 from pycaffe_clr.train import folder as files
-from pycaffe_clr.train.events import Callback
+from pycaffe_clr.train.events import Callback, Callbacks
 from pycaffe_clr.train.folder import RunFolder
 from pycaffe_clr.train.log import CaffeLog, notes_to
 from pycaffe_clr.train.recorder import Recorder
@@ -78,7 +79,7 @@ def train(
         raise ConfigError("name a solver, or give --resume with the --out of a run")
     stream = (sys.stdout if console else None) if isinstance(console, bool) else console
     out = Path(spec.out) if spec.out else files.default_folder(Path(str(path)).stem, spec.resume)
-    make = _Make(spec, stream, tuple(callbacks), owns_process)
+    make = _Make(spec, stream, Callbacks(callbacks), owns_process)
     with RunFolder(out) as folder, _threads_kept():
         record = folder.record() if spec.resume else None
         if record is not None and record["state"] != "starting":
@@ -106,7 +107,7 @@ class _Make:
         self,
         spec: RunSpec,
         stream: TextIO | None,
-        callbacks: tuple[Callback, ...],
+        callbacks: Callbacks,
         owns_process: bool,
     ) -> None:
         self.spec = spec
@@ -184,12 +185,20 @@ class _Make:
                     "%s since the checkpoint: the run goes on, but not bit for bit", difference
                 )
             self._say(f"{folder.path}: going on at iteration {session.iteration}")
-            return self._execute(folder, session, record, None)
+            return self._execute(folder, session, record, None, point.header.get("clock"))
 
     def _execute(
-        self, folder: RunFolder, session: Session, record: dict[str, Any], head: io.StringIO | None
+        self,
+        folder: RunFolder,
+        session: Session,
+        record: dict[str, Any],
+        head: io.StringIO | None,
+        clock: Any = None,
     ) -> RunResult:
-        recorder = Recorder(self.spec, folder, session, record, head, self.callbacks, self.stream)
+        record.update(_measures(session.param, session))
+        recorder = Recorder(
+            self.spec, folder, session, record, head, self.callbacks, self.stream, clock
+        )
         return recorder.execute(self.owns_process)
 
     def _say(self, text: str) -> None:
@@ -248,9 +257,28 @@ def _record(
         "defines": spec.defines,
         "sets": spec.sets,
         "spec": spec.to_json(),
+        "command": shlex.join(["pycaffe_clr", *spec.words()]),
+        "argv": sys.argv,
+        "git_commit": facts.git_commit(Path.cwd()),
+        "host": facts.host(),
+        "first_iteration": session.iteration,
         "labels": dict(spec.labels),
         "max_iter": solver.max_iter,
         "started": machine.now(),
+    }
+
+
+def _measures(solver: Any, session: Session) -> dict[str, Any]:
+    """What a run trains on, how much and how. batch: samples of an update; images: of the
+    training set."""
+    batch, images = session.batch, facts.images(session.feeds)
+    return {
+        "parameters": facts.parameters(session.net),
+        "batch": batch,
+        "images": images,
+        "epochs": solver.max_iter * batch / images if images and batch else None,
+        "settings": report.settings(solver),
+        "data": facts.data(session.records.paths),
     }
 
 

@@ -93,6 +93,11 @@ class Session:
         """Mean loss of the last `average_loss` iterations; nan before the first."""
         return sum(self.losses) / len(self.losses) if self.losses else math.nan
 
+    @property
+    def batch(self) -> int:
+        """Samples of one update, all replicas together; 0 for a net without blobs."""
+        return positions.samples_per_pass(self.net) * int(self.param.iter_size)
+
     def stop(self) -> None:
         """End the run after the current iteration. Callable from a signal handler."""
         self.stopping = True

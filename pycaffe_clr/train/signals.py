@@ -108,6 +108,8 @@ class Signals:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if self._effects[number] == "stop":
+            # The watching thread may not have had its turn yet.
+            self.received = self.received or number
             self._handled += 1
             if self._handled > 1:
                 raise KeyboardInterrupt

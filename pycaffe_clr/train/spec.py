@@ -160,7 +160,10 @@ def _plain(name: str, value: Any, kind: type) -> Any:
     if kind is str:
         if isinstance(value, str | os.PathLike):
             return os.fspath(value)
-    elif kind is bool or not isinstance(value, bool):
+    elif kind is bool:
+        if isinstance(value, bool):
+            return value
+    elif not isinstance(value, bool):
         try:
             number = kind(value)
             if number == value:

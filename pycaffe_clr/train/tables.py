@@ -1,10 +1,13 @@
-"""metrics.csv (a row per iteration) and tests.csv (a row per test), written and read."""
+"""A run's tables, written and read.
+
+metrics.csv has a row per iteration, tests.csv one per test, timings.csv one per display and test.
+"""
 
 from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,11 +17,17 @@ from pycaffe_clr.errors import DataError
 from pycaffe_clr.train.events import Row, TestResult
 
 METRICS = ("iteration", "loss", "smoothed_loss", "lr", "momentum")
+TIMINGS = ("iteration", "seconds", "test_seconds")
 
 
-def _cell(value: float) -> str:
-    # Nine digits tell every float32 apart.
+def cell(value: float) -> str:
+    """A number as the tables have it: nine digits, which tell every float32 apart."""
     return f"{value:.9g}"
+
+
+def csv_line(cells: Sequence[str]) -> str:
+    """A line of a table, with its end."""
+    return ",".join(f'"{c}"' if "," in c or '"' in c else c for c in cells) + "\n"
 
 
 def output_columns(names: Sequence[str]) -> list[str]:
@@ -33,7 +42,10 @@ def output_columns(names: Sequence[str]) -> list[str]:
 
 
 class TableWriter:
-    """Appends rows to a CSV file. No column depends on the clock: equal runs give equal files."""
+    """Appends rows to a CSV file.
+
+    But in timings.csv no column depends on the clock: equal runs give equal files.
+    """
 
     def __init__(self, stream: TextIO, columns: Sequence[str], header: bool) -> None:
         self.stream = stream
@@ -42,23 +54,26 @@ class TableWriter:
             self._line(self.columns)
 
     def _line(self, cells: Sequence[str]) -> None:
-        text = ",".join(f'"{c}"' if "," in c or '"' in c else c for c in cells)
         try:
-            self.stream.write(text + "\n")
+            self.stream.write(csv_line(cells))
         except OSError as error:
             raise DataError(f"{self.stream.name}: cannot be written: {error.strerror}") from error
 
     def metrics(self, row: Row) -> None:
         """One iteration; the columns are METRICS."""
         values = (row.loss, row.smoothed, row.lr, row.momentum)
-        self._line([str(row.iteration), *map(_cell, values)])
+        self._line([str(row.iteration), *map(cell, values)])
 
     def test(self, result: TestResult) -> None:
         """One test; the columns are iteration, net and the outputs of all test nets."""
         names = output_columns([name for name, _ in result.outputs])
         values = dict(zip(names, (value for _, value in result.outputs), strict=True))
-        cells = [_cell(values[c]) if c in values else "" for c in self.columns[2:]]
+        cells = [cell(values[c]) if c in values else "" for c in self.columns[2:]]
         self._line([str(result.iteration), str(result.index), *cells])
+
+    def timing(self, iteration: int, seconds: float, test_seconds: float) -> None:
+        """What the clock says once `iteration` updates are made; the columns are TIMINGS."""
+        self._line([str(iteration), f"{seconds:.6f}", f"{test_seconds:.6f}"])
 
 
 def read_table(path: str | Path) -> dict[str, np.ndarray]:
@@ -78,3 +93,28 @@ def read_table(path: str | Path) -> dict[str, np.ndarray]:
     except (OSError, EOFError, ValueError, IndexError) as error:
         raise DataError(f"{path}: cannot be read as a table of numbers: {error}") from error
     return {name: array[:, i] for i, name in enumerate(rows[0])}
+
+
+class LazyTable(Mapping[str, np.ndarray]):
+    """The columns of a table's file, which is read when it is first looked at: DataError then."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._columns: dict[str, np.ndarray] | None = None
+
+    def _read(self) -> dict[str, np.ndarray]:
+        if self._columns is None:
+            self._columns = read_table(self.path)
+        return self._columns
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._read()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def __repr__(self) -> str:
+        return f"LazyTable({self.path})"
