@@ -60,6 +60,7 @@ def run(tmp_path: Path) -> Path:
         f"I0101 00:00:09.0 1 x.cpp:1] Snapshotting to {folder}/x_iter_3000.solverstate\n"
         "I0101 00:00:09.5 1 solver.cpp:1] Iteration 2999, lr = 1\n"
     )
+    (folder / "timings.csv").write_text("iteration,seconds,test_seconds\n0,0,0\n3000,9,1\n")
     (folder / "solver.prototxt").write_text('net: "net.prototxt"\n')
     (folder / "net.prototxt").write_text(f'source: "/elsewhere/on/{"x" * 5000}"\n')
     return folder
@@ -72,7 +73,7 @@ def test_a_packed_run_reads_as_the_run(run, tmp_path):
     folder = target / "lenet_1cycle" / "run1"
     assert sorted(path.name for path in folder.iterdir()) == [
         "metrics.csv.gz", "net.prototxt.gz", "run.json", "solver.prototxt", "tests.csv.gz",
-        "train.log.gz",
+        "timings.csv.gz", "train.log.gz",
     ]  # fmt: skip
     before, after = read_run(run), read_run(folder)
     assert (after.state, after.iteration, after.max_iter) == ("finished", 3000, 1406)
@@ -90,8 +91,10 @@ def test_a_packed_run_reads_as_the_run(run, tmp_path):
         whole = before.metrics["loss"][begin : begin + 200].mean()
         assert after.metrics["loss"][rows].mean() == pytest.approx(whole, rel=1e-7)
     stored = Store([target]).runs("lenet_1cycle")[0]
-    assert stored.packed and time_of(stored) == time_of(Store([tmp_path / "runs"]).runs(
-        "lenet_1cycle")[0])  # fmt: skip
+    assert stored.packed
+    (unpacked,) = Store([tmp_path / "runs"]).runs("lenet_1cycle")
+    assert time_of(stored) == pytest.approx(time_of(unpacked), rel=1e-4)
+    assert after.timings["seconds"].tolist() == [0, 9]
 
 
 def test_nothing_names_the_machine(run, tmp_path):

@@ -192,6 +192,8 @@ def test_the_reports_with_head_and_new_year(tmp_path):
     assert log.record["settings"].startswith("test_iter: 200\n")
     assert log.metrics["seconds"].tolist() == [5.5, 22]
     assert log.tests["seconds"].tolist() == [1, 20]
+    assert log.seconds_at(np.array([0, 50, 100])).tolist() == [5.5, 13.75, 22]
+    assert log.seconds == 22
     assert log.metrics["loss"].tolist() == [2.25, 1.25]
     assert log.metrics["smoothed_loss"].tolist() == [2.5, 1.25]
     assert log.metrics["accuracy_training"].tolist() == [0.5, 0.5]

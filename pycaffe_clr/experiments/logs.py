@@ -11,17 +11,18 @@ import gzip
 import math
 import re
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from pycaffe_clr.errors import DataError
 from pycaffe_clr.experiments.log_header import Header
-from pycaffe_clr.train.result import RunResult, Table
-from pycaffe_clr.train.tables import output_columns
+from pycaffe_clr.experiments.log_rows import (
+    Display,
+    TestRow,
+    metrics_table,
+    tests_table,
+    timings_table,
+)
+from pycaffe_clr.train.result import RunResult
 
 _NUMBER = r"[-+]?(?:nan|inf|\d+\.?\d*(?:e[-+]?\d+)?)(?![\w.])"
 # What a line must have to be looked at.
@@ -116,45 +117,16 @@ class _Clock:
         return now
 
 
-@dataclass
-class _Display:
-    """What a log has of one iteration. outputs: by number: name, value, weighted loss."""
-
-    iteration: int
-    seconds: float
-    smoothed: float = math.nan
-    lr: float = math.nan
-    momentum: float = math.nan
-    weight_decay: float = math.nan
-    outputs: dict[int, tuple[str, float, float | None]] = field(default_factory=dict)
-
-    @property
-    def loss(self) -> float:
-        """Sum of the weighted losses; what the log shows as the loss where it has no outputs."""
-        losses = [weighted for _, _, weighted in self.outputs.values() if weighted is not None]
-        return sum(losses) if losses else self.smoothed
-
-
-@dataclass
-class _Test:
-    """One test of one net. outputs: by number: name, value."""
-
-    iteration: int
-    net: int
-    seconds: float
-    outputs: dict[int, tuple[str, float]] = field(default_factory=dict)
-
-
 class _Reader:
     """Goes over the lines of a log once and keeps what belongs to the course that it ends with."""
 
     def __init__(self, text: str) -> None:
         self.header = Header()
-        self.rows: dict[int, _Display] = {}
-        self.tests: dict[tuple[int, int], _Test] = {}
+        self.rows: dict[int, Display] = {}
+        self.tests: dict[tuple[int, int], TestRow] = {}
         # Outputs at the top of a log whose head was cut off belong to the row that follows.
-        self._row = _Display(-1, math.nan)
-        self._test: _Test | None = None
+        self._row = Display(-1, math.nan)
+        self._test: TestRow | None = None
         self._last = -1
         self._now = math.nan
         self._snapshot = 0
@@ -197,7 +169,7 @@ class _Reader:
     def _iteration(self, line: str) -> None:
         if found := _TESTING.search(line):
             iteration, net = int(found[1]), int(found[2] or 0)
-            self._test = _Test(iteration, net, self._go_to(iteration, line))
+            self._test = TestRow(iteration, net, self._go_to(iteration, line))
             self.tests[iteration, net] = self._test
         elif found := _LOSS.search(line):
             if int(found[1]) == self._row.iteration and not math.isnan(self._row.smoothed):
@@ -216,12 +188,12 @@ class _Reader:
                 row.weight_decay = float(decay[1])
             self.header.nvidia |= ", wd = " in found[3]
 
-    def _at(self, iteration: int, line: str) -> _Display:
+    def _at(self, iteration: int, line: str) -> Display:
         """The row of an iteration, to which the outputs that follow belong."""
         seconds = self._go_to(iteration, line)
         if self._row.iteration != iteration:
             outputs = self._row.outputs if self._row.iteration < 0 else {}
-            row = _Display(iteration, seconds, outputs=outputs)
+            row = Display(iteration, seconds, outputs=outputs)
             self._row = self.rows.setdefault(iteration, row)
         return self._row
 
@@ -239,12 +211,12 @@ class _Reader:
             if not self._begins or math.isnan(self._start):
                 self._start = now
             if self._row.iteration >= iteration:
-                self._row = _Display(-1, math.nan)
+                self._row = Display(-1, math.nan)
             self._begins, self._test, self._snapshot = False, None, 0
         self._last, self._now, self._end = iteration, now, ""
         return self._base + now - self._start
 
-    def _leave_out_pause(self, before: _Display, row: _Display, spent: float) -> None:
+    def _leave_out_pause(self, before: Display, row: Display, spent: float) -> None:
         """Stop the clock where the log says that far less time was spent since the last display.
 
         A run that goes on from a checkpoint writes no header and repeats no iteration.
@@ -297,49 +269,8 @@ class _Reader:
             iteration=reached,
             max_iter=self.header.number("max_iter"),
             batch=self.header.batch,
-            metrics=_metrics(rows),
-            tests=_tests([self.tests[key] for key in sorted(self.tests)]),
+            metrics=metrics_table(rows),
+            tests=tests_table([self.tests[key] for key in sorted(self.tests)]),
             record=self.header.record(),
+            timings=timings_table([*rows, *self.tests.values()]),
         )
-
-
-def _metrics(rows: list[_Display]) -> Table:
-    columns = {
-        "iteration": [row.iteration for row in rows],
-        "loss": [row.loss for row in rows],
-        "smoothed_loss": [row.smoothed for row in rows],
-        "lr": [row.lr for row in rows],
-        "momentum": [row.momentum for row in rows],
-        "weight_decay": [row.weight_decay for row in rows],
-        "seconds": [row.seconds for row in rows],
-    }
-    outputs = _outputs([[(n, v) for n, v, _ in _in_order(row.outputs)] for row in rows])
-    table = {name: np.array(values, np.float64) for name, values in columns.items()}
-    return table | {name: values for name, values in outputs.items() if name not in table}
-
-
-def _tests(tests: list[_Test]) -> Table:
-    if not tests:
-        return {}
-    table = {
-        "iteration": np.array([test.iteration for test in tests], np.float64),
-        "net": np.array([test.net for test in tests], np.float64),
-        "seconds": np.array([test.seconds for test in tests], np.float64),
-    }
-    outputs = _outputs([_in_order(test.outputs) for test in tests])
-    return table | {name: values for name, values in outputs.items() if name not in table}
-
-
-def _in_order(outputs: Mapping[int, Any]) -> list[Any]:
-    return [outputs[number] for number in sorted(outputs)]
-
-
-def _outputs(rows: list[list[tuple[str, float]]]) -> dict[str, np.ndarray]:
-    """A column for each output of any row, nan where a row lacks it."""
-    columns: dict[str, np.ndarray] = {}
-    for index, row in enumerate(rows):
-        names = output_columns([name for name, _ in row])
-        for name, (_, value) in zip(names, row, strict=True):
-            column = columns.setdefault(name, np.full(len(rows), np.nan))
-            column[index] = value
-    return columns

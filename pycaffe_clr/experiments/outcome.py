@@ -105,17 +105,18 @@ def is_whole(run: StoredRun, setting: Setting) -> bool:
 def time_of(run: StoredRun) -> tuple[float, float]:
     """Seconds of training and images a second, by the run's record or else its log; nan where
     neither tells."""
-    seconds, batch = run.record.get("seconds"), run.record.get("batch", 0)
-    if not (seconds and batch):
+    record = run.record
+    seconds, speed, batch = (record.get(n) for n in ("seconds", "images_per_second", "batch"))
+    if not (seconds and (speed or batch)):
         try:
             log = read_log(log_of(run))
         except DataError:
             return math.nan, math.nan
-        times = [t["seconds"][-1] for t in (log.metrics, log.tests) if len(t.get("seconds", ()))]
-        seconds = seconds or max(times, default=math.nan)
-        batch = batch or log.batch
-    images = (run.iteration - run.record.get("start", 0)) * batch
-    return float(seconds), images / seconds if images and seconds > 0 else math.nan
+        seconds, batch = seconds or log.seconds, batch or log.batch
+    images = (run.iteration - record.get("first_iteration", 0)) * batch
+    if not speed:
+        speed = images / seconds if images and seconds > 0 else math.nan
+    return float(seconds), float(speed)
 
 
 def log_of(run: StoredRun) -> Path:

@@ -32,6 +32,7 @@ from pycaffe_clr.train.result import (
     METRICS,
     RECORD,
     TESTS,
+    TIMINGS,
     Table,
     read_record,
     table_of,
@@ -139,7 +140,12 @@ def packed_files(run: StoredRun) -> dict[str, bytes]:
     if log is not None:
         text = log.decode("utf-8", errors="replace")
         files[f"{LOG}.gz"] = _compressed(scrub(text).encode())
-    for name, table in ((METRICS, thinned(metrics, interval)), (TESTS, tests)):
+    timings = table_of(run.folder, TIMINGS)
+    for name, table in (
+        (METRICS, thinned(metrics, interval)),
+        (TESTS, tests),
+        (TIMINGS, timings),
+    ):
         if table:
             files[f"{name}.gz"] = _compressed(_csv(table))
     for path in sorted(run.folder.glob("*.prototxt*")):
