@@ -21,6 +21,7 @@ _HOMES = {
     "Schedule": "train.schedule",
     "read_log": "experiments.logs",
     "run": "train.run",
+    "evaluate": "train.evaluate",
     "read_run": "train.result",
     "RunSpec": "train.spec",
     "RunResult": "train.result",

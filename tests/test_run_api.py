@@ -19,7 +19,7 @@ from train_cases import log_text, make_case, results
 
 import pycaffe_clr
 from pycaffe_clr import cli
-from pycaffe_clr.errors import ConfigError, EngineError
+from pycaffe_clr.errors import ConfigError, DataError, EngineError
 from pycaffe_clr.prototxt import filter_net, read_net, read_solver, solver_nets
 from pycaffe_clr.train import events as told
 from pycaffe_clr.train import facts
@@ -244,7 +244,7 @@ def test_checksums_of_large_files_are_of_both_ends(tmp_path):
     path = tmp_path / "large"
     path.write_bytes(bytes(5 << 20))
     found = facts.checksum(path)
-    assert found["crc32_of"] == "its first and last MiB" and found["bytes"] == 5 << 20
+    assert found["crc32_of"] == "its first and last 256 KiB" and found["bytes"] == 5 << 20
     with path.open("r+b") as stream:
         stream.seek(-1, os.SEEK_END)
         stream.write(b"x")
@@ -402,6 +402,19 @@ def test_a_solver_whose_tests_cannot_be_is_warned_of(case):
     line = case.read_text().splitlines().index("test_interval: 20") + 1
     pycaffe_clr.run(case, out="out", max_iter=1, **QUICK)
     assert f"{case}:{line}:1: test_interval is set, but test_iter is not" in (log_text(Path("out")))
+
+
+def test_weights_are_evaluated_on_the_whole_test_set(case):
+    # A display in the end, which Caffe makes after the snapshot, would move BatchNorm's statistics.
+    result = pycaffe_clr.run(case, out="out", threads=1, curve=False, sets={"display": 7})
+    found = pycaffe_clr.evaluate("out/net.prototxt", result.weights)
+    whole = result.record["tests"][0]["whole"]["outputs"]
+    assert found == pytest.approx(whole, rel=1e-5) and found["accuracy"] == result.whole_accuracy
+    Path("inputs.prototxt").write_text(
+        'layer { name: "in" type: "Input" top: "in" input_param { shape { dim: 1 } } }'
+    )
+    with pytest.raises(DataError, match="in TEST it reads 0 databases"):
+        pycaffe_clr.evaluate("inputs.prototxt", result.weights)
 
 
 # --- logs, threads, processes, signals ----------------------------------------------------------

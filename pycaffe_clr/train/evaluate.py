@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from pycaffe_clr.catalog import find_net
+from pycaffe_clr.engine import Records, build_net
+from pycaffe_clr.errors import DataError
+from pycaffe_clr.proto import TEST
+from pycaffe_clr.prototxt import load_net
 from pycaffe_clr.train import positions
 from pycaffe_clr.train.session import Session, mean_outputs
+from pycaffe_clr.train.tables import output_columns
+from pycaffe_clr.weights import load_weights, read_weights
 
 # Where batches do not divide the database, going round it so often makes them come out even.
 _MAX_ROUNDS = 32
@@ -40,6 +49,10 @@ def whole_test(session: Session, index: int) -> WholeTest | None:
     None if it does not read exactly one database of known size, or if the session was stopped.
     """
     net, feeds = session.test_nets[index], session.test_feeds[index]
+    return _whole(net, feeds, lambda: not session.stopping)
+
+
+def _whole(net: Any, feeds: Mapping[str, Any], going: Callable[[], bool]) -> WholeTest | None:
     if len(feeds) != 1:
         return None
     name, feed = next(iter(feeds.items()))
@@ -50,12 +63,44 @@ def whole_test(session: Session, index: int) -> WholeTest | None:
     place = positions.capture(net, feeds)
     try:
         feed.position = 0
-        sums, _, _ = net.test(passes, lambda: not session.stopping)
-        if session.stopping:
+        sums, _, _ = net.test(passes, going)
+        if not going():
             return None
         return WholeTest(mean_outputs(net, sums, passes), records, passes, exact)
     finally:
         positions.restore(net, feeds, place)
+
+
+def evaluate(
+    net: str | Path,
+    weights: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    device: str = "cpu",
+    defines: Mapping[str, str] | None = None,
+) -> dict[str, float]:
+    """Outputs of a net in TEST with these weights, means over its whole database.
+
+    net: a path, or the name of one that ships; a run's folder has its own as net.prototxt. weights:
+    a .caffemodel, or several, separated by commas. Every record counts equally often where the
+    batches can come out even, else the last batch wraps to the beginning. Raises ConfigError,
+    DataError.
+    """
+    param, source = load_net(find_net(net), defines)
+    records = Records(data_dir)
+    core, _, feeds = build_net(
+        param, phase=TEST, device=device, fuse=True, records=records, source=source
+    )
+    for each in str(weights).split(","):
+        load_weights(core, read_weights(each), each)
+    whole = _whole(core, feeds, lambda: True)
+    if whole is None:
+        raise DataError(
+            f"{source.name}: in TEST it reads {len(feeds)} databases; to be tested as a whole it "
+            "must read one"
+        )
+    names = output_columns([name for name, _ in whole.outputs])
+    return dict(zip(names, (value for _, value in whole.outputs), strict=True))
 
 
 def describe(outputs: list[tuple[str, Any]]) -> str:

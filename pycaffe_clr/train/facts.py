@@ -13,8 +13,8 @@ from typing import Any
 from pycaffe_clr.train import positions
 
 # Files up to this size are read whole for their checksum, of larger ones both ends.
-_WHOLE = 4 << 20
-_END = 1 << 20
+_WHOLE = 1 << 20
+_END = 1 << 18
 
 
 def host() -> str:
@@ -107,7 +107,7 @@ def checksum(path: Path) -> dict[str, Any]:
             else:
                 value = zlib.crc32(stream.read(_END))
                 stream.seek(size - _END)
-                value, what = zlib.crc32(stream.read(), value), "its first and last MiB"
+                value, what = zlib.crc32(stream.read(), value), "its first and last 256 KiB"
     except OSError:
         return {}
     return {"bytes": size, "crc32": f"{value:08x}", "crc32_of": what}
