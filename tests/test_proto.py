@@ -1,6 +1,7 @@
 """The schema: equal to Caffe's, and alone in its pool."""
 
 import json
+from pathlib import Path
 
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool
@@ -34,10 +35,12 @@ def test_default_pool_stays_free_for_another_caffe():
         descriptor_pool.Default().FindMessageTypeByName("caffe.NetParameter")
 
 
-def test_schema_equals_the_one_of_files_in_the_wild(shared):
+SCHEMA = Path(__file__).parent / "golden" / "caffe_schema.json"
+
+
+def test_schema_equals_the_one_of_files_in_the_wild():
     """Every message, field, number, label, type, default and packing."""
-    path = shared / "caffe-schema.json"
-    schema = json.loads(path.read_text())
+    schema = json.loads(SCHEMA.read_text())
     kinds = descriptor_pb2.FieldDescriptorProto.Type
     for name, fields in schema["messages"].items():
         ours = {field.name: field for field in proto.message_class(name).DESCRIPTOR.fields}
