@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from train_cases import make_case
 
 from pycaffe_clr import cli
 from pycaffe_clr.catalog import find_solver
@@ -237,3 +238,31 @@ def test_jobs_are_plain_values():
     (made, *_) = make_jobs(["lenet_sample"], "root")
     assert RunSpec.from_json(json.dumps(made.spec.to_json())) == made.spec
     assert dataclasses.replace(made, seconds=1.0).name == "lenet_sample/run1"
+
+
+def test_several_runs_of_any_solver_follow_the_protocol(tmp_path, capsys):
+    case = make_case(tmp_path)
+    words = ["run", str(case), "--data-dir", str(tmp_path), "--no-curve", "--threads", "1"]
+    words += ["--out", "out", "--runs", "2", "--seed", "5"]
+    assert cli.main([*words, "--batch", "8"]) == 0
+    first, second = (read_run(Path("out") / f"run{k}") for k in (1, 2))
+    # One replica stands for the author's four: its batch grows by four.
+    assert [r.record["spec"]["batch"] for r in (first, second)] == [12, 8]
+    assert [r.record["spec"]["filler"] for r in (first, second)] == ["xavier", "msra"]
+    assert [r.record["seed"] for r in (first, second)] == [5, 6]
+    accuracies = [100 * r.final_accuracy for r in (first, second)]
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith(f"2 of 2 runs, final accuracy {sum(accuracies) / 2:.2f} +- ")
+    assert cli.main([*words, "--batch", "8"]) == 1
+    assert "--out out: run1, run2 of it lie there. Go on with them by --resume" in (
+        capsys.readouterr().err
+    )
+    assert cli.main([*words, "--batch", "8", "--resume"]) == 0
+    assert "2 runs, 2 of them done already" in capsys.readouterr().out
+    assert cli.main([*words, "--overwrite", "--set", "base_lr=1e20", "--set", "max_lr=1e30"]) == 1
+    assert "0 of 2 runs, not counted, as diverged: run1, run2" in capsys.readouterr().out
+    assert [read_run(Path("out") / f"run{k}").record["spec"]["batch"] for k in (1, 2)] == [10, 6]
+    assert cli.main([*words, "--filler", "msra"]) == 1
+    assert "--runs varies the weight fillers" in capsys.readouterr().err
+    assert cli.main(["run", str(case), "--jobs", "2"]) == 1
+    assert "--jobs belongs to --runs" in capsys.readouterr().err

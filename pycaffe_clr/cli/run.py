@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from typing import Any
 
 from pycaffe_clr.cli.messages import show_warnings
-from pycaffe_clr.train.spec import Flag, flags
+from pycaffe_clr.errors import ConfigError
+from pycaffe_clr.train.spec import Flag, RunSpec, flags
 
 DESCRIPTION = """\
 Train SOLVER (a prototxt file, or the name of one that ships: `pycaffe_clr list`). Left in DIR:
@@ -24,6 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     for field, flag in flags().items():
         add_flag(parser, field, flag)
+    parser.add_argument(
+        "--runs",
+        type=int,
+        metavar="N",
+        help="N runs by the report's protocol (4 in it), with other batches, fillers and seeds, in "
+        "DIR/run1 ...; then their mean",
+    )
+    parser.add_argument("--jobs", type=int, metavar="N", help="with --runs: so many at a time")
 
 
 def add_flag(parser: argparse.ArgumentParser, field: str, flag: Flag) -> None:
@@ -49,6 +59,10 @@ def main(args: argparse.Namespace) -> int:
     from pycaffe_clr.train.run import train
 
     show_warnings()
+    if args.runs is not None:
+        return _several(spec_of(args), args.runs, args.jobs)
+    if args.jobs is not None:
+        raise ConfigError("--jobs belongs to --runs: one run is one process")
     result = train(spec_of(args), console=True, owns_process=True)
     if result.diverged:
         print(f"error: {result.reason}", file=sys.stderr)
@@ -57,10 +71,21 @@ def main(args: argparse.Namespace) -> int:
     return 128 + int(result.record["signal"]) if result.state == "stopped" else 0
 
 
-def spec_of(args: argparse.Namespace) -> Any:
+def _several(spec: RunSpec, runs: int, jobs: int | None) -> int:
+    """Make the runs of the protocol; the exit code is 1 where one diverged or did not end."""
+    from pycaffe_clr.experiments.dispatch import exit_code, run_jobs
+    from pycaffe_clr.experiments.several import protocol_jobs, summary
+
+    # Threads are the queue's to share out.
+    shared = replace(spec, threads=None)
+    outcomes = run_jobs(protocol_jobs(shared, runs), at_once=jobs, threads=spec.threads)
+    print(summary(outcomes))
+    return exit_code(outcomes) or int(any(o.state == "diverged" for o in outcomes))
+
+
+def spec_of(args: argparse.Namespace) -> RunSpec:
     """The RunSpec of a parsed command line. Raises ConfigError."""
     from pycaffe_clr.prototxt import parse_assignments
-    from pycaffe_clr.train.spec import RunSpec
 
     values: dict[str, Any] = {}
     for field, flag in flags().items():

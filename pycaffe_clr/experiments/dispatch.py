@@ -96,7 +96,10 @@ def exit_code(outcomes: Sequence[Outcome]) -> int:
 
 
 def known_outcome(job: Job) -> Outcome | None:
-    """The outcome of a run that is final already; None for any other. Raises DataError."""
+    """The outcome of a run that is final already; None for any other, and for one that is to be
+    overwritten. Raises DataError."""
+    if job.spec.overwrite:
+        return None
     run = StoredRun(job.folder.parent.name, job.folder.name, job.folder)
     if not (job.folder / RECORD).exists() or run.record["state"] not in FINAL_STATES:
         return None

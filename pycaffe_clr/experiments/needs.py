@@ -24,10 +24,11 @@ def read_spec(spec: RunSpec) -> tuple[Any, Any]:
     """The SolverParameter and the SolverNets of a run that begins anew. Raises ConfigError."""
     path = find_solver(str(spec.solver))
     sets = dict(spec.sets)
-    if spec.max_iter is not None:
-        sets["max_iter"] = str(spec.max_iter)
+    for name in ("max_iter", "replicas"):
+        if getattr(spec, name) is not None:
+            sets[name] = str(getattr(spec, name))
     solver = read_solver(path, spec.defines, sets)
-    changes = NetChanges(net=spec.net)
+    changes = NetChanges(spec.net, spec.batch, spec.test_batch, spec.filler, spec.net_sets)
     return solver, solver_nets(solver, path, spec.defines, changes)
 
 
@@ -41,7 +42,7 @@ def missing_data(jobs: Iterable[Job]) -> dict[str, str]:
     missing = {}
     for job in jobs:
         spec = job.spec
-        key = (spec.solver, spec.net, spec.data_dir, tuple(spec.defines.items()))
+        key = (spec.solver, spec.net, spec.data_dir, *spec.defines.items(), *spec.net_sets.items())
         if key not in known:
             known[key] = _missing(spec)
         if known[key]:

@@ -131,16 +131,27 @@ def specs(
 
 def _batch_of(path: Path) -> tuple[int, int, bool]:
     """Training batch of one replica, replicas, and whether a filler of the net is gaussian."""
-    from pycaffe_clr.prototxt import filter_net, read_solver, solver_nets
+    from pycaffe_clr.prototxt import read_solver, solver_nets
 
     solver = read_solver(path)
-    net = filter_net(solver_nets(solver, path).train)
+    batch, gaussian = batch_of(solver_nets(solver, path).train, str(path))
+    return batch, max(1, solver.replicas), gaussian
+
+
+def batch_of(train: Any, where: str) -> tuple[int, bool]:
+    """Batch of a training net (a NetParameter), and whether a filler of it is gaussian.
+
+    where: what errors call it. Raises ConfigError where no layer has a batch_size.
+    """
+    from pycaffe_clr.prototxt import filter_net
+
+    net = filter_net(train)
     parts = [value for layer in net.layer for _, value in layer.ListFields() if _is_message(value)]
     sizes = [int(getattr(part, "batch_size", 0)) for part in parts]
     if not any(sizes):
-        raise ConfigError(f"{path}: no layer of its training net has a batch_size to vary")
+        raise ConfigError(f"{where}: no layer of its training net has a batch_size to vary")
     fillers = {part.weight_filler.type for part in parts if _has(part, "weight_filler")}
-    return next(filter(None, sizes)), max(1, solver.replicas), "gaussian" in fillers
+    return next(filter(None, sizes)), "gaussian" in fillers
 
 
 def _is_message(value: Any) -> bool:
