@@ -21,6 +21,8 @@ VERBS = {
     "show": ("show", "the plan of a net: ops after fusion, layouts, memory"),
     "table": ("table", "the report's tables, our runs beside its numbers"),
     "experiment": ("experiment", "the report's experiments: list, show, claims"),
+    "report": ("report", "one HTML page: tables, figures, claims, assumptions, runs"),
+    "figures": ("figures", "the report's figures from runs on disk"),
     "train": ("train", "as `caffe train`"),
     "test": ("test", "as `caffe test`"),
     "time": ("time", "as `caffe time`: milliseconds per layer"),

@@ -1,0 +1,13 @@
+"""Figure 3: underfitting: a test loss that goes on falling, on Cifar-10 and ImageNet."""
+
+from __future__ import annotations
+
+import sys
+
+from pycaffe_clr.experiments.figures.command import script
+from pycaffe_clr.experiments.figures.panel import Look
+
+LOOKS = {"a": Look(), "b": Look()}
+
+if __name__ == "__main__":
+    sys.exit(script(3))

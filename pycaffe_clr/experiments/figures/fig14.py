@@ -1,0 +1,13 @@
+"""Figure 14: momentum and weight decay of LeNet on MNIST."""
+
+from __future__ import annotations
+
+import sys
+
+from pycaffe_clr.experiments.figures.command import script
+from pycaffe_clr.experiments.figures.panel import Look
+
+LOOKS = {"a": Look(), "b": Look()}
+
+if __name__ == "__main__":
+    sys.exit(script(14))
