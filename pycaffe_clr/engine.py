@@ -81,7 +81,7 @@ class Records:
         """
         if "source" not in settings:
             raise ConfigError(f"{where}: data_param needs a source, the path of a database")
-        path = resolve(settings["source"], self.data_dir, "database", _log.info)
+        path = resolve(settings["source"], self.data_dir, "database")
         self.paths[settings["source"]] = path
         key = path, color
         if key not in self._sources:
@@ -102,7 +102,7 @@ class Records:
 
     def mean(self, name: str, shape: tuple[int, int, int]) -> np.ndarray:
         """The mean image of a transform_param's mean_file, float32 (C, H, W)."""
-        return read_mean(resolve(name, self.data_dir, "mean file", _log.info), shape)
+        return read_mean(resolve(name, self.data_dir, "mean file"), shape)
 
 
 def _last(message: Any) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pycaffe_clr.catalog import find_solver
-from pycaffe_clr.engine import ready_core
+from pycaffe_clr.engine import new_seed, ready_core
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.prototxt import NetChanges, load_solver, solver_nets, unused_defines
 from pycaffe_clr.train import checkpoint, facts, machine, report
@@ -224,7 +224,7 @@ def _read(spec: RunSpec, path: Path) -> tuple[Any, Any]:
     if spec.seed is not None:
         solver.random_seed = spec.seed
     elif solver.random_seed < 0:
-        solver.random_seed = int.from_bytes(os.urandom(4), "little") >> 1
+        solver.random_seed = new_seed()
     # Snapshots lie in the run's folder, whatever folder the prefix names.
     solver.snapshot_prefix = Path(solver.snapshot_prefix).name or path.stem
     if spec.weights is not None:
