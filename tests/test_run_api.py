@@ -69,6 +69,9 @@ def test_every_setting_has_a_flag(capsys):
     ("settings", "message"),
     [
         ({"threads": 0}, "threads must be 1 or more, not 0"),
+        ({"threads": 10**9}, "threads must be at most 1024"),
+        ({"batch": 10**12}, "batch must be at most 2147483647"),
+        ({"seed": -1}, "seed must be 0 or more, not -1"),
         ({"batch": 2.5}, "batch takes a whole number, not 2.5"),
         ({"seed": "x"}, "seed takes a whole number"),
         ({"max_iter": True}, "max_iter takes a whole number"),
@@ -141,6 +144,7 @@ def test_callbacks_see_all_rows_tests_and_snapshots(case):
     assert [e.iteration for e in events if isinstance(e, told.TestResult)] == [0, 20, 40, 60]
     snapshots = [event for event in events if isinstance(event, Snapshot)]
     assert [each.iteration for each in snapshots] == [40, 60]
+    assert result.record["net_files"] == [str(case.parent / "net.prototxt")]
     assert all(each.weights.is_file() and each.state.is_file() for each in snapshots)
     assert watcher.seen == [
         "started at 0 in out", "test 0", "test 20", "test 40", "test 60", "finished",

@@ -247,7 +247,7 @@ class Recorder(Listener):
                 # Nothing goes on from here, and the last snapshot holds what is still of use.
                 (self.folder / files.CHECKPOINT).unlink(missing_ok=True)
         except PycaffeClrError as error:
-            if state in ("finished", "stopped") and not reason:
+            if state != "failed" and draw:
                 raise
             _log.warning("%s", error)
 
@@ -301,7 +301,8 @@ class Recorder(Listener):
         self._show("")
         self._callbacks.idle()
         now = time.monotonic()
-        if session.stopping or now - self._checkpointed >= self._every:
+        stopped = session.stopping and self._stop_reason is None
+        if stopped or now - self._checkpointed >= self._every:
             self._checkpoint()
             self._checkpointed = time.monotonic()
 

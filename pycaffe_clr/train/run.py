@@ -129,6 +129,7 @@ class _Make:
             if spec.snapshot is not None:
                 session.restore(spec.snapshot, spec.caffe_resume)
             record = _record(spec, path, solver, session, device)
+            record["net_files"] = [str(file.absolute()) for file in nets.paths]
             folder.lock()
             # Another run may have begun here meanwhile.
             folder.check_free(spec.overwrite, [])

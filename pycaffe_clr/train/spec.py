@@ -92,14 +92,13 @@ class RunSpec:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, _plain(name, value, flag.kind))
-        for name in ("threads", "replicas", "batch", "test_batch"):
+        for name, low, high in _LIMITS:
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} must be 1 or more, not {value}")
+            if value is not None and not low <= value <= high:
+                bound = f"{low} or more" if value < low else f"at most {high}"
+                raise ConfigError(f"{name} must be {bound}, not {value}")
         if self.checkpoint_every is not None and not self.checkpoint_every >= 0:
             raise ConfigError("checkpoint_every takes seconds, 0 or more")
-        if self.seed is not None and self.seed < 0:
-            raise ConfigError(f"the seed must be 0 or more, not {self.seed}")
         if self.resume and self.overwrite:
             raise ConfigError("resume and overwrite exclude each other")
         if self.weights is not None and self.snapshot is not None:
@@ -149,6 +148,17 @@ _DEFAULTS: dict[str, Any] = {
     field.name: {} if field.metadata["flag"].kind is dict else field.default
     for field in dataclasses.fields(RunSpec)
 }
+
+
+_INT32, _INT64 = 2**31 - 1, 2**63 - 1
+_LIMITS = (
+    ("threads", 1, 1024),
+    ("replicas", 1, _INT32),
+    ("batch", 1, _INT32),
+    ("test_batch", 1, _INT32),
+    ("max_iter", 1, _INT32),
+    ("seed", 0, _INT64),
+)
 
 
 def _plain(name: str, value: Any, kind: type) -> Any:
