@@ -18,6 +18,7 @@ VERBS = {
     "run": ("run", "train a solver in a folder of its own: log, tables, snapshots, curve.png"),
     "data": ("data", "make the databases that a net reads: real, a sample, or made-up"),
     "list": ("shipped", "the solvers and nets that ship with pycaffe_clr"),
+    "range": ("range", "learning rate range test: the rates to train with, in words"),
     "show": ("show", "the plan of a net: ops after fusion, layouts, memory"),
     "table": ("table", "the report's tables, our runs beside its numbers"),
     "experiment": ("experiment", "the report's experiments: list, show, claims"),

@@ -2,7 +2,7 @@
 
 The report's section 3 reads them by eye; the rules that stand for the eye here are these.
 All but the divergence is read from the smoothed loss (curves.smoothed: a running median over 3
-tests, then a mean over a twentieth of them, at least 3). A change counts where it is more than 3 %
+tests, then a mean over a twelfth of them, at least 3). A change counts where it is more than 3 %
 of the loss there and more than 7 standard deviations of a smoothed test: noise alone then shows a
 clue in fewer than one of a hundred flat curves of 30 to 100 tests. Pure arithmetic on arrays: no
 compiled code, no files.
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from pycaffe_clr.experiments.curves import (
+    LR,
     Curve,
     noise_of,
     smoothed,
@@ -32,15 +33,16 @@ FLAT = 0.05
 PLATEAU = 0.25
 # Training has begun to converge when the loss has fallen by this fraction of its first value.
 BEGUN = 0.1
-# Diverged: the loss stays above both (this many minima) and (half of what was won is lost).
-MINIMA, LOST = 2.0, 0.5
+# Diverged: the loss stays above both (this many minima) and (half of what was won is lost). Where
+# it is not known where the loss began: above this many minima.
+MINIMA, LOST, MINIMA_ALONE = 2.0, 0.5, 3.0
 # The training loss rises with the test loss where it does so by this fraction of its rise.
 ALONG = 0.25
 
 
 def number(value: float) -> str:
-    """Three digits, as the sentences show learning rates and losses."""
-    return f"{value:.3g}"
+    """Three digits, and whole numbers from 100 on, as sentences show rates, losses, iterations."""
+    return f"{value:,.0f}" if abs(value) >= 100 and math.isfinite(value) else f"{value:.3g}"
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,9 @@ class Bottom:
         if self.plateau:
             text += f" and flat from {number(self.first)} to {number(self.last)}"
         if self.rises:
-            text += f"{',' if self.plateau else ' and'} rises for good after {number(self.last)}"
+            text += (
+                f"{', and it' if self.plateau else ' and'} rises for good after {number(self.last)}"
+            )
         return text + "."
 
 
@@ -102,7 +106,7 @@ class Divergence:
             return f"It diverges {how}at {x_name} {number(self.x)}: the loss is no number any more."
         return (
             f"It diverges {how}at {x_name} {number(self.x)}: from there on the test loss stays "
-            f"above {number(self.limit)}, twice its minimum and half way back to where it began."
+            f"above {number(self.limit)}: what was won is lost, or half of it."
         )
 
 
@@ -159,12 +163,16 @@ class Underfitting:
 
 @dataclass(frozen=True)
 class Clues:
-    """All that the test loss of a curve shows. None or (): it does not show that."""
+    """All that the test loss of a curve shows. None or (): it does not show that.
+
+    fresh: of a run that began untrained; of others convergence is not asked.
+    """
 
     x_name: str
     tests: int
     noise: float
     window: int
+    fresh: bool = True
     convergence: Convergence | None = None
     bottom: Bottom | None = None
     divergence: Divergence | None = None
@@ -183,15 +191,16 @@ class Clues:
 
     @property
     def label(self) -> str:
-        """The strongest clue in a few words, for a table: at most 24 characters."""
+        """The strongest clue in a few words, for a table."""
+        unit = "" if self.x_name == LR else f"{self.x_name} "
         if self.divergence is not None:
-            return f"diverges at {number(self.divergence.x)}"
-        if self.tests and self.convergence is None:
+            return f"diverges at {unit}{number(self.divergence.x)}"
+        if self.tests and self.fresh and self.convergence is None:
             return "does not converge"
         if self.overfitting:
-            return f"overfits from {number(self.overfitting[0].first)}"
+            return f"overfits from {unit}{number(self.overfitting[0].first)}"
         if self.instabilities:
-            return f"unstable from {number(self.instabilities[0].first)}"
+            return f"unstable from {unit}{number(self.instabilities[0].first)}"
         if self.underfitting is not None:
             return "underfits"
         if self.bottom is not None and self.bottom.plateau:
@@ -206,7 +215,7 @@ class Clues:
         found: list[Any] = [self.convergence, self.bottom, *self.rises]
         found += [self.underfitting, self.divergence]
         texts = [clue.sentence(self.x_name) for clue in found if clue is not None]
-        if self.convergence is None:
+        if self.fresh and self.convergence is None:
             texts.insert(0, "Training does not begin to converge.")
         return texts
 
@@ -229,15 +238,18 @@ def read_clues(curve: Curve) -> Clues:
     smooth = smoothed(loss, window)
     least = DEVIATIONS * noise / math.sqrt(window)
     bottom, low, flat = _bottom(curve, smooth, least, divergence is not None)
+    # Where the rate falls the loss falls with it: that is no underfitting.
+    judge = divergence is None and not curve.annealed
     return Clues(
         x_name=curve.x_name,
         tests=end,
         noise=noise,
         window=window,
-        convergence=_convergence(curve, smooth, least),
+        fresh=curve.fresh,
+        convergence=_convergence(curve, smooth, least) if curve.fresh else None,
         bottom=bottom,
         divergence=divergence,
-        underfitting=None if divergence else _underfitting(curve, smooth, least, low, flat),
+        underfitting=_underfitting(curve, smooth, least, low, flat) if judge else None,
         rises=_rises(curve, smooth, least),
     )
 
@@ -252,8 +264,7 @@ def _divergence(curve: Curve) -> tuple[int, Divergence | None]:
         at = curve.nan_at if curve.nan_at is not None else float(curve.x[0]) if len(loss) else None
         return 0, None if at is None else Divergence(at, math.inf, False, True)
     best = float(smoothed(good).min())
-    first = curve.start if math.isfinite(curve.start) else float(good[0])
-    limit = max(MINIMA * best, best + LOST * (first - best))
+    limit = _limit(curve, good, best)
     above = good > limit
     # From here on all tests are above; one such test at the end may be an outlier.
     since = end - (int(np.argmin(above[::-1])) if not above.all() else end)
@@ -267,6 +278,32 @@ def _divergence(curve: Curve) -> tuple[int, Divergence | None]:
         sudden = bool(good[-1] <= best + 0.25 * (limit - best))
         return end, Divergence(at, limit, sudden, True)
     return end, None
+
+
+def diverged_for_good(curve: Curve) -> bool:
+    """Whether a run is so clearly diverged that going on is no use.
+
+    The last five tests or more are diverged, and the training loss is back, too: half of what it
+    had won, or more, is lost. (With BatchNorm the test loss alone may leap at high rates, since
+    the running statistics lag behind.)
+    """
+    end, divergence = _divergence(curve)
+    if divergence is None or len(curve) - end < 5:
+        return False
+    if divergence.nan or not np.isfinite(curve.train_loss).all():
+        return True
+    train = curve.train_loss[:end]
+    lost = _limit(curve, train, float(smoothed(train).min()))
+    return bool((curve.train_loss[-3:] > lost).all())
+
+
+def _limit(curve: Curve, losses: np.ndarray, best: float) -> float:
+    """Above which a loss has diverged: see MINIMA."""
+    if math.isfinite(curve.start):
+        return max(MINIMA * best, best + LOST * (curve.start - best))
+    if curve.fresh:
+        return max(MINIMA * best, best + LOST * (float(losses[0]) - best))
+    return MINIMA_ALONE * best
 
 
 def _convergence(curve: Curve, smooth: np.ndarray, least: float) -> Convergence | None:

@@ -24,6 +24,8 @@ class Curve:
     nan or inf where the test had no number. train_loss: mean over the iterations since the test
     before, nan where not known. accuracy: a fraction, nan where not known. start: the loss before
     training, nan where not known. nan_at: x at which the training loss stopped being a number.
+    annealed: the learning rate falls over the last third of the run. fresh: it begins with
+    untrained weights, not with those of a snapshot.
     """
 
     x: np.ndarray
@@ -33,6 +35,8 @@ class Curve:
     x_name: str = LR
     start: float = np.nan
     nan_at: float | None = None
+    annealed: bool = False
+    fresh: bool = True
 
     def __len__(self) -> int:
         return len(self.x)
@@ -74,16 +78,19 @@ def curve_of(run: RunResult, x_name: str = LR, net: int = 0) -> Curve:
     if run.diverged:
         last = np.array([run.iteration])
         nan_at = float(run.lr_at(last)[0]) if x_name == LR and known else float(run.iteration)
-    # A run from a snapshot begins with trained weights: its first loss is no beginning.
-    fresh = known and steps[0] == 0
+    # The first loss of a run from a snapshot is no beginning.
+    fresh = not known or bool(steps[0] == 0)
+    late = run.lr_at(at[2 * len(at) // 3 :]) if known else np.empty(0)
     return Curve(
         x=x,
         test_loss=tests["loss"],
         train_loss=means_between(steps, losses, at),
         accuracy=tests["accuracy"],
         x_name=x_name,
-        start=float(losses[0]) if fresh else np.nan,
+        start=float(losses[0]) if fresh and known else np.nan,
         nan_at=nan_at,
+        annealed=bool(len(late) and late[-1] < 0.7 * late[0]),
+        fresh=fresh,
     )
 
 
@@ -119,6 +126,8 @@ def mean_curve(curves: Sequence[Curve]) -> Curve:
         x_name=curves[0].x_name,
         start=float(np.mean([c.start for c in curves])),
         nan_at=min(nans) if nans else None,
+        annealed=any(c.annealed for c in curves),
+        fresh=all(c.fresh for c in curves),
     )
 
 
@@ -126,8 +135,8 @@ def mean_curve(curves: Sequence[Curve]) -> Curve:
 
 
 def window_of(count: int) -> int:
-    """Tests in the running mean: a twentieth of them, odd, at least 3."""
-    return max(3, count // 20 | 1)
+    """Tests in the running mean: a twelfth of them, odd, at least 3."""
+    return max(3, count // 12 | 1)
 
 
 def smoothed(values: np.ndarray, window: int | None = None) -> np.ndarray:

@@ -19,7 +19,7 @@ class Job:
     name: what the screen calls it, unique in a queue. spec: the run; it needs `out`. seconds: how
     long it will take, nan where that is not known. memory: bytes it will need, 0 where not known.
     iterations: that it makes, 0 where not known. after: the name of the job whose snapshot it
-    starts from, or None.
+    starts from, or None. watch: MODULE:NAME of what makes a callback of the run, given its folder.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Job:
     memory: int = 0
     iterations: int = 0
     after: str | None = None
+    watch: str | None = None
 
     @property
     def folder(self) -> Path:

@@ -94,7 +94,7 @@ class LocalPool:
             process_group=0,
         )
         assert process.stdin is not None and process.stdout is not None
-        order = {"spec": job.spec.to_json(), "follow": self.follow}
+        order = {"spec": job.spec.to_json(), "follow": self.follow, "watch": job.watch}
         with contextlib.suppress(BrokenPipeError):  # gone already: its end tells
             process.stdin.write(json.dumps(order).encode() + b"\n")
             process.stdin.flush()

@@ -1,8 +1,9 @@
 """One run in a process of its own: `python -m pycaffe_clr.experiments.worker`.
 
-The first line of stdin is the order: {"spec": a RunSpec as JSON, "follow": tell the log's lines}.
-What happens is told on stdout, a JSON object in each line, as `Event` has it. Where stdin ends, the
-process that gave the order is gone: the run writes its checkpoint and stops.
+The first line of stdin is the order: {"spec": a RunSpec as JSON, "follow": tell the log's lines,
+"watch": MODULE:NAME of what makes a callback of the run's folder, or null}. What happens is told on
+stdout, a JSON object in each line, as `Event` has it. Where stdin ends, the process that gave the
+order is gone: the run writes its checkpoint and stops.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,8 @@ def main() -> int:
     channel = Channel(_private_stdout())
     order = json.loads(_read_line(0))
     threading.Thread(target=_watch_parent, name="parent", daemon=True).start()
-    channel.tell("ended", make(RunSpec.from_json(order["spec"]), channel, bool(order["follow"])))
+    spec = RunSpec.from_json(order["spec"])
+    channel.tell("ended", make(spec, channel, bool(order["follow"]), order.get("watch")))
     return 0
 
 
@@ -106,14 +109,18 @@ class _LogLines(io.StringIO):
         return len(text)
 
 
-def make(spec: RunSpec, channel: Channel, follow: bool) -> dict[str, Any]:
+def make(spec: RunSpec, channel: Channel, follow: bool, watch: str | None = None) -> dict[str, Any]:
     """Make the run, or go on with it; how it ended, as fields of Outcome."""
     from pycaffe_clr.train.run import train
 
     console = _LogLines(channel) if follow else None
     begun = time.monotonic()
+    callbacks: list[Any] = [Reporter(channel)]
+    if watch:
+        module, _, name = watch.partition(":")
+        callbacks.append(getattr(import_module(module), name)(Path(str(spec.out))))
     try:
-        result = train(spec, callbacks=[Reporter(channel)], console=console, owns_process=True)
+        result = train(spec, callbacks=callbacks, console=console, owns_process=True)
     except PycaffeClrError as error:
         # Two processes began at the same time, and this one came second.
         if not isinstance(error, DataError) and is_locked(Path(str(spec.out))):
