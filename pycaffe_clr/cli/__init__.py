@@ -20,6 +20,7 @@ VERBS = {
     "list": ("shipped", "the solvers and nets that ship with pycaffe_clr"),
     "range": ("range", "learning rate range test: the rates to train with, in words"),
     "search": ("search", "weight decay, momentum, batch or rate by short runs"),
+    "recipe": ("recipe", "rate, batch, momentum and weight decay found by short runs"),
     "show": ("show", "the plan of a net: ops after fusion, layouts, memory"),
     "table": ("table", "the report's tables, our runs beside its numbers"),
     "experiment": ("experiment", "the report's experiments: list, show, claims"),
