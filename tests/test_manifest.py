@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -124,13 +125,21 @@ def test_figures_have_their_curves_and_every_curve_a_label():
                 assert curve.label
 
 
+@cache
+def batches_of(net: str) -> tuple[int, int]:
+    """Of the data layers of a net's file: in TRAIN and in TEST."""
+    layers = text_format.Parse((ROOT / net).read_text(), proto.NetParameter()).layer
+    train, test = (layer.data_param.batch_size for layer in layers if layer.type == "Data")
+    return train, test
+
+
 @pytest.mark.parametrize("setting", load().settings.values(), ids=lambda setting: setting.name)
 def test_a_setting_is_whole_and_its_solver_and_net_fit(setting):
     text = (ROOT / "solvers" / f"{setting.name}.prototxt").read_text()
     solver = text_format.Parse(text, proto.SolverParameter())
-    net = text_format.Parse((ROOT / solver.net).read_text(), proto.NetParameter())
-    sizes = [layer.data_param.batch_size for layer in net.layer if layer.type == "Data"]
-    assert sizes[0] * solver.replicas == setting.total_batch  # replicas: 1 by default
+    batch, test_batch = batches_of(solver.net)
+    assert batch * solver.replicas == setting.total_batch  # replicas: 1 by default
+    assert test_batch == setting.test_batch
     assert solver.max_iter == setting.max_iter
     assert 0 < setting.test_interval <= setting.max_iter
     assert setting.stepsize <= setting.max_iter
@@ -229,3 +238,25 @@ def test_a_manifest_with_a_fault_says_where(old, new, expected, tmp_path):
 def test_an_unknown_setting_is_a_clear_error():
     with pytest.raises(ConfigError, match="Did you mean lenet_1cycle"):
         load().setting("lenet_1cylce")
+
+
+def test_the_3_layer_net_has_readings_that_keep_its_fillers(tmp_path):
+    manifest = load()
+    runs = manifest.setting("cifar3_1cycle_gaussian").runs
+    plain = manifest.setting("cifar3_1cycle").counted
+    assert [(p.name, p.batch, p.seed) for p in runs] == [(p.name, p.batch, p.seed) for p in plain]
+    assert {plan.filler for plan in runs} == {None} and all(plan.counted for plan in runs)
+    assert manifest.tables[1][0].alternates == ("cifar3_1cycle_gaussian",)
+    branch = manifest.setting("cifar3_branch_wd3e-3_gaussian")
+    assert branch.start == ("cifar3_fixed_wd1e-3_gaussian", 5000)
+    assert "cifar3_step_cm97_85_gaussian" not in manifest.settings
+    # One word makes them the ones that rows, curves and claims are about.
+    folder = tmp_path / "report"
+    shutil.copytree(manifest_files.FOLDER, folder)
+    path = folder / "cifar3.toml"
+    path.write_text(path.read_text().replace("main = false", "main = true"))
+    turned = manifest_files.read(folder)
+    row = turned.tables[1][0]
+    assert (row.setting, row.alternates) == ("cifar3_1cycle_gaussian", ("cifar3_1cycle",))
+    assert turned.figures[9].curves[0].setting == "cifar3_fixed_wd1e-2_gaussian"
+    assert "cifar3_1cycle_gaussian" in {n for c in turned.table_claims[1] for n in c.of}

@@ -29,6 +29,7 @@ from pycaffe_clr.experiments.manifest import (
     iterations_of,
     step_values,
 )
+from pycaffe_clr.experiments.manifest_readings import Reading
 from pycaffe_clr.experiments.protocol import RunPlan, run_plans
 
 FOLDER = Path(__file__).parent / "report"
@@ -66,6 +67,7 @@ def read(folder: Path = FOLDER) -> Manifest:
     """Read all files. Raises ConfigError that names the file and the entry."""
     settings: dict[str, Setting] = {}
     raw: dict[str, _Raw] = {}
+    readings: list[Reading] = []
     for name in SETTINGS:
         data = _toml(folder / f"{name}.toml")
         tasks = data.get("tasks", {})
@@ -75,6 +77,7 @@ def read(folder: Path = FOLDER) -> Manifest:
                     raise ConfigError(f"{name}.toml: setting {setting} is given twice")
                 raw[setting] = _merge(setting, own, group, tasks, raw)
                 settings[setting] = raw[setting].setting(setting)
+        readings += map(Reading.read, data.get("reading", ()))
     tables = _toml(folder / "tables.toml")
     figures = _toml(folder / "figures.toml")
     made = Manifest(
@@ -84,8 +87,20 @@ def read(folder: Path = FOLDER) -> Manifest:
         {int(number): tuple(map(_claim, t.get("claims", ()))) for number, t in tables.items()},
         tuple(map(_disagreement, _toml(folder / "disagreements.toml")["disagreement"])),
     )
+    for reading in readings:
+        made = _with(made, reading)
     _check(made)
     return made
+
+
+def _with(made: Manifest, reading: Reading) -> Manifest:
+    return Manifest(
+        {**made.settings, **reading.settings(made.settings.values())},
+        {number: tuple(map(reading.row, rows)) for number, rows in made.tables.items()},
+        {number: reading.figure(figure) for number, figure in made.figures.items()},
+        {number: reading.claims(claims) for number, claims in made.table_claims.items()},
+        made.disagreements,
+    )
 
 
 class _Raw:

@@ -9,6 +9,7 @@ iterations of the smallest batch.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,11 @@ def run_plans(
     if keep_file:
         plans.append(RunPlan(FILE_RUN, None, batch, len(plans) + 1))
     return tuple(plans)
+
+
+def file_plans(plans: tuple[RunPlan, ...]) -> tuple[RunPlan, ...]:
+    """The same batches and seeds, with the fillers of the net's file in all runs."""
+    return tuple(dataclasses.replace(plan, filler=None) for plan in plans)
 
 
 def plans(solver: str | Path, runs: int = RUNS, same_batch: bool = False) -> tuple[RunPlan, ...]:

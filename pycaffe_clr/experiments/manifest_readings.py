@@ -1,0 +1,91 @@
+"""Other readings of whole groups of settings: the same configuration, other runs.
+
+Where one question touches many settings (which fillers a net had), an entry `reading` in a file of
+settings makes a setting of its own for each of them, and adds it to their rows and curves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from pycaffe_clr.experiments.manifest import Claim, Curve, Figure, Row, Setting
+from pycaffe_clr.experiments.protocol import file_plans
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Settings `name + suffix` for those that fit a pattern of `of` and none of `but`.
+
+    main: rows and curves show these, the plain ones are their other readings; else the reverse.
+    """
+
+    suffix: str
+    of: tuple[str, ...]
+    but: tuple[str, ...]
+    note: str
+    main: bool
+
+    @classmethod
+    def read(cls, entry: Mapping[str, Any]) -> Reading:
+        """From an entry of a file."""
+        of, but = tuple(entry["of"]), tuple(entry.get("but", ()))
+        return cls(entry["suffix"], of, but, entry["note"], bool(entry.get("main", False)))
+
+    def fits(self, name: str) -> bool:
+        """Whether a setting has this reading."""
+        return any(fnmatchcase(name, p) for p in self.of) and not any(
+            fnmatchcase(name, p) for p in self.but
+        )
+
+    def settings(self, known: Iterable[Setting]) -> dict[str, Setting]:
+        """The new settings: their runs keep the fillers of the net's file."""
+        found = {}
+        for setting in [s for s in known if self.fits(s.name)]:
+            start = setting.start
+            if start and self.fits(start[0]):
+                start = (start[0] + self.suffix, start[1])
+            plans = file_plans(setting.counted)
+            name = setting.name + self.suffix
+            notes = (*setting.notes, self.note)
+            found[name] = dataclasses.replace(
+                setting, name=name, runs=plans, start=start, notes=notes, protocol="file fillers"
+            )
+        return found
+
+    def row(self, row: Row) -> Row:
+        """The row with its reading."""
+        return dataclasses.replace(row, **self._names(row.setting, row.alternates))
+
+    def curve(self, curve: Curve) -> Curve:
+        """The curve with its reading."""
+        return dataclasses.replace(curve, **self._names(curve.setting, curve.alternates))
+
+    def figure(self, figure: Figure) -> Figure:
+        """The figure with all its curves so."""
+        panels = {
+            letter: dataclasses.replace(panel, curves=tuple(map(self.curve, panel.curves)))
+            for letter, panel in figure.panels.items()
+        }
+        return dataclasses.replace(figure, panels=panels, claims=self.claims(figure.claims))
+
+    def claims(self, claims: Iterable[Claim]) -> tuple[Claim, ...]:
+        """Claims that name settings, about those that are main."""
+        return tuple(
+            dataclasses.replace(
+                claim,
+                of=tuple(n + self.suffix if self.main and self.fits(n) else n for n in claim.of),
+            )
+            for claim in claims
+        )
+
+    def _names(self, setting: str, alternates: tuple[str, ...]) -> dict[str, Any]:
+        if not self.fits(setting):
+            return {}
+        other = setting + self.suffix
+        if self.main:
+            return {"setting": other, "alternates": (setting, *alternates)}
+        return {"alternates": (*alternates, other)}
