@@ -16,12 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Print the settings; returns 0."""
-    from pycaffe_clr.experiments.estimate import Estimates
+    from pycaffe_clr.experiments.estimate import Estimates, measured_runs
     from pycaffe_clr.experiments.manifest import load
     from pycaffe_clr.experiments.selection import select
     from pycaffe_clr.experiments.store import Store
 
-    manifest, store, estimates = load(), Store(args.root), Estimates()
+    manifest, store = load(), Store(args.root)
+    estimates = Estimates(measured_runs(store, manifest.settings.values()))
     settings = select(manifest, selection_of(args), estimates)
     if not settings:
         print("no setting is all of that")

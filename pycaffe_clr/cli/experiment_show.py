@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pycaffe_clr.cli.experiment_list import duration
 
 if TYPE_CHECKING:
+    from pycaffe_clr.experiments.estimate import Estimates
     from pycaffe_clr.experiments.manifest import Manifest, Setting
     from pycaffe_clr.experiments.store import Store
 
@@ -29,16 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Print the settings; raises ConfigError for an unknown one, else returns 0."""
+    from pycaffe_clr.experiments.estimate import Estimates, measured_runs
     from pycaffe_clr.experiments.manifest import load
     from pycaffe_clr.experiments.store import Store
 
     manifest, store = load(), Store(args.root)
     settings = [manifest.setting(name) for name in args.names]
-    print("\n\n".join(text_of(manifest, setting, store) for setting in settings))
+    estimates = Estimates(measured_runs(store, manifest.settings.values()))
+    print("\n\n".join(text_of(manifest, setting, store, estimates) for setting in settings))
     return 0
 
 
-def text_of(manifest: Manifest, setting: Setting, store: Store) -> str:
+def text_of(manifest: Manifest, setting: Setting, store: Store, estimates: Estimates) -> str:
     """The page of one setting, 80 columns wide."""
     lines = [setting.name, *wrap(f"{setting.title}: {setting.words}.", "  ")]
     uses = manifest.uses(setting.name)
@@ -62,7 +65,7 @@ def text_of(manifest: Manifest, setting: Setting, store: Store) -> str:
     for found in disagreements:
         text = f"{found.id} {found.about}: {found.used}; other: {found.other}; {found.why}."
         lines += wrap(text, "  ", "       ")
-    return "\n".join([*lines, "", "Runs", *runs(setting, store), *cost(setting)])
+    return "\n".join([*lines, "", "Runs", *runs(setting, store), *cost(setting, estimates)])
 
 
 def values(setting: Setting) -> list[str]:
@@ -124,11 +127,9 @@ def runs(setting: Setting, store: Store) -> list[str]:
     return lines
 
 
-def cost(setting: Setting) -> list[str]:
+def cost(setting: Setting, estimates: Estimates) -> list[str]:
     """How long a run takes on one core, by the speeds that are known."""
-    from pycaffe_clr.experiments.estimate import Estimates
-
-    seconds = Estimates().seconds(setting.net, setting.work)
+    seconds = estimates.seconds(setting.net, setting.work)
     text = f"One run trains on {setting.images:,} images"
     if setting.work > setting.images:
         text += f" and tests as long as {setting.work - setting.images:,.0f} more would take"
