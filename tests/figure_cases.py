@@ -85,7 +85,9 @@ def _table(path: Path, header: str, rows: np.ndarray) -> None:
     np.savetxt(path, rows, "%.9g", ",", header=header, comments="")
 
 
-def write_setting(root: Path, setting: Any, runs: int = 4, quality: float = 0.9) -> None:
+def write_setting(
+    root: Path, setting: Any, runs: int = 4, quality: float = 0.9, **record: Any
+) -> None:
     """The first `runs` runs of a setting of the manifest, under ROOT/<setting>."""
     for number, plan in enumerate(setting.runs[:runs]):
         write_run(
@@ -98,4 +100,5 @@ def write_setting(root: Path, setting: Any, runs: int = 4, quality: float = 0.9)
             quality=quality,
             seed=number + 1,
             start=setting.start[1] if setting.start else 0,
+            **record,
         )

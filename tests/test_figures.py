@@ -112,10 +112,19 @@ def test_shortened_runs_are_left_out_of_whole_curves_and_the_other_way_round(tmp
     folder = tmp_path / SETTING
     figure_cases.write_run(folder / "run1", max_iter=200)
     found = drawn(tmp_path)
-    assert found.missing and found.shortened == 1
+    assert found.missing and found.left_out == 1
     assert "One run is left out" in captions.paragraphs(_figure(panel_of()), [found])[1]
+    figure_cases.write_run(folder / "run2", max_iter=200, labels={"scaled": "0.02"})
     scaled = curves_in(tmp_path, 0.02).panel(panel_of(curve_for()))[0]
-    assert scaled.n == 1 and not scaled.shortened
+    assert scaled.n == 1 and scaled.left_out == 1
+
+
+def test_a_damaged_run_is_left_out_and_said(tmp_path: Path) -> None:
+    figure_cases.write_setting(tmp_path, load().settings[SETTING], runs=2)
+    (tmp_path / SETTING / "run1" / "tests.csv").write_text("iteration,net,accuracy\n1,0,x\n")
+    (tmp_path / SETTING / "run2" / "run.json").write_text("{")
+    found = drawn(tmp_path)
+    assert found.missing and found.left_out == 2
 
 
 def test_the_run_with_the_files_own_fillers_is_not_in_the_mean(tmp_path: Path) -> None:
@@ -325,7 +334,9 @@ def test_launch_makes_the_runs_that_a_figure_draws(tmp_path: Path, monkeypatch, 
         for name in names:
             setting = load().settings[name]
             short = dataclasses.replace(setting, max_iter=int(setting.max_iter * (scale or 1)))
-            figure_cases.write_setting(root, short, 2)
+            figure_cases.write_setting(
+                root, short, 2, labels={"scaled": f"{scale}"} if scale else {}
+            )
         return []
 
     monkeypatch.setattr(queue, "run_settings", run_settings)

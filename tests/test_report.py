@@ -40,6 +40,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         seconds=120.0,
         **machine,
     )
+    damaged = folder / "runs" / "lenet_1cycle" / "run1"
+    figure_cases.write_run(damaged)
+    (damaged / "run.json").write_text("{")
     out = folder / "report.html"
     assert cli.main(["report", "--runs", str(folder / "runs"), "--out", str(out)]) == 0
     return out
@@ -117,6 +120,7 @@ def test_what_is_missing_diverged_or_assumed_is_said(read: Reader) -> None:
     assert "missing" in words and "not run yet" in words
     assert "diverged" in words and "4,000 of 9,765" in words
     assert "What was assumed" in words
+    assert "unreadable" in words
     assert "A processor" in words and "avx2 fma" in words
     assert load().settings["cifar3_fixed_lr1e-3"].assumed["momentum"] in words
 

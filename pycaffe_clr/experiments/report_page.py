@@ -6,6 +6,7 @@ It needs nothing but itself: no fonts, scripts, styles or pictures from elsewher
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from pycaffe_clr.version import package_version
 
 if TYPE_CHECKING:
     from pycaffe_clr.experiments.figures.album import Album
+    from pycaffe_clr.experiments.store import StoredRun
 
 _TITLE = "Learning rate, batch size, momentum and weight decay: the report and ours"
 _FOLDER = Path(__file__).parent
@@ -41,17 +43,14 @@ def write(path: Path, album: Album) -> int:
 def page(album: Album) -> str:
     """The whole page."""
     manifest, store = album.manifest, album.curves.store
+    runs = [run for name in manifest.settings for run in store.runs(name)]
     parts = [
         ("tables", "Tables", report_tables.tables(manifest, store)),
         ("figures", "Figures", figures(album)),
         ("claims", "Claims of the report", claims(album)),
         ("assumed", "What was assumed", report_runs.assumptions(manifest)),
         ("runs", "Runs", report_runs.details(manifest, store)),
-        (
-            "environment",
-            "Environment",
-            report_runs.environment(store, list(manifest.settings)),
-        ),
+        ("environment", "Environment", report_runs.environment(runs)),
     ]
     links = "".join(f'<a href="#{name}">{title}</a>' for name, title, _ in parts)
     body = "\n".join(html.section(name, title, text) for name, title, text in parts)
@@ -59,7 +58,7 @@ def page(album: Album) -> str:
         f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{_TITLE}</title>\n<style>{stylesheet()}</style></head>\n<body>\n"
-        f"{_opening(album)}\n<nav>{links}</nav>\n{body}\n"
+        f"{_opening(album, runs)}\n<nav>{links}</nav>\n{body}\n"
         f'<dialog aria-label="A figure, enlarged"><div></div><button>Close</button></dialog>\n'
         f"<script>{_read('js')}</script>\n</body>\n</html>\n"
     )
@@ -77,13 +76,12 @@ def _read(kind: str) -> str:
     return (_FOLDER / f"report_page.{kind}").read_text(encoding="utf-8")
 
 
-def _opening(album: Album) -> str:
+def _opening(album: Album, runs: Sequence[StoredRun]) -> str:
     """Title, what the page is, and how far the runs go."""
     manifest, store = album.manifest, album.curves.store
     rows = [row for rows in manifest.tables.values() for row in rows]
     begun = [store.counted(row.setting) for row in rows]
     drawn = [curve for number in manifest.figures for curve in album.drawn(number)]
-    runs = [run for name in manifest.settings for run in store.runs(name)]
     counts = {
         "rows of the tables with runs": (sum(map(bool, begun)), len(rows)),
         "curves with runs": (sum(not c.missing for c in drawn), len(drawn)),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _HEAD = (
     "run", "state", "last test (%)", "whole test set (%)", "iterations", "seconds", "images/s",
-    "batch", "filler", "seed",
+    "peak MB", "batch", "filler", "seed",
 )  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def _setting(manifest: Manifest, setting: Setting, runs: Sequence[StoredRun]) ->
     title = f"<code>{html.escape(setting.name)}</code>: {html.escape(uses or 'for comparison')}"
     decay = f"weight decay {short(setting.weight_decay)}"
     said = f"{setting.title}: {setting.words}, {decay}, {_length(setting)}"
-    table = html.table(_HEAD, [_run(setting, run) for run in runs], numbers=range(2, 8))
+    table = html.table(_HEAD, [_run(setting, run) for run in runs], numbers=(*range(2, 9), 10))
     notes = html.items([html.escape(note) for note in setting.notes]) if setting.notes else ""
     count = f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
     return (
@@ -53,58 +53,83 @@ def _length(setting: Setting) -> str:
 
 
 def _run(setting: Setting, run: StoredRun) -> str:
+    if run.state == "unreadable":
+        return html.row([html.cell(run.plan), html.cell(f"unreadable: {run.folder}", "failed")])
     record = run.record
-    seconds, speed = time_of(run)
     plan = next((plan for plan in setting.runs if plan.name == run.plan), None)
+    seconds, speed = time_of(run)
     made = f"{run.iteration:,}"
     if run.iteration != run.max_iter:
         made += f" of {run.max_iter:,}"
     batch = record.get("batch") or (plan.batch * setting.replicas if plan else "")
+    state = f"{run.state}, scaled by {run.scaled}" if run.scaled else run.state
     return html.row([
         html.cell(run.plan),
-        html.cell(run.state, "failed" if run.diverged or not run.final else ""),
+        html.cell(state, "" if run.final and not run.diverged else "failed"),
         html.cell(_percent(run.final_accuracy), "number"),
         html.cell(_percent(run.whole_accuracy), "number"),
         html.cell(made, "number"),
         html.cell(_whole(seconds), "number"),
         html.cell(_whole(speed), "number"),
+        html.cell(_whole(record.get("peak_memory_bytes", math.nan) / 1e6), "number"),
         html.cell(str(batch), "number"),
         html.cell((plan.filler or "of the file") if plan else ""),
         html.cell(str(record.get("seed", "")), "number"),
     ])  # fmt: skip
 
 
-def environment(store: Store, names: Sequence[str]) -> str:
-    """The processors and versions that made the runs, each with the number of its runs."""
-    found: Counter[tuple[tuple[str, str], ...]] = Counter()
-    for name in names:
-        for run in store.runs(name):
-            found[_machine(run.record)] += 1
-    if not found:
+def environment(runs: Sequence[StoredRun]) -> str:
+    """What made the runs - processors, versions, data - each with the number of its runs."""
+    records = [run.record for run in runs if run.state != "unreadable"]
+    machines = Counter(_machine(record) for record in records)
+    data = Counter(_data(entry) for record in records for entry in record.get("data", ()))
+    if not machines:
         return "<p>No runs.</p>"
-    keys = list(dict.fromkeys(key for machine in found for key, _ in machine))
+    parts = [_counted(machines)]
+    if data:
+        parts.append("<h3>Data</h3>" + _counted(data))
+    return "\n".join(parts)
+
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+def _counted(found: Counter[Pairs]) -> str:
+    """A table with a row for each thing that was found, the most frequent first."""
+    keys = list(dict.fromkeys(key for pairs in found for key, _ in pairs))
     rows = [
         html.row([
             html.cell(str(count), "number"),
-            *(html.cell(dict(machine).get(key, ""), "wrap" if key == "instruction sets" else "")
-              for key in keys),
+            *(html.cell(dict(pairs).get(key, ""), "wrap" if key in _LONG else "") for key in keys),
         ])
-        for machine, count in found.most_common()
+        for pairs, count in found.most_common()
     ]  # fmt: skip
     return html.table(["runs", *keys], rows, numbers=[0])
 
 
-def _machine(record: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+_LONG = ("instruction sets",)
+
+
+def _machine(record: Mapping[str, Any]) -> Pairs:
     processor = record.get("processor", {})
     device, backend = record.get("device", ""), record.get("backend", "")
     pairs = {
         "processor": str(processor.get("model", "")),
         "device": f"{device} ({backend})" if backend else str(device),
         "threads": str(record.get("threads", "")),
+        "commit": str(record.get("git_commit") or "")[:12],
         **{name: str(value) for name, value in record.get("versions", {}).items()},
         "instruction sets": str(processor.get("features", "")),
     }
     return tuple((key, value) for key, value in pairs.items() if value)
+
+
+def _data(entry: Mapping[str, Any]) -> Pairs:
+    return (
+        ("database", str(entry.get("source", ""))),
+        ("bytes", f"{entry.get('bytes', 0):,}"),
+        ("CRC-32", f"{entry.get('crc32', '')}, of {entry.get('crc32_of', '')}"),
+    )
 
 
 def assumptions(manifest: Manifest) -> str:

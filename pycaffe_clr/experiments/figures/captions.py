@@ -94,10 +94,10 @@ def _lines(curves: Sequence[Drawn]) -> list[str]:
     if unfinished:
         lines = "one line shows runs" if unfinished == 1 else f"{count(unfinished)} lines show runs"
         said.append(f"{lines} that have not ended.")
-    shortened = sum({c.curve.setting: c.shortened for c in curves}.values())
-    if shortened:
-        runs = "run is" if shortened == 1 else "runs are"
-        said.append(f"{count(shortened)} {runs} left out, shorter than the report's.")
+    left_out = sum({c.curve.setting: c.left_out for c in curves}.values())
+    if left_out:
+        runs = "run is" if left_out == 1 else "runs are"
+        said.append(f"{count(left_out)} {runs} left out, of another length or damaged.")
     return said
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pycaffe_clr.errors import DataError
 from pycaffe_clr.experiments.curves import means_between
 from pycaffe_clr.experiments.statistics import mean_curve
 from pycaffe_clr.train.result import RunResult
@@ -38,8 +39,8 @@ class Drawn:
     it. planned: runs that the protocol asks for. diverged: x of each run that diverged. unfinished:
     iterations made and asked for, where the runs have not ended. author: the author's
     curves. start: x of the snapshot that it goes on from; trunk: what led there, where no other
-    curve of the panel shows it. shortened: runs left out since they had fewer iterations than the
-    setting has. extent: of x, as the setting plans it.
+    curve of the panel shows it. left_out: runs that were shortened or
+    cannot be read. extent: of x, as the setting plans it.
     """
 
     curve: Curve
@@ -54,7 +55,7 @@ class Drawn:
     author: tuple[Points, ...] = ()
     start: float | None = None
     trunk: Points | None = None
-    shortened: int = 0
+    left_out: int = 0
     extent: tuple[float, float] | None = None
 
     @property
@@ -132,12 +133,22 @@ class Curves:
         self.authors = authors
         self.scale = scale
         self._runs: dict[str, list[RunResult]] = {}
+        self._unreadable: dict[str, int] = {}
         self._authors: dict[str, RunResult] = {}
 
     def runs(self, setting: str) -> list[RunResult]:
         """The protocol's runs of a setting on disk, without the one with the file's fillers."""
         if setting not in self._runs:
-            self._runs[setting] = [run.result() for run in self.store.counted(setting)]
+            found: list[RunResult] = []
+            for run in self.store.counted(setting):
+                try:
+                    result = run.result()
+                    result.test()  # tables are read when they are looked at
+                except DataError:
+                    self._unreadable[setting] = self._unreadable.get(setting, 0) + 1
+                else:
+                    found.append(result)
+            self._runs[setting] = found
         return self._runs[setting]
 
     def panel(self, panel: Panel) -> list[Drawn]:
@@ -152,7 +163,8 @@ class Curves:
         extent = self._extent(panel.x, setting)
         planned = len(setting.counted)
         runs = self.runs(curve.setting)
-        whole = [r for r in runs if self._is_whole(r, setting)]
+        whole = [r for r in runs if self._is_asked_for(r, setting)]
+        left_out = len(runs) - len(whole) + self._unreadable.get(curve.setting, 0)
         # Runs on their way say less than runs that are through; without any of those they show.
         used = [r for r in whole if r.final] or whole
         classes = setting.classes
@@ -168,7 +180,7 @@ class Curves:
                 y,
                 planned=planned,
                 author=author,
-                shortened=len(runs) - len(whole),
+                left_out=left_out,
                 extent=extent,
             )
         x = _axis(panel.x, at, used)
@@ -189,7 +201,7 @@ class Curves:
             author=author,
             start=start,
             trunk=trunk,
-            shortened=len(runs) - len(whole),
+            left_out=left_out,
             extent=extent,
         )
 
@@ -199,11 +211,14 @@ class Curves:
         values = setting.lr if x == "lr" else setting.momentum
         return min(values), max(values)
 
-    def _is_whole(self, result: RunResult, setting: Setting) -> bool:
-        wanted = setting.max_iter * self.scale
-        if self.scale < 1:
-            return result.max_iter <= max(wanted * 1.5, wanted + 100)
-        return result.max_iter == 0 or result.max_iter >= _WHOLE * wanted
+    def _is_asked_for(self, result: RunResult, setting: Setting) -> bool:
+        """Whether a run is of this scale, and not shortened in another way."""
+        scaled = result.record.get("labels", {}).get("scaled")
+        if self.scale != 1:
+            return bool(scaled == f"{self.scale:g}")
+        # Packed and older runs may not say how many iterations they were to make.
+        known = result.max_iter or setting.max_iter
+        return scaled is None and known >= _WHOLE * setting.max_iter
 
     def _trunk(self, panel: Panel, y: str, setting: Setting) -> tuple[float | None, Points | None]:
         """x of the snapshot that a setting goes on from, and the curve up to there."""
