@@ -14,6 +14,7 @@ from pycaffe_clr.experiments.search import search
 from pycaffe_clr.experiments.search_result import Search
 from pycaffe_clr.experiments.search_words import conclusion, table
 from pycaffe_clr.experiments.step_time import iterations_at_constant_time, step_seconds
+from pycaffe_clr.experiments.watch import Watch
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,29 @@ def test_weight_decay_is_bisected_and_nothing_runs_twice(blobs: Path, tmp_path: 
     assert all(path.stat().st_mtime_ns == time for path, time in logs.items())
     kept = json.loads((tmp_path / "search.json").read_text())
     assert kept["best"] == more.tried[0].label and len(kept["tried"]) == 4
+
+
+def test_an_interrupted_search_ends_as_if_it_had_not_been(
+    blobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values: dict[str, object] = {"values": [1e-2, 1e-3], "rounds": 1, "checkpoint_every": 0.0}
+    whole = run(blobs, tmp_path / "whole", "weight_decay", **values)
+    tested, calls = Watch.tested, []
+
+    def interrupting(watch: Watch, result: object) -> str | None:
+        calls.append(result)
+        if len(calls) in (9, 30, 50):  # in the first, the second and the third run
+            raise KeyboardInterrupt
+        return tested(watch, result)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Watch, "tested", interrupting)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            run(blobs, tmp_path / "parts", "weight_decay", **values)
+    parts = run(blobs, tmp_path / "parts", "weight_decay", **values)
+    assert [(t.label, t.score) for t in parts.tried] == [(t.label, t.score) for t in whole.tried]
+    for tried in parts.tried:
+        assert list(tried.run.test()["iteration"]) == list(range(0, 61, 3))
 
 
 def test_values_run_in_processes_of_their_own(

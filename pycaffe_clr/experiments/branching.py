@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from pycaffe_clr.errors import DataError
 from pycaffe_clr.experiments import search_plan as plan
-from pycaffe_clr.experiments.clues import number, read_clues
+from pycaffe_clr.experiments.clue_kinds import number
+from pycaffe_clr.experiments.clues import read_clues
 from pycaffe_clr.experiments.curves import Curve, curve_of
 from pycaffe_clr.experiments.trials import Study, Trial, frequent_tests
 from pycaffe_clr.experiments.watch import Watch

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pycaffe_clr.errors import ConfigError
-from pycaffe_clr.experiments.clues import Clues, number, read_clues
+from pycaffe_clr.experiments.clue_kinds import number
+from pycaffe_clr.experiments.clues import Clues, read_clues
 from pycaffe_clr.experiments.curves import ITERATION, Curve, curve_of, mean_curve
 from pycaffe_clr.experiments.protocol import run_plans
 from pycaffe_clr.experiments.rates import Rates, good_start, suggest

@@ -15,7 +15,7 @@ from typing import Any
 
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.experiments import search_plan as plan
-from pycaffe_clr.experiments.clues import number
+from pycaffe_clr.experiments.clue_kinds import number
 from pycaffe_clr.experiments.range_test import (
     RangeTest,
     default_iterations,

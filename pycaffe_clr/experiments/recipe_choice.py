@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.experiments import search_plan as plan
-from pycaffe_clr.experiments.clues import number
+from pycaffe_clr.experiments.clue_kinds import number
 from pycaffe_clr.experiments.range_test import RangeTest
 from pycaffe_clr.experiments.rates import suggest
 from pycaffe_clr.experiments.recipe_solver import Chosen

@@ -16,7 +16,7 @@ from typing import Any
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.experiments import search_plan as plan
 from pycaffe_clr.experiments.branching import Trunk, trunk_of
-from pycaffe_clr.experiments.clues import number
+from pycaffe_clr.experiments.clue_kinds import number
 from pycaffe_clr.experiments.curves import ITERATION
 from pycaffe_clr.experiments.curves import LR as RATE
 from pycaffe_clr.experiments.range_test import default_iterations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pycaffe_clr.experiments.clues import number
+from pycaffe_clr.experiments.clue_kinds import number
 from pycaffe_clr.experiments.curves import LR
 from pycaffe_clr.experiments.search_plan import BATCH, WEIGHT_DECAY
 from pycaffe_clr.experiments.search_result import Search, Tried

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycaffe_clr.errors import DataError
-from pycaffe_clr.experiments.clues import number
+from pycaffe_clr.experiments.clue_kinds import number
 from pycaffe_clr.experiments.curves import Curve, smoothed
 from pycaffe_clr.experiments.figures import style
 
