@@ -63,7 +63,7 @@ def comment_of(manifest: Manifest, setting: Setting) -> str:
     uses = [use for use in manifest.uses(name) if not use.endswith("another reading")]
     others = [use for use in manifest.uses(name) if use.endswith("another reading")]
     if uses or others:
-        where = f"{REPORT}, {', '.join(uses or others[:1])}: "
+        where = f"{REPORT}, {joined(uses or others[:1])}: "
     elif name == "lenet_sample":
         where = ""
     elif "log" in {setting.sources[key].kind for key in ("weight_decay", "momentum")}:
@@ -77,7 +77,8 @@ def comment_of(manifest: Manifest, setting: Setting) -> str:
     )
     row = manifest.row_of(name)
     if row:
-        text += f" The report has {row.printed} %."
+        place = "" if name == row.setting else f" in row {row.number} of table {row.table}"
+        text += f" The report has {row.printed} %{place}."
         if name == row.setting and row.alternates:
             text += f" Other readings: {', '.join(row.alternates)}."
     if setting.start:
@@ -87,10 +88,23 @@ def comment_of(manifest: Manifest, setting: Setting) -> str:
         text += f" {note}"
     for found in manifest.disagreements_of(name):
         if found.comment:
-            text += f" {found.about}: {found.used}; other: {found.other}."
+            text += (
+                f" The sources disagree on {lower(found.about)}: {found.used}; or {found.other}."
+            )
     if setting.assumed and name != "lenet_sample":
         text += f" Assumed: {', '.join(words_of(field) for field in setting.assumed)}."
     return text
+
+
+def joined(uses: list[str]) -> str:
+    """ "figure 6a", "figure 6b" as figures 6a and 6b."""
+    figures = [use.removeprefix("figure ") for use in uses if use.startswith("figure ")]
+    words = [use for use in uses if not use.startswith("figure ")]
+    if len(figures) > 1:
+        words.append(f"figures {', '.join(figures[:-1])} and {figures[-1]}")
+    elif figures:
+        words.append(f"figure {figures[0]}")
+    return ", ".join(words)
 
 
 def lengths(setting: Setting) -> str:
