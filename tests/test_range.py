@@ -129,6 +129,7 @@ def test_a_range_test_ends_early_and_names_rates(blobs: Path, tmp_path: Path) ->
     assert found.runs[0].iteration < 240
     assert found.clues.convergence is not None and found.clues.divergence is not None
     assert 0.05 < found.rates.maximum < found.clues.divergence.x < 2
+    assert "NaN" not in (tmp_path / "r" / "range.json").read_text()
     assert found.short_runs and found.curve.x[0] == pytest.approx(0.01)
     kept = read_study(tmp_path / "r" / "range.json")
     assert kept["rates"]["maximum"] == found.rates.maximum

@@ -257,7 +257,7 @@ class Study:
     def save(self, **findings: Any) -> None:
         """Write settings and findings. Raises DataError."""
         self.found = self.found | findings | {"settings": self.settings}
-        text = json.dumps(self.found, indent=2, ensure_ascii=False, allow_nan=True) + "\n"
+        text = json.dumps(_strict(self.found), indent=2, ensure_ascii=False) + "\n"
         write_atomically(self.file, [text.encode()])
 
     def run(self, trial: Trial, watch: Watch | None = None) -> RunResult:
@@ -308,6 +308,15 @@ class Study:
         sets = snapshot | dict(trial.sets) | dict(self.fields.get("sets", {}))
         fields = {"whole_test": False, "curve": False} | self.fields | dict(trial.fields)
         return fields | {"sets": sets, "out": str(self.path / trial.name), "resume": True}
+
+
+def _strict(value: Any) -> Any:
+    """The same without nan and inf, which JSON does not have: null."""
+    if isinstance(value, Mapping):
+        return {key: _strict(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_study(file: str | Path) -> dict[str, Any]:
