@@ -86,11 +86,11 @@ def comment_of(manifest: Manifest, setting: Setting) -> str:
         text += f" Goes on from iteration {iteration:,} of {before} (run --snapshot)."
     for note in setting.notes:
         text += f" {note}"
-    for found in manifest.disagreements_of(name):
-        if found.comment:
-            text += (
-                f" The sources disagree on {lower(found.about)}: {found.used}; or {found.other}."
-            )
+    open_points = [found for found in manifest.disagreements_of(name) if found.comment]
+    if open_points:
+        text += " The sources disagree."
+    for found in open_points:
+        text += f" {found.about}: {found.used}; or: {found.other}."
     if setting.assumed and name != "lenet_sample":
         text += f" Assumed: {', '.join(words_of(field) for field in setting.assumed)}."
     return text
