@@ -28,3 +28,11 @@ def show_warnings(level: int = logging.WARNING) -> None:
         logger.removeHandler(handler)
     logger.addHandler(_Stderr(level))
     logger.propagate = False
+
+
+def say(text: str) -> None:
+    """Print text, as far as stdout can show it: "+-" for ± where it cannot."""
+    encoding = sys.stdout.encoding or "ascii"
+    if encoding.lower().replace("-", "") != "utf8":
+        text = text.replace("±", "+-").encode(encoding, "replace").decode(encoding)
+    print(text)

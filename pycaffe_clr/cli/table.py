@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 FORMATS = ("terminal", "markdown", "csv", "latex")
@@ -27,15 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Print the table. Raises ConfigError, DataError."""
+    from pycaffe_clr.cli.messages import say
     from pycaffe_clr.experiments.manifest import load
     from pycaffe_clr.experiments.store import open_store
     from pycaffe_clr.experiments.table_text import render
     from pycaffe_clr.experiments.tables import lines_of
 
     lines = lines_of(args.table, load(), open_store(args.runs))
-    text = render(args.table, lines, args.format, args.alternates)
-    encoding = sys.stdout.encoding or "ascii"
-    if encoding.lower().replace("-", "") != "utf8":
-        text = text.replace("±", "+-").encode(encoding, "replace").decode(encoding)
-    print(text)
+    say(render(args.table, lines, args.format, args.alternates))
     return 0

@@ -66,7 +66,7 @@ def outcome_of(setting: Setting, store: Store) -> Outcome:
     for run in store.counted(setting.name):
         if not run.final:
             (unreadable if run.state == "unreadable" else unfinished).append(run)
-        elif not is_whole(run, setting):
+        elif run.scaled or not is_whole(run, setting):
             shortened.append(run)
         elif run.diverged or math.isfinite(_number(run)):
             counted.append(run)
@@ -79,7 +79,7 @@ def outcome_of(setting: Setting, store: Store) -> Outcome:
     timed = [time_of(run) for run in counted if not run.diverged]
     extra = store.run(setting.name, FILE)
     file = math.nan
-    if extra is not None and extra.final and is_whole(extra, setting):
+    if extra is not None and extra.final and not extra.scaled and is_whole(extra, setting):
         file = chance if extra.diverged else 100 * _number(extra)
     return Outcome(
         setting=setting,
@@ -109,7 +109,7 @@ def time_of(run: StoredRun) -> tuple[float, float]:
     seconds, speed, batch = (record.get(n) for n in ("seconds", "images_per_second", "batch"))
     if not (seconds and (speed or batch)):
         try:
-            log = read_log(log_of(run))
+            log = read_log(log_in(run.folder))
         except DataError:
             return math.nan, math.nan
         seconds, batch = seconds or log.seconds, batch or log.batch
@@ -119,10 +119,10 @@ def time_of(run: StoredRun) -> tuple[float, float]:
     return float(seconds), float(speed)
 
 
-def log_of(run: StoredRun) -> Path:
-    """The log of a run, packed or not."""
-    packed = run.folder / f"{LOG}.gz"
-    return packed if packed.is_file() else run.folder / LOG
+def log_in(folder: Path) -> Path:
+    """The log of a run's folder, packed or not."""
+    packed = folder / f"{LOG}.gz"
+    return packed if packed.is_file() else folder / LOG
 
 
 def _number(run: StoredRun) -> float:

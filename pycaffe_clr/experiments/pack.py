@@ -24,7 +24,7 @@ import numpy as np
 from pycaffe_clr.atomic import write_atomically
 from pycaffe_clr.errors import ConfigError, DataError
 from pycaffe_clr.experiments.logs import read_log
-from pycaffe_clr.experiments.outcome import log_of, time_of
+from pycaffe_clr.experiments.outcome import log_in, time_of
 from pycaffe_clr.experiments.store import Store, StoredRun
 from pycaffe_clr.train.result import (
     FINAL_STATES,
@@ -187,7 +187,7 @@ def _without(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
 
 def _log(run: StoredRun) -> Mapping[str, Any]:
     try:
-        log = read_log(log_of(run))
+        log = read_log(log_in(run.folder))
     except DataError:
         return {}
     return {**log.record, "batch": log.batch}
