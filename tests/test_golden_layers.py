@@ -12,7 +12,7 @@ from golden_data import BACKENDS, distance, files, need
 import pycaffe_clr as caffe
 from pycaffe_clr.engine import ready_core
 
-# The bound for all of them: 1e-5 of the largest value. Caffe's own sums, in float32 and in
+# One bound for all of them: 1e-5 of the largest value. Caffe's own sums, in float32 and in
 # another order, differ from exact ones by about a tenth of that.
 TOLERANCE = 1e-5
 

@@ -1,6 +1,6 @@
 """Training runs go as real Caffe's did: losses, rates, tests, weights, log lines, resuming.
 
-The bounds are the issue's: 2e-4 of Caffe's value, or 20 times the rounding floor that was recorded
+The bounds: 2e-4 of Caffe's value, or 20 times the rounding floor that was recorded
 with the run (Caffe against itself, with other kernels for its matrix products).
 """
 

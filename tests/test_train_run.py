@@ -209,7 +209,7 @@ def test_weights_start_a_run(case, whole):
 
 
 def test_existing_runs_are_not_overwritten_unasked(case, whole):
-    with pytest.raises(ConfigError, match="finished.*--resume.*--overwrite"):
+    with pytest.raises(ConfigError, match=r"finished at iteration 60\). Replace it by --overwrite"):
         run(str(case), out="whole")
     assert results(Path("whole")) == whole
     assert run(str(case), out="whole", resume=True).state == "finished"

@@ -12,7 +12,6 @@ import contextlib
 import io
 import json
 import os
-import resource
 import select
 import signal
 import sys
@@ -135,8 +134,8 @@ def make(spec: RunSpec, channel: Channel, follow: bool, watch: str | None = None
 
 
 def _summary(result: RunResult) -> dict[str, Any]:
-    # The kernel counts in KiB.
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    from pycaffe_clr.train.facts import peak_memory
+
     return {
         "state": result.state,
         "reason": result.reason,
@@ -144,7 +143,7 @@ def _summary(result: RunResult) -> dict[str, Any]:
         "max_iter": result.max_iter,
         "accuracy": result.final_accuracy,
         "whole_accuracy": result.whole_accuracy,
-        "memory": memory,
+        "memory": peak_memory(),
     }
 
 

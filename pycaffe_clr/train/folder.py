@@ -19,6 +19,7 @@ from pycaffe_clr.prototxt import (
     solver_nets,
 )
 from pycaffe_clr.train.lock import is_locked, take_lock
+from pycaffe_clr.train.result import FINAL_STATES
 
 LOG, METRICS, TESTS, TIMINGS = "train.log", "metrics.csv", "tests.csv", "timings.csv"
 RECORD, CHECKPOINT, CURVE = "run.json", "checkpoint.bin", "curve.png"
@@ -95,9 +96,10 @@ class RunFolder:
         record = self.record()
         if record is not None and record["state"] != "starting":
             at = f" at iteration {record['iteration']}" if "iteration" in record else ""
+            go_on = "" if record["state"] in FINAL_STATES else "Go on with it by --resume, or "
             raise ConfigError(
                 f"--out {self.path}: a run lies there ({record['state']}{at}). "
-                "Go on with it by --resume, replace it by --overwrite, or give another folder"
+                f"{go_on}{'r' if go_on else 'R'}eplace it by --overwrite, or give another folder"
             )
         if record is None:
             there = [name for name in _OWN if (self / name).exists()]
