@@ -20,6 +20,8 @@ from pycaffe_clr.experiments.board import LiveBoard
 from pycaffe_clr.experiments.estimate import Estimates, Measured, measured_runs, parse_duration
 from pycaffe_clr.experiments.jobs import Event, Job
 from pycaffe_clr.experiments.manifest import load
+from pycaffe_clr.experiments.outcome import is_whole, outcome_of
+from pycaffe_clr.experiments.pack import pack_run
 from pycaffe_clr.experiments.queue import fitting, make_jobs, run_settings
 from pycaffe_clr.experiments.status import lines, progress
 from pycaffe_clr.experiments.store import Store
@@ -77,7 +79,11 @@ def test_a_branch_runs_from_the_snapshot_of_its_base_at_a_small_scale(tmp_path):
     assert (root / "data/examples/cifar10/mean.binaryproto").is_file()
     (run,) = Store([root]).runs(BASE)
     assert run.scaled == "0.002"
-    # Real runs and scaled ones do not mix.
+    # Real runs and scaled ones do not mix, in folders, packs or tables.
+    assert pack_run(run, tmp_path / "packed").state == "scaled"
+    assert not is_whole(run, load().settings[BASE])
+    write_record(Path("trial") / BASE / "run1", "diverged", labels={"scaled": "0.1"})
+    assert outcome_of(load().settings[BASE], Store(["trial"])).n == 0
     with pytest.raises(ConfigError, match="holds a run scaled by 0.002; for one in full give"):
         make_jobs([(BASE, "run4")], root)
     with pytest.raises(ConfigError, match="scaled by 0.002; for one scaled by 0.1 give"):

@@ -65,7 +65,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     worker = tmp_path / "worker.py"
     worker.write_text(FAKE)
     monkeypatch.setattr(pool, "COMMAND", (sys.executable, "-S", str(worker)))
-    monkeypatch.setattr(dispatch, "missing_data", lambda jobs: {})
+    monkeypatch.setattr(dispatch, "unmet", lambda jobs: {})
     return tmp_path
 
 
@@ -175,6 +175,16 @@ def test_a_signal_stops_all_and_starts_no_more(fake, number, capsys):
     assert "stopping: 2 runs after this iteration, each with a checkpoint" in said
     assert "a stopped at iteration 7" in said
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_queue_under_nohup_outlives_its_terminal():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with dispatch._Stops():
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_full_disk_is_told_once_and_nothing_more_is_started(fake, capsys):
@@ -384,10 +394,25 @@ def test_a_run_that_diverges_is_done_and_one_that_cannot_start_says_why(tmp_path
         ),
     ]
     outcomes = run_jobs(jobs, at_once=1, threads=1)
-    assert [o.state for o in outcomes] == ["diverged", "failed"]
-    assert "nothing" in outcomes[1].reason
+    assert [o.state for o in outcomes] == ["diverged", "skipped"]
+    assert 'LayerParameter has no field "nothing"' in outcomes[1].reason
     said = capsys.readouterr().out
     assert f"a diverged at iteration {outcomes[0].iteration} in 0:0" in said
+
+
+def test_a_run_that_fails_leaves_its_reason(tmp_path, capsys):
+    case = make_case(tmp_path)
+    spec = RunSpec(solver=case, out=tmp_path / "a", resume=True, max_iter=40, curve=False)
+    spec = dataclasses.replace(spec, data_dir=str(tmp_path))
+    run_jobs([Job(name="a", spec=spec)], threads=1)
+    record = json.loads((tmp_path / "a" / "run.json").read_text())
+    (tmp_path / "a" / "run.json").write_text(json.dumps(record | {"state": "stopped"}))
+    (tmp_path / "a" / "checkpoint.bin").write_bytes(b"nothing")
+    capsys.readouterr()
+    (outcome,) = run_jobs([Job(name="a", spec=spec)], threads=1)
+    assert outcome.state == "failed" and "is not a checkpoint" in outcome.reason
+    said = capsys.readouterr().out
+    assert f"a failed: {outcome.reason}\n    I" in said and "Optimization Done.\n" in said
 
 
 def test_a_queue_follows_the_logs_of_its_runs(tmp_path, capsys):

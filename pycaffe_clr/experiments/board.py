@@ -17,9 +17,11 @@ _LAST_LINES = 5
 
 
 class Board:
-    """Prints a line where a run starts and ends. `stream`: where to, sys.stdout by default."""
+    """Prints a line where a run starts and ends. slots: runs at a time, by which the whole is
+    estimated. stream: where to, sys.stdout by default."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, slots: int = 1, stream: TextIO | None = None) -> None:
+        self._slots = slots
         self._stream = stream or sys.stdout
         self._total = self._done = 0
         self._begun = time.monotonic()
@@ -38,7 +40,11 @@ class Board:
         """The queue was looked through; `known` are final already."""
         self._total, self._done = len(jobs), len(known)
         done = f", {len(known)} of them done already" if known else ""
-        self.note(f"{_runs(len(jobs))}{done}")
+        names = {outcome.job.name for outcome in known}
+        missing = [job.seconds for job in jobs if job.name not in names]
+        seconds = sum(missing) / max(1, min(self._slots, len(missing)))
+        left = f", about {duration(seconds)} in all" if missing and seconds >= 1 else ""
+        self.note(f"{_runs(len(jobs))}{done}{left}")
 
     def started(self, job: Job) -> None:
         """A run begins, or goes on."""
@@ -77,8 +83,7 @@ class LiveBoard(Board):
         from rich.console import Console
         from rich.live import Live
 
-        super().__init__()
-        self._slots = slots
+        super().__init__(slots)
         self._console = console or Console(highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._shown = 0.0

@@ -36,8 +36,8 @@ def share(runs: int, jobs: int | None = None, threads: int | None = None) -> tup
     """(runs at a time, threads of each) for so many runs.
 
     Without jobs and threads: a run per core, and where there are fewer runs than cores, the cores
-    are shared out. Four LeNets of one thread each, two at a time, take 0.6 of the time that they
-    take one after the other with two threads. Raises ConfigError.
+    are shared out. Measured on two cores: four LeNets of one thread each, two at a time, take 0.74
+    of the time that they take one after the other with two threads. Raises ConfigError.
     """
     for name, value in (("--jobs", jobs), ("--threads", threads)):
         if value is not None and value < 1:

@@ -17,12 +17,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from pycaffe_clr.errors import ConfigError, DataError
+from pycaffe_clr.errors import ConfigError, PycaffeClrError
 from pycaffe_clr.experiments import cores
 from pycaffe_clr.experiments.board import Board, LiveBoard
 from pycaffe_clr.experiments.cluster import RayPool
 from pycaffe_clr.experiments.jobs import Job, Outcome
-from pycaffe_clr.experiments.needs import check_room, missing_data
+from pycaffe_clr.experiments.needs import check_room, unmet
 from pycaffe_clr.experiments.pool import LocalPool, Pool
 from pycaffe_clr.experiments.store import StoredRun
 from pycaffe_clr.train.lock import is_locked
@@ -60,13 +60,14 @@ def run_jobs(
         raise ConfigError(f"two runs have one name: {max(names, key=names.count)}")
     known = {job.name: found for job in jobs if (found := known_outcome(job)) is not None}
     todo = [job for job in jobs if job.name not in known]
-    missing: dict[str, str] = {}
+    errors: dict[str, PycaffeClrError] = {}
     pool: Pool | None = None
     slots, threads = cores.share(len(todo), at_once, threads)
     if todo:
-        missing = missing_data(todo)
-        if len(missing) == len(todo):
-            raise DataError("\n".join(dict.fromkeys(missing.values())))
+        errors = unmet(todo)
+        if len(errors) == len(todo):
+            first = next(iter(errors.values()))
+            raise type(first)("\n".join(dict.fromkeys(map(str, errors.values()))))
         folder = Path(os.path.commonpath([job.folder.absolute().parent for job in todo]))
         check_room(folder, sum(job.iterations for job in todo), len(todo))
         if cluster is None:
@@ -74,7 +75,7 @@ def run_jobs(
         else:
             gpu = todo[0].spec.device in ("gpu", "cuda")
             pool = RayPool(cluster, folder, threads, gpu, follow is not False)
-    queue = _Queue(jobs, known, missing, pool, board or _board(slots, cluster))
+    queue = _Queue(jobs, known, errors, pool, board or _board(slots))
     try:
         return queue.run()
     finally:
@@ -82,10 +83,10 @@ def run_jobs(
             pool.close()
 
 
-def _board(slots: int, cluster: str | None) -> Board:
+def _board(slots: int) -> Board:
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         return LiveBoard(slots)
-    return Board()
+    return Board(slots)
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
@@ -116,18 +117,18 @@ def known_outcome(job: Job) -> Outcome | None:
 
 
 class _Queue:
-    """known: outcomes of jobs that are final. missing: why others cannot be started, by name."""
+    """known: outcomes of jobs that are final. errors: why others cannot be started, by name."""
 
     def __init__(
         self,
         jobs: Sequence[Job],
         known: Mapping[str, Outcome],
-        missing: Mapping[str, str],
+        errors: Mapping[str, PycaffeClrError],
         pool: Pool | None,
         board: Board,
     ) -> None:
         self.jobs = {job.name: job for job in jobs}
-        self.missing = missing
+        self.errors = errors
         self.pool = pool
         self.board = board
         self.outcomes = dict(known)
@@ -165,7 +166,7 @@ class _Queue:
         """Start what can be started now; give up what never can."""
         now = time.monotonic()
         for job in self.waiting[:]:
-            reason = self.closed or self.missing.get(job.name, "") or self._never(job)
+            reason = self.closed or str(self.errors.get(job.name, "")) or self._never(job)
             if reason:
                 self.waiting.remove(job)
                 self._record(Outcome(job, "stopped" if reason == _STOPPED else "skipped", reason))
@@ -245,7 +246,9 @@ class _Stops:
         # Python lets only the main thread have handlers.
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                self._before[number] = signal.signal(number, self._handle)
+                # nohup has SIGHUP ignored.
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:

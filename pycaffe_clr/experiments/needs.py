@@ -10,7 +10,7 @@ from typing import Any
 
 from pycaffe_clr.catalog import find_solver
 from pycaffe_clr.data.resolve import resolve
-from pycaffe_clr.errors import DataError
+from pycaffe_clr.errors import DataError, PycaffeClrError
 from pycaffe_clr.experiments.jobs import Job
 from pycaffe_clr.prototxt import filter_net, read_solver, solver_nets
 from pycaffe_clr.prototxt.changes import NetChanges
@@ -32,34 +32,37 @@ def read_spec(spec: RunSpec) -> tuple[Any, Any]:
     return solver, solver_nets(solver, path, spec.defines, changes)
 
 
-def missing_data(jobs: Iterable[Job]) -> dict[str, str]:
-    """Why jobs cannot start for want of data: a sentence by the job's name.
+def unmet(jobs: Iterable[Job]) -> dict[str, PycaffeClrError]:
+    """Why jobs cannot start, by the job's name: data that are missing, nets that cannot be read.
 
-    Every net is read once, however many jobs train it. Raises ConfigError for a solver or net that
-    cannot be read.
+    Every net is read once, however many jobs train it.
     """
-    known: dict[tuple[Any, ...], str] = {}
-    missing = {}
+    known: dict[tuple[Any, ...], PycaffeClrError | None] = {}
+    found = {}
     for job in jobs:
         spec = job.spec
         key = (spec.solver, spec.net, spec.data_dir, *spec.defines.items(), *spec.net_sets.items())
         if key not in known:
-            known[key] = _missing(spec)
-        if known[key]:
-            missing[job.name] = known[key]
-    return missing
+            known[key] = _unmet(spec)
+        error = known[key]
+        if error is not None:
+            found[job.name] = error
+    return found
 
 
-def _missing(spec: RunSpec) -> str:
-    _, nets = read_spec(spec)
+def _unmet(spec: RunSpec) -> PycaffeClrError | None:
+    try:
+        _, nets = read_spec(spec)
+    except PycaffeClrError as error:
+        return error
     for path, kind in _sources([nets.train, *nets.tests]):
         try:
             resolve(path, spec.data_dir, kind, lambda _: None)
         except DataError as error:
             if "imagenet" in path.lower() or "ilsvrc" in path.lower():
-                return f"needs an ImageNet LMDB. {error}"
-            return str(error)
-    return ""
+                return DataError(f"needs an ImageNet LMDB. {error}")
+            return error
+    return None
 
 
 def _sources(nets: Iterable[Any]) -> Iterator[tuple[str, str]]:

@@ -49,8 +49,12 @@ _AVERAGED = ("loss", "smoothed_loss")
 
 @dataclass(frozen=True)
 class Packed:
-    """What became of one run. state: "packed", "unchanged", "unfinished", "kept" (what lies there
-    is further than this run), "unreadable". size: bytes of its files. reason: why not, in words."""
+    """What became of one run.
+
+    state: "packed", "unchanged", "unfinished", "kept" (what lies there is further than this run),
+    "scaled" (a trial, which is never packed), "unreadable". size: bytes of its files. reason: why
+    not, in words.
+    """
 
     run: StoredRun
     state: str
@@ -86,6 +90,8 @@ def pack_run(run: StoredRun, folder: Path, partial: bool = False) -> Packed:
     """Pack one run into a folder of its own. Raises DataError where that cannot be written."""
     if run.state == "unreadable":
         return Packed(run, "unreadable", reason="its run.json cannot be read")
+    if run.scaled is not None:
+        return Packed(run, "scaled", reason=f"a trial, scaled by {run.scaled}: it proves nothing")
     if not run.final:
         if not partial:
             reason = f"{run.state} at {run.iteration:,} of {run.max_iter:,} iterations"
