@@ -193,7 +193,8 @@ def test_train_stops_as_caffe_does(start, tmp_path):
     assert train.code() == 0
     assert "Optimization stopped early." in train.said()
     assert train.said().rstrip().endswith("caffe.cpp:259] Optimization Done.")
-    assert len(snapshots(tmp_path / "elsewhere")) == 2
+    # Where SIGHUP came, and where it stopped; the two may be one.
+    assert len(snapshots(tmp_path / "elsewhere")) in (1, 2)
 
 
 def test_trains_flags_say_what_signals_do(start, tmp_path):

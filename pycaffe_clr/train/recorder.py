@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import math
 import os
-import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,9 +19,8 @@ from pycaffe_clr.train import folder as files
 from pycaffe_clr.train.events import Callbacks, Listener, Row, TestResult
 from pycaffe_clr.train.folder import RunFolder
 from pycaffe_clr.train.progress import LiveLine, Speed, Status
-from pycaffe_clr.train.result import RunResult, read_run
-from pycaffe_clr.train.session import Diverged, Session
-from pycaffe_clr.train.signals import Signals
+from pycaffe_clr.train.result import RunResult
+from pycaffe_clr.train.session import Session
 from pycaffe_clr.train.spec import RunSpec
 from pycaffe_clr.train.tables import METRICS, TIMINGS, TableWriter, output_columns
 
@@ -31,7 +30,7 @@ _REDRAW_SECONDS = 0.1
 
 
 class Recorder(Listener):
-    """Trains a session to its end and keeps the run's folder while it goes on.
+    """Keeps the folder of a run while its session trains, and tells screen and callbacks.
 
     record: what run.json says so far. head: the log of the session's building, for a run that
     begins; None for one that goes on. stream: the screen, or None for silence. clock: seconds that
@@ -65,7 +64,7 @@ class Recorder(Listener):
         self._stopped_clock = False
         self._timed_at = -1
         self._callbacks = callbacks
-        self._stop_reason: str | None = None
+        self.stop_reason: str | None = None
         self._testing = False
         self._numerics = machine.numerics(ready_core(), session.net)
         every = spec.checkpoint_every
@@ -101,84 +100,93 @@ class Recorder(Listener):
 
     def stop(self, reason: str = "") -> None:
         """End the run for good after the current iteration, or test: it cannot be resumed."""
-        if self._stop_reason is None:
-            self._stop_reason = reason or "a callback asked for it"
+        if self.stop_reason is None:
+            self.stop_reason = reason or "a callback asked for it"
         if not self._testing:
             self.session.stop()
 
-    def execute(self, owns_process: bool = False) -> RunResult:
-        """Train to the end. owns_process: as in train."""
+    def begin(self) -> None:
+        """Say in run.json and on the screen that the run goes on from here."""
         self.record["state"] = "running"
-        self.record.pop("finished", None)
+        for name in ("finished", "reason", "signal"):
+            self.record.pop(name, None)
         self.folder.lengths()
         self.folder.write_record(self.record)
-        first, before = self.session.iteration, self.seconds
         if self.stream is not None:
             # An open file stands for a terminal where rich can draw on it.
             if self.stream.isatty() and os.environ.get("TERM") != "dumb":
                 self.live = LiveLine(stream=self.stream)
             else:
                 self.session.log.streams.append(self.stream)
-        self._say(report.opening(self.session, self.record, self.folder.path, self.batch))
-        quiet = not owns_process and self.stream is None
-        state, whole = "stopped", []
+        self.say(report.opening(self.session, self.record, self.folder.path, self.batch))
         if self.begins:
             self._time(self.session.iteration)
-        with Signals(self.session, ends_process=owns_process, quiet=quiet) as signals:
-            try:
-                self._callbacks.started(self)
-                self._train()
-                if signals.received is None and self._stop_reason is not None:
-                    state, self.session.stopping = "ended early", False
-                elif not self.session.stopping:
-                    state = "finished"
-                self._note_speed()
-                if state != "stopped":
-                    whole = self._whole_tests()
-            except Diverged as error:
-                self._note_speed()
-                state = "diverged"
-                self._stop_reason = str(error)
-            except KeyboardInterrupt:
-                self._note_signal(signals)
-                self._end("stopped", "at once, by a second signal", draw=False)
-                self._say(f"stopped at once, in iteration {self.session.iteration}")
-                if (self.folder / files.CHECKPOINT).exists():
-                    self._say(report.go_on(self.folder.path))
-                if signals.received is None or not owns_process:
-                    raise
-                return read_run(self.folder.path)
-            except PycaffeClrError as error:
-                self._end("failed", str(error))
-                raise
-            except Exception as error:
-                self._end("failed", f"{type(error).__name__}: {error}")
-                raise
-            self._note_signal(signals)
-            self._end(state, self._stop_reason or "", whole)
-        if state != "diverged":
-            iterations, seconds = self.session.iteration - first, self.record["seconds"] - before
-            samples = iterations * self.batch
-            for text in report.closing(self.record, self.folder.path, iterations, seconds, samples):
-                self._say(text)
-        result = read_run(self.folder.path)
-        self._callbacks.ended(result)
-        if state == "stopped" and signals.received is not None and not owns_process:
-            if signals.received == signal.SIGINT:
-                raise KeyboardInterrupt
-            raise SystemExit(signals.exit_code)
-        return result
+        self._callbacks.started(self)
 
-    def _say(self, text: str) -> None:
+    def train(self) -> None:
+        """Train the session to its end. Raises Diverged."""
+        self.speed.note(self.session.iteration)
+        with self.live or contextlib.nullcontext():
+            if self.begins:
+                self.session.solve()
+            else:
+                self.session.go_on()
+            self.session.log.flush()
+
+    def whole_tests(self) -> list[evaluate.WholeTest | None]:
+        """The test nets on their whole databases, where that is wanted."""
+        if not self.spec.whole_test:
+            return []
+        return [evaluate.whole_test(self.session, i) for i in range(len(self.session.test_nets))]
+
+    def end(
+        self,
+        state: str,
+        reason: str = "",
+        whole: Sequence[evaluate.WholeTest | None] = (),
+        received: int | None = None,
+        at_once: bool = False,
+    ) -> None:
+        """Write run.json and curve.png; an end at once has no picture. received: the signal that
+        ended the run.
+
+        Raises DataError, but on the way from another error, which must not be hidden.
+        """
+        session, record = self.session, self.record
+        record.update(state=state, iteration=session.iteration, finished=machine.now())
+        record["reason"] = reason
+        if received is not None:
+            record["signal"] = int(received)
+        session.log.streams[:] = session.log.streams[:1]
+        try:
+            self.note_speed()
+            self.folder.lengths()
+            record["tests"] = report.test_results(self.folder / files.TESTS, session, whole)
+            # Written before the picture, which takes a while, and after it.
+            self.folder.write_record(record)
+            if not at_once and self.spec.curve and report.draw(self.folder, record):
+                record["curve"] = files.CURVE
+                self.folder.write_record(record)
+            if state == "diverged" or (
+                state in ("finished", "ended early") and session.param.snapshot_after_train
+            ):
+                # Nothing goes on from here, and the last snapshot holds what is still of use.
+                (self.folder / files.CHECKPOINT).unlink(missing_ok=True)
+        except PycaffeClrError as error:
+            if state != "failed" and not at_once:
+                raise
+            _log.warning("%s", error)
+
+    def ended(self, result: RunResult) -> None:
+        """Tell the callbacks what came out."""
+        self._callbacks.ended(result)
+
+    def say(self, text: str) -> None:
+        """A line on the screen, if there is one."""
         if self.stream is not None:
             print(text, file=self.stream, flush=True)
 
-    def _note_signal(self, signals: Signals) -> None:
-        self.record.pop("signal", None)
-        if signals.received is not None:
-            self.record["signal"] = int(signals.received)
-
-    def _note_speed(self) -> None:
+    def note_speed(self) -> None:
         """What run.json says of the time that training took, and how far it came by then."""
         if self._stopped_clock:
             return
@@ -199,57 +207,6 @@ class Recorder(Listener):
         if iteration != self._timed_at:
             self._timed_at = iteration
             self.timings.timing(iteration, self.seconds, self._test_seconds)
-
-    def _train(self) -> None:
-        self.speed.note(self.session.iteration)
-        if self.live is None:
-            self._solve()
-            return
-        with self.live:
-            self._solve()
-
-    def _solve(self) -> None:
-        if self.begins:
-            self.session.solve()
-        else:
-            self.session.go_on()
-        self.session.log.flush()
-
-    def _whole_tests(self) -> list[evaluate.WholeTest | None]:
-        if not self.spec.whole_test:
-            return []
-        return [evaluate.whole_test(self.session, i) for i in range(len(self.session.test_nets))]
-
-    def _end(
-        self,
-        state: str,
-        reason: str,
-        whole: Sequence[evaluate.WholeTest | None] = (),
-        draw: bool = True,
-    ) -> None:
-        """Write run.json and curve.png. An error on the way here is not hidden by one of these."""
-        session, record = self.session, self.record
-        record.update(state=state, iteration=session.iteration, finished=machine.now())
-        record["reason"] = reason
-        session.log.streams[:] = session.log.streams[:1]
-        try:
-            self._note_speed()
-            self.folder.lengths()
-            record["tests"] = report.test_results(self.folder / files.TESTS, session, whole)
-            # Written before the picture, which takes a while, and after it.
-            self.folder.write_record(record)
-            if draw and self.spec.curve and report.draw(self.folder, record):
-                record["curve"] = files.CURVE
-                self.folder.write_record(record)
-            if state == "diverged" or (
-                state in ("finished", "ended early") and session.param.snapshot_after_train
-            ):
-                # Nothing goes on from here, and the last snapshot holds what is still of use.
-                (self.folder / files.CHECKPOINT).unlink(missing_ok=True)
-        except PycaffeClrError as error:
-            if state != "failed" and draw:
-                raise
-            _log.warning("%s", error)
 
     # --- what the session tells ---------------------------------------------------------------
 
@@ -285,7 +242,7 @@ class Recorder(Listener):
         self._callbacks.tests_done()
         self._testing = False
         self._time(self.session.iteration)
-        if self._stop_reason is not None:
+        if self.stop_reason is not None:
             # Asked for between two test nets, where stopping would undo the tests.
             self.session.stop()
 
@@ -301,7 +258,7 @@ class Recorder(Listener):
         self._show("")
         self._callbacks.idle()
         now = time.monotonic()
-        stopped = session.stopping and self._stop_reason is None
+        stopped = session.stopping and self.stop_reason is None
         if stopped or now - self._checkpointed >= self._every:
             self._checkpoint()
             self._checkpointed = time.monotonic()

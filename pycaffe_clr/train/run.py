@@ -19,6 +19,7 @@ from pycaffe_clr.prototxt import NetChanges, load_solver, solver_nets, unused_de
 from pycaffe_clr.train import checkpoint, facts, machine, report
 from pycaffe_clr.train import folder as files
 from pycaffe_clr.train.events import Callback, Callbacks
+from pycaffe_clr.train.execute import execute
 from pycaffe_clr.train.folder import RunFolder
 from pycaffe_clr.train.log import CaffeLog, notes_to
 from pycaffe_clr.train.recorder import Recorder
@@ -200,7 +201,7 @@ class _Make:
         recorder = Recorder(
             self.spec, folder, session, record, head, self.callbacks, self.stream, clock
         )
-        return recorder.execute(self.owns_process)
+        return execute(recorder, self.owns_process)
 
     def _say(self, text: str) -> None:
         if self.stream is not None:
