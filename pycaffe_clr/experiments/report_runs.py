@@ -21,6 +21,9 @@ _HEAD = (
 )  # fmt: skip
 
 
+_FAILED = ("diverged", "failed", "killed")
+
+
 def details(manifest: Manifest, store: Store) -> str:
     """A part for each setting that has runs, with a row per run."""
     parts = []
@@ -65,7 +68,7 @@ def _run(setting: Setting, run: StoredRun) -> str:
     state = f"{run.state}, scaled by {run.scaled}" if run.scaled else run.state
     return html.row([
         html.cell(run.plan),
-        html.cell(state, "" if run.final and not run.diverged else "failed"),
+        html.cell(state, "failed" if run.state in _FAILED else "" if run.final else "open"),
         html.cell(_percent(run.final_accuracy), "number"),
         html.cell(_percent(run.whole_accuracy), "number"),
         html.cell(made, "number"),
@@ -85,29 +88,26 @@ def environment(runs: Sequence[StoredRun]) -> str:
     data = Counter(_data(entry) for record in records for entry in record.get("data", ()))
     if not machines:
         return "<p>No runs.</p>"
-    parts = [_counted(machines)]
+    parts = [_machine_table(machine, count) for machine, count in machines.most_common()]
     if data:
-        parts.append("<h3>Data</h3>" + _counted(data))
+        parts.append("<h3>Data</h3>" + _data_table(data))
     return "\n".join(parts)
 
 
 Pairs = tuple[tuple[str, str], ...]
 
 
-def _counted(found: Counter[Pairs]) -> str:
-    """A table with a row for each thing that was found, the most frequent first."""
-    keys = list(dict.fromkeys(key for pairs in found for key, _ in pairs))
+def _machine_table(machine: Pairs, count: int) -> str:
+    rows = [html.row([html.cell(key), html.cell(value, "wrap")]) for key, value in machine]
+    return html.table([f"{count} run{'s' if count > 1 else ''}", ""], rows)
+
+
+def _data_table(found: Counter[Pairs]) -> str:
     rows = [
-        html.row([
-            html.cell(str(count), "number"),
-            *(html.cell(dict(pairs).get(key, ""), "wrap" if key in _LONG else "") for key in keys),
-        ])
+        html.row([html.cell(str(count), "number"), *(html.cell(value) for _, value in pairs)])
         for pairs, count in found.most_common()
-    ]  # fmt: skip
-    return html.table(["runs", *keys], rows, numbers=[0])
-
-
-_LONG = ("instruction sets",)
+    ]
+    return html.table(["runs", *(key for key, _ in next(iter(found)))], rows, numbers=[0])
 
 
 def _machine(record: Mapping[str, Any]) -> Pairs:

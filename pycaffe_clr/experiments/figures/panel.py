@@ -185,8 +185,8 @@ def _inset(axes: Any, curves: Sequence[tuple[int, Drawn]], place: tuple[float, .
     """A blow-up of where the curves end, and the box that it shows; not of diverged runs."""
     through = [c for _, c in curves if not c.missing and not c.diverged and not c.unfinished]
     lines = [(c.x, c.mean) for c in through] + [p for _, c in curves for p in c.author]
-    if not lines:
-        return
+    if len(lines) < 2:
+        return  # nothing to compare
     ends = [float(x[-1]) for x, _ in lines]
     first, last = min(ends), max(ends)
     xlim = (0.85 * first, last + 0.02 * (last - 0.85 * first))
