@@ -16,7 +16,16 @@ from pycaffe_clr import cli
 from pycaffe_clr.errors import ConfigError, DataError
 from pycaffe_clr.experiments import author
 from pycaffe_clr.experiments.claims import Verdict
-from pycaffe_clr.experiments.figures import captions, command, fig02, panel, sheet, style, text
+from pycaffe_clr.experiments.figures import (
+    captions,
+    command,
+    fig02,
+    panel,
+    readings,
+    sheet,
+    style,
+    text,
+)
 from pycaffe_clr.experiments.figures.album import NUMBERS, Album, module_of, numbers_of
 from pycaffe_clr.experiments.figures.curves import LOSS_CAP, MAX_POINTS, Curves, thinned
 from pycaffe_clr.experiments.manifest import Curve, Figure, Manifest, Panel, load
@@ -389,3 +398,27 @@ def test_captions_say_which_claims_hold_and_which_do_not() -> None:
 def test_numbers_are_typeset() -> None:
     assert text.typeset("WD = 1e-4, 3.2e-03, LR 0.1-1") == "WD = 10⁻⁴, 3.2×10⁻³, LR 0.1–1"
     assert text.typeset("resnet-56 of 1e-10") == "resnet-56 of 10⁻¹⁰"
+
+
+def test_other_readings_make_figures_of_their_own(tmp_path: Path, capsys) -> None:
+    settings = load().settings
+    for curve in load().figures[14].panels["a"].curves:
+        figure_cases.write_setting(tmp_path, settings[curve.alternates[0]], 2)
+    words = ["14", "--readings", "--runs", str(tmp_path), "--out", str(tmp_path)]
+    assert cli.main(["figures", *words, "--format", "svg"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert "0 of 6 curves have runs" in said[0]
+    assert "fig14-2.svg: total batch 128: 3 of 6 curves have runs" in said[1]
+    picture = (tmp_path / "fig14-2.svg").read_text()
+    assert "Read otherwise: total batch 128." in picture
+
+
+def test_every_reading_has_its_panels_and_claims() -> None:
+    manifest = load()
+    found = {n: readings.readings_of(manifest, n) for n in manifest.figures}
+    assert "momentum 0.98-0.8" in found[10] and "fillers of the net's file" in found[9]
+    for number, figures in found.items():
+        for figure in figures.values():
+            ids = {curve.id for curve in figure.curves}
+            assert all(set(claim.of) <= ids for claim in figure.claims)
+            assert figure.settings != manifest.figures[number].settings

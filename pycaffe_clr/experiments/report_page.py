@@ -107,20 +107,29 @@ def figures(album: Album) -> str:
 
 
 def _figure(album: Album, number: int) -> str:
+    title = f"Figure {number}: {html.escape(album.figure(number).title)}"
+    parts = [f'<h3 id="figure-{number}">{title}</h3>', _drawing(album, number, f"f{number}")]
+    for place, (words, other) in enumerate(album.readings(number).items()):
+        drawing = _drawing(other, number, f"f{number}-{place + 2}")
+        summary = html.escape(f"Figure {number}, read otherwise: {words}")
+        parts.append(f"<details><summary>{summary}</summary>{drawing}</details>")
+    return "\n".join(parts)
+
+
+def _drawing(album: Album, number: int, prefix: str) -> str:
+    """The panels of a figure and its caption. prefix: of the names in it."""
     panels = []
     cells = album.cells(number)
     for place, cell in enumerate(cells):
         beside = cells[place - place % 2 :][:2]
         head = max(map(sheet.head_of, beside))
         drawing = sheet.render([cell], banner=album.banner, scale=album.curves.scale, head=head)
-        picture = sheet.svg(drawing, f"f{number}{cell.letter}")
+        picture = sheet.svg(drawing, f"{prefix}{cell.letter}")
         label = html.escape(f"Figure {number}{cell.letter}: {cell.panel.title}; enlarge")
         panels.append(f'<button class="panel" aria-label="{label}">{picture}</button>')
     first, *rest = album.caption(number)
     ours = "".join(f"<p>{html.escape(text)}</p>" for text in rest)
-    title = f"Figure {number}: {html.escape(album.figure(number).title)}"
     return (
-        f'<h3 id="figure-{number}">{title}</h3>\n'
         f'<figure><div class="panels">{"".join(panels)}</div>\n'
         f"<figcaption><p>{html.escape(first)}</p>{ours}</figcaption></figure>"
     )

@@ -155,6 +155,8 @@ def reading_of(other: Setting, main: Setting) -> str:
         found.append(f"total batch {other.total_batch}")
     elif [plan.batch for plan in other.counted] != [plan.batch for plan in main.counted]:
         found.append("the same batch in all runs")
+    if {plan.filler for plan in other.counted} == {None} != {plan.filler for plan in main.counted}:
+        found.append("fillers of the net's file")
     if other.epochs != main.epochs:
         found.append(f"{other.epochs:g} epochs")
     return ", ".join(found) or f"as {other.name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.experiments.figures import captions, sheet
 from pycaffe_clr.experiments.figures.curves import Curves, Drawn
 from pycaffe_clr.experiments.figures.panel import Look
+from pycaffe_clr.experiments.figures.readings import readings_of
 
 if TYPE_CHECKING:
     from pycaffe_clr.experiments.claims import Verdict
@@ -52,7 +54,7 @@ class Album:
             panels = self.panels(number)
             self._cells[number] = [
                 sheet.Cell(
-                    letter=letter if len(panels) > 1 else "",
+                    letter=letter if letter != "a" or len(panels) > 1 else "",
                     panel=panel,
                     curves=self.curves.panel(panel),
                     look=looks.get(letter, Look()),
@@ -87,6 +89,16 @@ class Album:
         if number not in self._verdicts:
             self._verdicts[number] = check_claims(self.figure(number), self.curves.store)
         return self._verdicts[number]
+
+    def readings(self, number: int) -> dict[str, Album]:
+        """Other readings of a figure that have runs of their own, by their difference in words."""
+        found = {}
+        as_drawn = set(self.figure(number).settings)
+        for words, figure in readings_of(self.manifest, number).items():
+            other = Album(replace(self.manifest, figures={number: figure}), self.curves)
+            if any(not c.missing for c in other.drawn(number) if c.curve.setting not in as_drawn):
+                found[words] = other
+        return found
 
     def figure(self, number: int) -> Figure:
         """What the manifest says of a figure."""

@@ -11,6 +11,7 @@ from pycaffe_clr.errors import DataError, PycaffeClrError
 from pycaffe_clr.experiments.figures import sheet
 from pycaffe_clr.experiments.figures.album import Album
 from pycaffe_clr.experiments.figures.curves import Curves
+from pycaffe_clr.experiments.figures.readings import readings_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="DIR",
         help="folders of runs; default: runs/report, and the packed results that come with it",
+    )
+    add(
+        "--readings",
+        action="store_true",
+        help="also what the report may have drawn where its sources differ: fig14-2 and so on",
     )
     add("--no-caption", action="store_true", help="leave the caption to the text around it")
     add("--launch", action="store_true", help="make the runs that are missing first")
@@ -66,8 +72,11 @@ def _launch(numbers: Sequence[int], args: argparse.Namespace) -> int:
     from pycaffe_clr.experiments.manifest import load
     from pycaffe_clr.experiments.queue import exit_code, run_settings
 
-    figures = load().figures
-    names = dict.fromkeys(name for number in numbers for name in figures[number].settings)
+    manifest = load()
+    figures = [manifest.figures[number] for number in numbers]
+    if args.readings:
+        figures += [f for number in numbers for f in readings_of(manifest, number).values()]
+    names = dict.fromkeys(name for figure in figures for name in figure.settings)
     if not names:
         return 0
     root = args.runs[0] if args.runs else None
@@ -92,9 +101,12 @@ def main(numbers: Sequence[int], args: argparse.Namespace) -> int:
     code = _launch(numbers, args) if args.launch else 0
     album = album_of(args.runs, args.scale)
     for number in numbers:
-        path = args.out / f"fig{number:02d}.{args.format}"
-        sheet.save(album.sheet(number, caption=not args.no_caption), path)
-        print(f"wrote {path}{_told(album, number)}")
+        others = album.readings(number) if args.readings else {}
+        for place, (words, drawn) in enumerate([("", album), *others.items()]):
+            name = f"fig{number:02d}-{place + 1}" if place else f"fig{number:02d}"
+            path = args.out / f"{name}.{args.format}"
+            sheet.save(drawn.sheet(number, caption=not args.no_caption), path)
+            print(f"wrote {path}{_told(drawn, number, words)}")
     return code
 
 
@@ -113,15 +125,15 @@ def script(number: int, arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _told(album: Album, number: int) -> str:
+def _told(album: Album, number: int, reading: str) -> str:
     curves = album.drawn(number)
     if not curves:
         return ""
     there = [c for c in curves if not c.missing]
     few = sum(c.n < c.planned for c in there)
-    return f": {len(there)} of {len(curves)} curves have runs" + (
-        f", {few} of them fewer than planned" if few else ""
-    )
+    said = f": {reading}: " if reading else ": "
+    said += f"{len(there)} of {len(curves)} curves have runs"
+    return said + (f", {few} of them fewer than planned" if few else "")
 
 
 def _scale(word: str) -> float:
