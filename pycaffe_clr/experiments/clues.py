@@ -2,10 +2,10 @@
 
 The report's section 3 reads them by eye; the rules that stand for the eye here are these.
 All but the divergence is read from the smoothed loss (curves.smoothed: a running median over 3
-tests, then a mean over a twelfth of them, at least 3). A change counts where it is more than 3 %
-of the loss there and more than 7 standard deviations of a smoothed test: noise alone then shows a
-clue in fewer than one of a hundred flat curves of 30 to 100 tests. Pure arithmetic on arrays: no
-compiled code, no files.
+tests, then a mean over a twelfth of them, at least 3; over a sixth or a quarter where the noise is
+large). A change counts where it is more than 3 % of the loss there and more than 7 (6.5, 6)
+standard deviations of a smoothed test: noise alone then shows a clue in about one of a hundred flat
+curves of 30 to 120 tests. Pure arithmetic on arrays: no compiled code, no files.
 """
 
 from __future__ import annotations
@@ -35,7 +35,12 @@ from pycaffe_clr.experiments.curves import (
 )
 
 # What counts as a change of the smoothed loss: a fraction of it, and deviations of its noise.
-CHANGE, DEVIATIONS = 0.03, 7.0
+CHANGE = 0.03
+# Part of the tests in a window, and how many deviations of a mean over it count: fewer windows fit
+# into a run the wider they are, and the furthest of them is less far off by chance.
+WINDOWS = ((1 / 12, 7.0), (1 / 6, 6.5), (1 / 4, 6.0))
+# A wider window is taken where the noise hides changes of this fraction of the loss.
+HIDDEN = 0.1
 # The loss is flat where it stays within this fraction of its minimum (or the noise, if larger).
 FLAT = 0.05
 # Training has begun to converge when the loss has fallen by this fraction of its first value.
@@ -116,11 +121,10 @@ def read_clues(curve: Curve) -> Clues:
     """Read the clues of a curve: see the module, and each clue, for the rules."""
     end, divergence = _divergence(curve)
     loss = curve.test_loss[:end]
-    noise, window = noise_of(loss), window_of(end)
     if not end:
-        return Clues(curve.x_name, 0, noise, window, divergence=divergence)
-    smooth = smoothed(loss, window)
-    least = DEVIATIONS * noise / math.sqrt(window)
+        return Clues(curve.x_name, 0, math.nan, 0, divergence=divergence)
+    noise = noise_of(loss)
+    smooth, window, least = _smooth(loss, noise)
     bottom, low, flat = _bottom(curve, smooth, least, divergence is not None)
     # Where the rate falls the loss falls with it: that is no underfitting.
     judge = divergence is None and not curve.annealed
@@ -136,6 +140,17 @@ def read_clues(curve: Curve) -> Clues:
         underfitting=_underfitting(curve, smooth, least, low, flat) if judge else None,
         rises=_rises(curve, smooth, least),
     )
+
+
+def _smooth(loss: np.ndarray, noise: float) -> tuple[np.ndarray, int, float]:
+    """The smoothed loss, its window, and the least change of it that is no noise."""
+    for part, deviations in WINDOWS:
+        window = window_of(len(loss), part)
+        smooth = smoothed(loss, window)
+        least = deviations * noise / math.sqrt(window)
+        if least <= HIDDEN * float(smooth.min()):
+            break
+    return smooth, window, least
 
 
 def _divergence(curve: Curve) -> tuple[int, Divergence | None]:

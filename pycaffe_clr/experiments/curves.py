@@ -134,9 +134,9 @@ def mean_curve(curves: Sequence[Curve]) -> Curve:
 # --- smoothing ----------------------------------------------------------------------------------
 
 
-def window_of(count: int) -> int:
-    """Tests in the running mean: a twelfth of them, odd, at least 3."""
-    return max(3, count // 12 | 1)
+def window_of(count: int, part: float = 1 / 12) -> int:
+    """Tests in the running mean: a part of them, by default a twelfth, odd, at least 3."""
+    return max(3, int(count * part) | 1)
 
 
 def smoothed(values: np.ndarray, window: int | None = None) -> np.ndarray:

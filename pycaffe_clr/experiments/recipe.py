@@ -136,7 +136,7 @@ class _Cook:
         """Range tests, until the loss turns well inside the range. Raises ConfigError."""
         self.study.say("\n1. Learning rate: range test")
         high = default_rates(self.base)[1] if max_lr is None else max_lr
-        found = None
+        found, upwards = None, 4.0
         for count in range(1, _RANGES + 1):
             found = range_test(
                 self.study.solver,
@@ -153,10 +153,10 @@ class _Cook:
             if math.isnan(rates.maximum):
                 high = plain(high / 10) if found.clues.divergence else plain(high * 10)
             elif not rates.turned:
-                high = plain(high * 4)
-            elif rates.maximum < high / 6:
+                high = plain(high * upwards)
+            elif rates.maximum < high / 3:
                 # The rate has risen too fast to see where the loss turned.
-                high = two_digits(3 * rates.maximum)
+                high, upwards = two_digits(2.5 * rates.maximum), 1.5
             else:
                 return found
         assert found is not None
@@ -195,10 +195,11 @@ class _Cook:
         if batch != own:
             self.fields["batch"] = batch
         self.study.say("\n3. Momentum")
-        momenta, maximum = self._trained("momentum", maximum, (FIRST_MOMENTUM,))
-        high = best_of(momenta).value
-        assert not isinstance(high, tuple)
-        cycle = (high, min(high, LOWEST_MOMENTUM))
+        # As they are used in the end: a few maxima, falling while the rate rises (section 5.2).
+        cycles: dict[str, Any] = {"values": [(high, LOWEST_MOMENTUM) for high in plan.MOMENTA]}
+        momenta, maximum = self._trained("momentum", maximum, (FIRST_MOMENTUM,), **cycles)
+        best = best_of(momenta).value
+        cycle = best if isinstance(best, tuple) else (best, best)
         self.study.say("\n4. Weight decay, with cyclical momentum")
         grid: dict[str, Any] = {"values": self._decays(), "rounds": 2}
         decays, maximum = self._trained("weight_decay", maximum, cycle, **grid)

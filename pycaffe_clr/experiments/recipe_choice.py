@@ -95,7 +95,7 @@ def choose(found: Findings) -> dict[str, Chosen]:
             f"{STEP_SHARE:.0%} of max_iter up and as much down, as in the report's tables.",
         ),
         Chosen("max_iter", str(found.length), _length_reason(found)),
-        Chosen("momentum", f"{found.cycle[0]:g}", _ranking("constant, rising rate", found.momenta)),
+        Chosen("momentum", f"{found.cycle[0]:g}", _ranking("rising rate", found.momenta)),
     ]
     if found.cycle[1] < found.cycle[0]:
         chosen.append(

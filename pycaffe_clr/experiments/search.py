@@ -220,11 +220,26 @@ class _Searching:
 
     def try_all(self, values: Sequence[Value], reason: str, jobs: int) -> None:
         """Run values, after those of an earlier call."""
+        if self.plan.vary == BATCH:
+            self._time([int(v) for v in values if not isinstance(v, tuple)])
         self.study.run_ahead([self._trial(value) for value in values] if jobs > 1 else [], jobs)
         for entry in self.study.found.get("tried", []):
             self._try(plan.parse_values(self.plan.vary, [entry["label"]])[0], entry["reason"])
         for value in values:
             self._try(value, reason)
+
+    def _time(self, batches: Sequence[int]) -> None:
+        """Time the steps of batches that were not timed yet, one after the other, and again.
+
+        The best of two that lie apart: what else the machine does at one time counts less.
+        """
+        sizes = dict.fromkeys([self.plan.base.pass_batch, *batches])
+        new = [size for size in sizes if str(size) not in self.seconds]
+        found = [[step_seconds(self.study.solver, b, self.study.fields) for b in new] for _ in "12"]
+        for size, *times in zip(new, *found, strict=True):
+            self.seconds[str(size)] = min(times)
+            self.study.say(f"batch {size}: {1000 * min(times):.3g} ms a step")
+        self.study.save(step_seconds=self.seconds)
 
     def bisect(self, rounds: int) -> None:
         """Add up to so many values between, or beyond, the best; those of earlier calls count."""
@@ -280,11 +295,6 @@ class _Searching:
     def _batch_trial(self, name: str, batch: int) -> Trial:
         """A 1cycle run of a batch, as long in time as that of the net's own batch."""
         made, base = self.plan, self.plan.base
-        for size in (base.pass_batch, batch):
-            if str(size) not in self.seconds:
-                self.seconds[str(size)] = step_seconds(self.study.solver, size, self.study.fields)
-                self.study.say(f"batch {size}: {1000 * self.seconds[str(size)]:.3g} ms a step")
-        self.study.save(step_seconds=self.seconds)
         length = iterations_at_constant_time(
             made.iterations, self.seconds[str(base.pass_batch)], self.seconds[str(batch)]
         )

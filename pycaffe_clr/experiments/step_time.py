@@ -16,7 +16,7 @@ from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.train.events import Row
 
 # Measured until both are reached; the first burst, in which plans settle, does not count.
-_SECONDS, _BURSTS = 2.0, 3
+_SECONDS, _BURSTS = 1.0, 3
 _MOST = 1_000_000
 
 
