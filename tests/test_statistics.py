@@ -15,7 +15,6 @@ from pycaffe_clr.experiments.statistics import (
     mean_curve,
     student_p,
     summarize,
-    summarize_runs,
     welch,
 )
 from pycaffe_clr.train.result import RunResult
@@ -112,14 +111,9 @@ def test_welch_from_what_the_report_prints():
 
 
 def test_a_diverged_run_counts_at_chance():
-    runs = [
-        result("finished", [0.1, 0.9]), result("finished", [0.8]),
-        result("diverged", [0.4]), result("running", []),
-    ]  # fmt: skip
-    assert counted_accuracy(runs[2], 100) == 0.01
-    found = summarize_runs(runs, 10)
-    assert found.values == (0.9, 0.8, 0.1) and found.n == 3 and found.diverged == 1
-    assert found.mean == pytest.approx(0.6)
+    assert counted_accuracy(result("diverged", [0.4]), 100) == 0.01
+    assert counted_accuracy(result("finished", [0.1, 0.9]), 100) == 0.9
+    assert math.isnan(counted_accuracy(result("running", []), 10))
 
 
 def test_curves_with_the_same_points_are_averaged_as_they_are():
@@ -146,13 +140,3 @@ def test_what_a_curve_lacks():
     assert mean_curve([(np.empty(0), np.empty(0))]).n == 0
     apart = mean_curve([(np.array([0, 1]), np.ones(2)), (np.array([5, 6]), np.ones(2))])
     assert len(apart.x) == 0
-
-
-def test_a_diverged_curve_goes_on_at_chance():
-    long, short = np.array([0, 10, 20, 30]), np.array([0, 10])
-    curves = [(long, np.full(4, 0.9)), (short, np.array([0.5, 0.4]))]
-    assert mean_curve(curves).x.tolist() == [0, 10]
-    band = mean_curve(curves, ends=[None, 0.1])
-    assert band.x.tolist() == [0, 10, 20, 30]
-    assert band.mean == pytest.approx([0.7, 0.65, 0.5, 0.5])
-    assert mean_curve(curves[1:], ends=[0.1]).x.tolist() == [0, 10]

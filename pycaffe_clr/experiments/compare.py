@@ -15,6 +15,7 @@ from pycaffe_clr.experiments.statistics import (
     Band,
     Comparison,
     Summary,
+    counted_accuracy,
     mean_curve,
     summarize,
     welch,
@@ -88,14 +89,10 @@ def accuracy_of(group: Group) -> Summary:
 
     A run that diverged counts at chance; where the number of classes is not known it is left out.
     """
-    values, diverged = [], 0
-    for run in group.runs:
-        if run.diverged and group.classes:
-            values.append(100 / group.classes)
-            diverged += 1
-        elif not run.diverged and math.isfinite(run.final_accuracy):
-            values.append(100 * run.final_accuracy)
-    return summarize(values, diverged)
+    runs = [run for run in group.runs if group.classes or not run.diverged]
+    values = [100 * counted_accuracy(run, group.classes) for run in runs]
+    kept = [value for value in values if math.isfinite(value)]
+    return summarize(kept, sum(run.diverged for run in runs))
 
 
 def loss_of(group: Group) -> Summary:

@@ -33,7 +33,7 @@ _WANTED = re.compile(
 # Between: speed (since 2016) and epochs (NVIDIA's).
 _BETWEEN = r"(?: \([^)]*\))?(?:, [\d.]+/[\d.]+ep)?"
 _LOSS = re.compile(rf"Iteration (\d+){_BETWEEN}, loss = ({_NUMBER})", re.I)
-_SPENT = re.compile(r"iter/s, ([\d.]+)s/")
+_SPENT = re.compile(r"iter/s, (\d+\.?\d*(?:e[-+]?\d+)?)s/")
 _RATE = re.compile(rf"Iteration (\d+), lr = ({_NUMBER})(.*)", re.I)
 _MOMENTUM = re.compile(rf", (?:m|momentum) = ({_NUMBER})", re.I)
 _DECAY = re.compile(rf", (?:wd|weight decay) = ({_NUMBER})", re.I)
@@ -43,6 +43,7 @@ _OUTPUT = re.compile(
     rf"(?: \(\* {_NUMBER} = ({_NUMBER}) loss\))?",
     re.I,
 )
+_SNAPSHOT = re.compile(r"Snapshotting .*_iter_(\d+)\.solverstate")
 # Early in 2014: outputs without names, and the loss of a test in a line of its own.
 _SCORE = re.compile(rf"Test (?:score #(\d+)|(loss)): ({_NUMBER})", re.I)
 
@@ -157,8 +158,8 @@ class _Reader:
             self.header.gpus(line)
         elif "Solving " in line:
             self._start = self._clock.read(line)
-        elif "Snapshotting" in line:
-            self._snapshot = int(line.rpartition("_iter_")[2].partition(".")[0])
+        elif found := _SNAPSHOT.search(line):
+            self._snapshot = int(found[1])
         elif "Optimization " in line:
             self._end = line[line.index("Optimization ") :].strip().rstrip(".")
         elif "Check failed" in line and not self._end:

@@ -58,15 +58,6 @@ def counted_accuracy(run: RunResult, classes: int) -> float:
     return 1.0 / classes if run.diverged else run.final_accuracy
 
 
-def summarize_runs(runs: Iterable[RunResult], classes: int) -> Summary:
-    """Summary of the runs' accuracies, fractions, by counted_accuracy; those without any test are
-    left out."""
-    found = list(runs)
-    values = [counted_accuracy(run, classes) for run in found]
-    kept = [value for value in values if math.isfinite(value)]
-    return summarize(kept, diverged=sum(run.diverged for run in found))
-
-
 # --- whether two means differ ---------------------------------------------------------------------
 
 
@@ -157,33 +148,26 @@ class Band:
     n: int
 
 
-def mean_curve(
-    curves: Sequence[tuple[np.ndarray, np.ndarray]],
-    ends: Sequence[float | None] = (),
-) -> Band:
+def mean_curve(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band:
     """Mean and deviation of curves (x, y), each with x rising, on one axis.
 
     The axis has every x of any curve that all of them reach; at an x of others a curve is taken as
     linear between its two neighbours. Runs that are tested at the same iterations are so averaged
-    as they are. Points whose y is not finite are left out of a curve. ends: for each curve the
-    value that it keeps after its last point, None where it ends there: a diverged run's chance.
+    as they are. Points whose y is not finite are left out of a curve.
     """
     found = []
-    for (x, y), end in zip(curves, [*ends, *[None] * (len(curves) - len(ends))], strict=True):
+    for x, y in curves:
         x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
         finite = np.isfinite(x) & np.isfinite(y)
         if finite.any():
-            found.append((x[finite], y[finite], end))
+            found.append((x[finite], y[finite]))
     empty = np.empty(0)
     if not found:
         return Band(empty, empty, empty, 0)
-    first = max(x[0] for x, _, _ in found)
-    last = min((x[-1] for x, _, end in found if end is None), default=None)
-    if last is None:
-        last = max(x[-1] for x, _, _ in found)
-    axis = np.unique(np.concatenate([x for x, _, _ in found]))
+    first, last = max(x[0] for x, _ in found), min(x[-1] for x, _ in found)
+    axis = np.unique(np.concatenate([x for x, _ in found]))
     axis = axis[(axis >= first) & (axis <= last)]
-    rows = np.array([np.interp(axis, x, y, right=end) for x, y, end in found])
+    rows = np.array([np.interp(axis, x, y) for x, y in found])
     mean = rows.mean(axis=0)
     sd = rows.std(axis=0, ddof=1) if len(rows) > 1 else np.full(len(axis), np.nan)
     return Band(axis, mean, sd, len(rows))
