@@ -21,8 +21,8 @@ import pycaffe_clr
 from pycaffe_clr import cli
 from pycaffe_clr.errors import ConfigError, DataError, EngineError
 from pycaffe_clr.prototxt import filter_net, read_net, read_solver, solver_nets
+from pycaffe_clr.train import checkpoint, facts
 from pycaffe_clr.train import events as told
-from pycaffe_clr.train import facts
 from pycaffe_clr.train.events import Listener, Row, Snapshot
 from pycaffe_clr.train.lock import take_lock
 from pycaffe_clr.train.spec import RunSpec, flags
@@ -222,6 +222,28 @@ def test_times_add_up_over_resumes(case):
     assert resumed.seconds > before * 0.9
     assert resumed.timings["iteration"].tolist() == sorted(set(timings["iteration"]))
     assert results(Path("out")) == results(Path("straight"))
+
+
+def test_a_run_of_a_version_that_kept_no_times_goes_on(case):
+    def kill(event):
+        if isinstance(event, told.TestResult) and event.iteration == 40:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pycaffe_clr.run(case, out="out", callbacks=[kill], checkpoint_every=0, **QUICK)
+    path, record = Path("out/checkpoint.bin"), json.loads(Path("out/run.json").read_text())
+    point = checkpoint.read(path)
+    del point.header["clock"], point.header["files"]["timings.csv"]
+    checkpoint.write(path, point)
+    Path("out/timings.csv").unlink()
+    for name in ("spec", "batch", "images", "epochs", "parameters", "settings", "first_iteration"):
+        del record[name]
+    Path("out/run.json").write_text(json.dumps(record))
+    result = pycaffe_clr.run(case, out="out", resume=True, curve=False)
+    assert (result.state, result.batch, result.images) == ("finished", 6, 37)
+    assert result.record["first_iteration"] == 40 == result.timings["iteration"][0]
+    pycaffe_clr.run(case, out="whole", **QUICK)
+    assert results(Path("out")) == results(Path("whole"))
 
 
 def test_the_record_says_where_a_run_comes_from(case):

@@ -114,7 +114,7 @@ class Recorder(Listener):
         self.folder.write_record(self.record)
         if self.stream is not None:
             # An open file stands for a terminal where rich can draw on it.
-            if self.stream.isatty() and os.environ.get("TERM") != "dumb":
+            if getattr(self.stream, "isatty", bool)() and os.environ.get("TERM") != "dumb":
                 self.live = LiveLine(stream=self.stream)
             else:
                 self.session.log.streams.append(self.stream)

@@ -198,6 +198,9 @@ class _Make:
         clock: Any = None,
     ) -> RunResult:
         record.update(_measures(session.param, session))
+        if head is None and clock is None:
+            # A checkpoint of a version that kept no times: speed is measured from here on.
+            record["first_iteration"] = session.iteration
         recorder = Recorder(
             self.spec, folder, session, record, head, self.callbacks, self.stream, clock
         )
