@@ -392,7 +392,8 @@ def test_captions_say_which_claims_hold_and_which_do_not() -> None:
     assert said.startswith("Ours: of the report's two claims that these runs can judge one holds")
     assert f"“{figure.claims[1].says[:-1]}” (‘momentum = 0.99’ falls to 0.011)." in said
     assert figure.claims[0].says not in said and figure.claims[2].says not in said
-    assert "all hold" in captions.paragraphs(figure, [], claims[:1])[1]
+    assert "it holds" in captions.paragraphs(figure, [], claims[:1])[1]
+    assert "none holds" in captions.paragraphs(figure, [], claims[1:])[1]
 
 
 def test_numbers_are_typeset() -> None:

@@ -37,11 +37,10 @@ def _claims(figure: Figure, verdicts: Sequence[Verdict]) -> list[str]:
     judged = held + len(failed)
     claims = f"claim{'s' if judged > 1 else ''}"
     if not failed:
-        return [f"{count(judged)} {claims} of the report can be judged by these runs; all hold."]
-    holds = "holds" if held == 1 else "hold"
-    said = (
-        f"of the report's {count(judged)} {claims} that these runs can judge {count(held)} {holds}"
-    )
+        verdict = "all hold" if judged > 1 else "it holds"
+        return [f"{count(judged)} {claims} of the report can be judged by these runs; {verdict}."]
+    holds = f"{count(held)} hold" if held > 1 else "one holds" if held else "none holds"
+    said = f"of the report's {count(judged)} {claims} that these runs can judge {holds}"
     wrong = "; ".join(
         f"\N{LEFT DOUBLE QUOTATION MARK}{verdict.claim.says.rstrip('.')}"
         f"\N{RIGHT DOUBLE QUOTATION MARK} ({named(verdict.why, figure)})"

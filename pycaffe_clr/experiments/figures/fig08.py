@@ -9,7 +9,7 @@ from pycaffe_clr.experiments.figures.command import script
 from pycaffe_clr.experiments.figures.panel import Look
 
 LOOKS = {
-    "a": Look(mark=marks.iterations((9_000, 18_000), "rate turns")),
+    "a": Look(mark=marks.iterations((9_000, 18_000), "rate turns", height=0.1)),
     "b": Look(inset=(0.4, 0.13, 0.57, 0.45)),
 }
 

@@ -13,15 +13,15 @@ from pycaffe_clr.experiments.figures import style
 Mark = Callable[[Any, float], None]
 
 
-def upright(axes: Any, x: float, label: str) -> None:
-    """An upright line at x, with a word at its top."""
+def upright(axes: Any, x: float, label: str, height: float = 0.97) -> None:
+    """An upright line at x, with a word. height: of the word, a fraction of the panel's."""
     axes.axvline(x, color=style.FAINT, linewidth=0.7, linestyle=(0, (2, 2)), zorder=1)
     if label:
         low, high = axes.get_xlim()
         before = x > low + 0.7 * (high - low)
         axes.annotate(
             label,
-            (x, 0.97),
+            (x, height),
             xycoords=("data", "axes fraction"),
             xytext=(-2 if before else 2, 0),
             textcoords="offset points",
@@ -42,12 +42,12 @@ def rates(*marked: tuple[float, str]) -> Mark:
     return mark
 
 
-def iterations(at: Sequence[float], label: str) -> Mark:
-    """Upright lines at iterations; the first one has the label."""
+def iterations(at: Sequence[float], label: str, height: float) -> Mark:
+    """Upright lines at iterations; the first one has the label, at this height."""
 
     def mark(axes: Any, scale: float) -> None:
         for number, x in enumerate(at):
-            upright(axes, x * scale, "" if number else label)
+            upright(axes, x * scale, "" if number else label, height)
 
     return mark
 
