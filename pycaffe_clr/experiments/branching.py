@@ -50,7 +50,7 @@ def trunk_of(
     if snapshot_at is None:
         return None
     length = snapshot_at or made.iterations
-    middle = sorted(values, key=lambda value: value if isinstance(value, float) else value[0])
+    middle = sorted(values, key=plan.place)
     value = middle[len(middle) // 2]
     sets, fields = made.settings(value, length + (made.iterations if snapshot_at else 0))
     sets |= frequent_tests(made.base, length, made.tests)

@@ -148,7 +148,7 @@ def search(
         if draw and found.tried:
             from pycaffe_clr.experiments.study_plots import draw_search
 
-            order = sorted(found.tried, key=lambda t: t.label)
+            order = sorted(found.tried, key=lambda t: plan.place(t.value))
             best = found.best.label if found.best else None
             title = f"{base.name}: {vary.replace('_', ' ')}"
             curves = {t.label: t.curve for t in order}

@@ -45,6 +45,11 @@ def label(value: Value) -> str:
     return f"{value:.0f}" if 1000 <= value < 1e6 else f"{value:.3g}"
 
 
+def place(value: Value) -> tuple[float, ...]:
+    """What values are put in order by."""
+    return value if isinstance(value, tuple) else (value,)
+
+
 def first_values(vary: str, batch: int, rate: float) -> list[Value]:
     """The values to begin with. batch: of the net, rate: the highest of the solver."""
     if vary == WEIGHT_DECAY:

@@ -9,6 +9,8 @@ from pycaffe_clr.experiments.curves import LR
 from pycaffe_clr.experiments.search_plan import BATCH, WEIGHT_DECAY
 from pycaffe_clr.experiments.search_result import Search, Tried
 
+# A loss so much larger is worth a word.
+WORSE = 1.05
 _NAMES = {"weight_decay": "weight decay", "momentum": "momentum", "batch": "batch", "lr": "rate"}
 
 
@@ -70,7 +72,7 @@ def _balance(found: Search, best: Tried) -> list[str]:
             continue
         if tried.value < best.value and tried.clues.overfitting:
             texts.append(f"{tried.label} is too small: it overfits.")
-        elif tried.value > best.value and tried.score > best.score:
+        elif tried.value > best.value and tried.score > WORSE * best.score:
             texts.append(f"{tried.label} is too large: it regularizes too much.")
     return texts
 
