@@ -164,6 +164,13 @@ def test_each_run_has_its_value_and_a_rising_rate(blobs: Path, tmp_path: Path) -
     assert lr[0] == pytest.approx(0.01) and lr[-1] == pytest.approx(0.1, rel=0.02)
 
 
+def test_what_is_searched_wins_over_what_is_set(blobs: Path, tmp_path: Path) -> None:
+    sets = {"weight_decay": "0.5", "clip_gradients": "1"}
+    found = run(blobs, tmp_path, "weight_decay", values=[1e-3], rounds=0, sets=sets)
+    text = (found.tried[0].run.path / "solver.prototxt").read_text()
+    assert "weight_decay: 0.001\n" in text and "clip_gradients: 1" in text
+
+
 def test_a_value_that_diverges_is_ranked_last(blobs: Path, tmp_path: Path) -> None:
     found = run(blobs, tmp_path, "lr", values=[50.0, 0.05], iterations=100)
     assert [t.label for t in found.tried] == ["0.05", "50"]

@@ -305,7 +305,8 @@ class Study:
     def _fields(self, trial: Trial) -> dict[str, Any]:
         """The fields of a trial's RunSpec, but the solver."""
         snapshot = {"snapshot": 0, "snapshot_after_train": False}
-        sets = snapshot | dict(trial.sets) | dict(self.fields.get("sets", {}))
+        # What a trial is about wins over what was set for all.
+        sets = snapshot | dict(self.fields.get("sets", {})) | dict(trial.sets)
         fields = {"whole_test": False, "curve": False} | self.fields | dict(trial.fields)
         return fields | {"sets": sets, "out": str(self.path / trial.name), "resume": True}
 
