@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 from train_cases import make_case, results
 
+from pycaffe_clr.catalog import find_solver
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.experiments.board import Board
-from pycaffe_clr.experiments.cluster import RayPool
+from pycaffe_clr.experiments.cluster import RayPool, portable
 from pycaffe_clr.experiments.dispatch import run_jobs
 from pycaffe_clr.experiments.jobs import Event, Job
 from pycaffe_clr.train.result import read_record
@@ -160,6 +161,24 @@ def test_where_no_cluster_answers_an_error_says_how_to_start_one(tmp_path):
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr
     assert "--cluster 127.0.0.1:9: no Ray cluster answers" in said
     assert "Start one with `ray start --head`" in said
+
+
+def test_a_spec_holds_in_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    case = make_case(tmp_path)
+    spec = RunSpec(solver="tiny", out="a", weights="x.caffemodel,y.caffemodel", net="lenet")
+    assert portable(spec).to_json() == {
+        "solver": str(case),
+        "out": f"{tmp_path}/a",
+        "data_dir": str(tmp_path),
+        "weights": f"{tmp_path}/x.caffemodel,{tmp_path}/y.caffemodel",
+        "net": "lenet",
+    }
+    shipped = portable(RunSpec(solver=find_solver("lenet_sample"), data_dir="data", net=case))
+    assert shipped.solver == "lenet_sample" and shipped.data_dir == f"{tmp_path}/data"
+    assert shipped.net == str(case)
+    with pytest.raises(ConfigError, match="--jobs is for this machine"):
+        run_jobs([Job(name="a", spec=spec)], at_once=2, cluster="auto")
 
 
 def test_without_ray_an_error_says_what_to_install(tmp_path, monkeypatch):

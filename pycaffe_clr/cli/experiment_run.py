@@ -52,10 +52,11 @@ def main(args: argparse.Namespace) -> int:
     """Make the runs; raises ConfigError and DataError, returns the exit code."""
     from pycaffe_clr.cli.messages import show_warnings
     from pycaffe_clr.errors import ConfigError
-    from pycaffe_clr.experiments.estimate import parse_duration
+    from pycaffe_clr.experiments.estimate import Estimates, measured_runs, parse_duration
     from pycaffe_clr.experiments.manifest import load
-    from pycaffe_clr.experiments.queue import exit_code, run_settings
+    from pycaffe_clr.experiments.queue import default_root, exit_code, run_settings
     from pycaffe_clr.experiments.selection import select
+    from pycaffe_clr.experiments.store import Store
 
     show_warnings()
     selection = selection_of(args)
@@ -64,14 +65,17 @@ def main(args: argparse.Namespace) -> int:
             "that would be every run of the report: choose by SETTING, --table, --figure, "
             "--dataset, --net, --max-cost or --within; '*' chooses all"
         )
-    settings = select(load(), selection)
+    manifest = load()
+    root = args.root or default_root(args.scale)
+    estimates = Estimates(measured_runs(Store([root]), manifest.settings.values()))
+    settings = select(manifest, selection, estimates)
     if not settings:
         raise ConfigError("no setting is all of that; pycaffe_clr experiment list shows them")
     if args.runs_of_each is not None and args.runs_of_each < 1:
         raise ConfigError(f"--runs-of-each must be 1 or more, not {args.runs_of_each}")
     outcomes = run_settings(
         [(s, plan) for s in settings for plan in s.runs[: args.runs_of_each]],
-        args.root,
+        root,
         jobs=args.jobs,
         threads=args.threads,
         within=None if args.within is None else parse_duration(args.within),

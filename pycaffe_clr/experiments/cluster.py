@@ -12,12 +12,15 @@ import socket
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pycaffe_clr.catalog import find_solver, shipped_folder
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.experiments.jobs import Event, Job
 from pycaffe_clr.experiments.pool import LocalPool
+from pycaffe_clr.train.spec import RunSpec
 
 # Losses of a worker that one run may suffer. Each costs it the time since its last checkpoint.
 _RETRIES = 20
@@ -78,6 +81,7 @@ class RayPool:
 
     def start(self, job: Job) -> None:
         """Hand a job to Ray."""
+        job = replace(job, spec=portable(job.spec))
         order = (job, self._threads, self._follow, str(self._mark), self._post)
         self._refs[self._task.remote(*order)] = job.name
 
@@ -126,6 +130,26 @@ class RayPool:
         self._ray.kill(self._post)
         if self._began:
             self._ray.shutdown()
+
+
+def portable(spec: RunSpec) -> RunSpec:
+    """The same run for a process with another working directory, where the package may lie
+    elsewhere, too: shipped solvers by name, files by their whole path."""
+    solver = find_solver(str(spec.solver))
+    shipped = shipped_folder("solvers")
+    is_shipped = shipped is not None and solver.resolve().parent == shipped.resolve()
+    values: dict[str, str] = {
+        "solver": solver.stem if is_shipped else str(solver.absolute()),
+        "data_dir": str(Path(spec.data_dir or "").absolute()),
+    }
+    for name in ("out", "snapshot", "net"):
+        value = getattr(spec, name)
+        # A net may be a shipped one's name.
+        if value is not None and (name != "net" or Path(value).exists()):
+            values[name] = str(Path(value).absolute())
+    if spec.weights is not None:
+        values["weights"] = ",".join(str(Path(w).absolute()) for w in spec.weights.split(","))
+    return replace(spec, **values)  # type: ignore[arg-type]
 
 
 class _Post:

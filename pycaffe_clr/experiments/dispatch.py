@@ -62,6 +62,9 @@ def run_jobs(
     todo = [job for job in jobs if job.name not in known]
     errors: dict[str, PycaffeClrError] = {}
     pool: Pool | None = None
+    if cluster is not None and at_once is not None:
+        raise ConfigError("--jobs is for this machine: a cluster takes as many runs as it can")
+    asked = threads
     slots, threads = cores.share(len(todo), at_once, threads)
     if todo:
         errors = unmet(todo)
@@ -74,7 +77,7 @@ def run_jobs(
             pool = LocalPool(slots, threads, bool(follow))
         else:
             gpu = todo[0].spec.device in ("gpu", "cuda")
-            pool = RayPool(cluster, folder, threads, gpu, follow is not False)
+            pool = RayPool(cluster, folder, asked or 1, gpu, follow is not False)
     queue = _Queue(jobs, known, errors, pool, board or _board(slots))
     try:
         return queue.run()

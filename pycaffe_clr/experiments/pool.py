@@ -24,6 +24,8 @@ _MEMORY = 1 << 30
 _LAST_WORDS = 2000
 # How long a run may take to end where it was asked to end at once.
 _GRACE_SECONDS = 2.0
+# The same where the queue itself has broken off.
+_FAREWELL_SECONDS = 10.0
 
 
 class Pool(Protocol):
@@ -163,10 +165,15 @@ class LocalPool:
                 child.process.send_signal(number)
 
     def close(self) -> None:
-        """Kill what still runs."""
+        """End what still runs: nobody waits for it any more. It may write its checkpoint."""
+        self._signal(signal.SIGTERM)
+        end = time.monotonic() + _FAREWELL_SECONDS
         for child in self._children.values():
-            child.process.kill()
-            child.process.wait()
+            try:
+                child.process.communicate(timeout=max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()
             child.errors.close()
         self._children.clear()
         self._selector.close()

@@ -22,7 +22,7 @@ from pycaffe_clr.prototxt import read_solver
 from pycaffe_clr.train.progress import duration
 from pycaffe_clr.train.spec import RunSpec
 
-__all__ = ["exit_code", "fitting", "make_jobs", "run_settings"]
+__all__ = ["default_root", "exit_code", "fitting", "make_jobs", "run_settings"]
 
 # A setting, by its name, with all its runs, or one of its runs.
 Choice = str | tuple[str | Setting, str | RunPlan]
@@ -72,9 +72,7 @@ def make_jobs(
     threads: that their times are estimated for. Makes the small data of a scale. Raises ConfigError
     where a folder holds a run of another scale.
     """
-    if root is None:
-        root = RUNS if scale is None else scaling.default_root(RUNS, scale)
-    root = Path(root).absolute()
+    root = Path(root or default_root(scale)).absolute()
     if fields.get("data_dir") is not None:
         fields["data_dir"] = Path(fields["data_dir"]).absolute()
     pairs = list(_with_bases(_pairs(chosen)))
@@ -108,6 +106,11 @@ def make_jobs(
             )
         )
     return jobs
+
+
+def default_root(scale: float | None = None) -> Path:
+    """Where runs lie: runs/report, and beside it what is scaled."""
+    return RUNS if scale is None else scaling.default_root(RUNS, scale)
 
 
 def fitting(jobs: Sequence[Job], within: float, slots: int) -> list[Job]:
