@@ -12,7 +12,7 @@ LOOKS = {
     "a": Look(mark=marks.rates((0.006, "0.006"), (0.01, "0.01"))),
     "b": Look(),
     "c": Look(),
-    "d": Look(mark=marks.iterations((10_000, 15_000, 17_500, 18_750), "rate drops", height=0.55)),
+    "d": Look(mark=marks.iterations((10_000, 15_000, 17_500, 19_000), "rate drops", height=0.55)),
 }
 
 if __name__ == "__main__":
