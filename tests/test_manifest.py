@@ -246,7 +246,8 @@ def test_the_3_layer_net_has_readings_that_keep_its_fillers(tmp_path):
     plain = manifest.setting("cifar3_1cycle").counted
     assert [(p.name, p.batch, p.seed) for p in runs] == [(p.name, p.batch, p.seed) for p in plain]
     assert {plan.filler for plan in runs} == {None} and all(plan.counted for plan in runs)
-    assert manifest.tables[1][0].alternates == ("cifar3_1cycle_gaussian",)
+    row = manifest.tables[1][0]
+    assert (row.setting, row.alternates) == ("cifar3_1cycle_gaussian", ("cifar3_1cycle",))
     branch = manifest.setting("cifar3_branch_wd3e-3_gaussian")
     assert branch.start == ("cifar3_fixed_wd1e-3_gaussian", 5000)
     assert "cifar3_step_cm97_85_gaussian" not in manifest.settings
