@@ -129,6 +129,16 @@ def test_divergence_to_chance_is_sudden_and_ends_the_reading() -> None:
     assert found.bottom.last == RATES[59] and not found.rises
 
 
+def test_back_at_chance_after_a_little_progress_is_divergence() -> None:
+    """As the 3-layer net in a few hundred iterations: 2.30 falls to 2.05 and is lost again."""
+    x = np.arange(TESTS)
+    loss = noisy(2.303 - 0.25 * np.exp(-(((x - 20) / 9) ** 2)), 0.01)
+    found = clues(loss)
+    assert found.convergence is not None and found.divergence is not None
+    assert RATES[25] < found.divergence.x < RATES[45] and found.bottom is not None
+    assert found.bottom.x == pytest.approx(RATES[20], abs=0.001)
+
+
 def test_one_bad_test_is_no_divergence() -> None:
     loss = falling(0.8)
     loss[[40, 79]] = 5.0

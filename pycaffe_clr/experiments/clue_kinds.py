@@ -18,7 +18,7 @@ def number(value: float) -> str:
 
 @dataclass(frozen=True)
 class Convergence:
-    """Where training begins to converge: the loss has fallen by a tenth of `start`, for good."""
+    """Where training begins to converge: by then the loss has lost a twentieth of `start`."""
 
     x: float
     loss: float
@@ -77,7 +77,7 @@ class Divergence:
             return f"It diverges {how}at {x_name} {number(self.x)}: the loss is no number any more."
         return (
             f"It diverges {how}at {x_name} {number(self.x)}: from there on the test loss stays "
-            f"above {number(self.limit)}: what was won is lost, or half of it."
+            f"above {number(self.limit)}: what training had won is lost, or half of it."
         )
 
 

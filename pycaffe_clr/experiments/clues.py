@@ -44,10 +44,10 @@ HIDDEN = 0.1
 # The loss is flat where it stays within this fraction of its minimum (or the noise, if larger).
 FLAT = 0.05
 # Training has begun to converge when the loss has fallen by this fraction of its first value.
-BEGUN = 0.1
-# Diverged: the loss stays above both (this many minima) and (half of what was won is lost). Where
-# it is not known where the loss began: above this many minima.
-MINIMA, LOST, MINIMA_ALONE = 2.0, 0.5, 3.0
+BEGUN = 0.05
+# Diverged: half of what was won is lost, and the loss stays above this many minima; or nearly all
+# is lost. Where it is not known where the loss began: it stays above this many minima.
+MINIMA, LOST, ALL_LOST, MINIMA_ALONE = 2.0, 0.5, 0.9, 3.0
 
 
 @dataclass(frozen=True)
@@ -198,11 +198,12 @@ def diverged_for_good(curve: Curve) -> bool:
 
 def _limit(curve: Curve, losses: np.ndarray, best: float) -> float:
     """Above which a loss has diverged: see MINIMA."""
-    if math.isfinite(curve.start):
-        return max(MINIMA * best, best + LOST * (curve.start - best))
-    if curve.fresh:
-        return max(MINIMA * best, best + LOST * (float(losses[0]) - best))
-    return MINIMA_ALONE * best
+    start = curve.start if math.isfinite(curve.start) else float(losses[0])
+    if not curve.fresh and math.isnan(curve.start):
+        return MINIMA_ALONE * best
+    won = start - best
+    half = max(MINIMA * best, best + LOST * won)
+    return min(half, best + ALL_LOST * won) if won >= BEGUN * start else half
 
 
 def _convergence(curve: Curve, smooth: np.ndarray, least: float) -> Convergence | None:
