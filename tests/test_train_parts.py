@@ -78,10 +78,24 @@ def test_tables_read_back_what_was_written(tmp_path: Path):
         stream.write("7,0,0.")  # where a run was killed
     read = read_table(tmp_path / "tests.csv")
     assert read["prob[1]"].tolist() == [0.75] and np.isnan(read["accuracy"][0])
-    (tmp_path / "bad.csv").write_text("a,b\n1,x\n")
-    for name in ("bad.csv", "missing.csv"):
+    for name, text in (("bad", "a,b\n1,x\n"), ("long", "a,b\n1,2,3\n"), ("ragged", "a\n1\n2,3\n")):
+        (tmp_path / f"{name}.csv").write_text(text)
+    for name in ("bad.csv", "long.csv", "ragged.csv", "missing.csv"):
         with pytest.raises(DataError, match=name):
             read_table(tmp_path / name)
+
+
+def test_a_line_without_an_end_is_not_read(tmp_path: Path):
+    """It may lack the rest of a number, also where all its columns are there."""
+    path = tmp_path / "metrics.csv"
+    whole = "a,b\n1,0.25\n2,0.125\n"
+    for length in range(len(whole) + 1):
+        path.write_text(whole[:length])
+        found = read_table(path)
+        rows = max(0, whole[:length].count("\n") - 1)
+        assert [column.tolist() for column in found.values()] == (
+            [[1, 2][:rows], [0.25, 0.125][:rows]] if length > 3 else []
+        )
 
 
 def test_nine_digits_keep_every_float32(tmp_path: Path):

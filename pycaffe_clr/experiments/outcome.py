@@ -104,7 +104,7 @@ def is_whole(run: StoredRun, setting: Setting) -> bool:
 
 def time_of(run: StoredRun) -> tuple[float, float]:
     """Seconds of training and images a second, by the run's record or else its log; nan where
-    neither tells."""
+    neither tells. By a log, the speed is that of training and tests together."""
     record = run.record
     seconds, speed, batch = (record.get(n) for n in ("seconds", "images_per_second", "batch"))
     if not (seconds and (speed or batch)):

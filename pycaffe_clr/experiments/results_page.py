@@ -46,6 +46,10 @@ def page(root: Path, manifest: Manifest) -> str:
     if others:
         parts += [*_others(others, manifest, store), ""]
     parts += _runs(store)
+    pages = sorted(path.parent.name for path in root.glob(f"*/{NAME}"))
+    if pages:
+        links = ", ".join(f"[{name}]({name}/{NAME})" for name in pages)
+        parts += ["", f"Other runs, with pages of their own: {links}."]
     return "\n".join(parts) + "\n"
 
 

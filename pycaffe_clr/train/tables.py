@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import numpy as np
 
@@ -83,16 +85,28 @@ def read_table(path: str | Path) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     try:
-        opened = gzip.open if path.suffix == ".gz" else open
-        with opened(path, "rt", newline="", encoding="utf-8") as stream:
-            rows: list[list[Any]] = list(csv.reader(stream))
-        if len(rows) > 1 and len(rows[-1]) < len(rows[0]):
-            rows.pop()  # cut off where a run was killed
-        values = [[float(cell) if cell else np.nan for cell in row] for row in rows[1:]]
-        array = np.array(values, np.float64).reshape(len(values), len(rows[0]))
-    except (OSError, EOFError, ValueError, IndexError) as error:
+        data = path.read_bytes()
+        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
+        # A last line without an end was cut off, maybe within a number, where a run was killed.
+        head, _, body = text[: text.rfind("\n") + 1].replace("\r\n", "\n").partition("\n")
+        names = next(csv.reader([head]))
+        array = _numbers(body, len(names))
+    except (OSError, EOFError, ValueError, StopIteration, zlib.error) as error:
         raise DataError(f"{path}: cannot be read as a table of numbers: {error}") from error
-    return {name: array[:, i] for i, name in enumerate(rows[0])}
+    return {name: array[:, i] for i, name in enumerate(names)}
+
+
+def _numbers(body: str, columns: int) -> np.ndarray:
+    """(rows, columns) of the lines below a table's head. Raises ValueError."""
+    if body and ",," not in body and ",\n" not in body and "\n," not in body:
+        array = np.loadtxt(io.StringIO(body), delimiter=",", comments=None, ndmin=2)
+    else:
+        rows = csv.reader(body.splitlines())
+        array = np.array([[float(c) if c else np.nan for c in row] for row in rows], np.float64)
+        array = array.reshape(len(array), columns)
+    if array.shape[1] != columns:
+        raise ValueError(f"the head has {columns} columns, the rows {array.shape[1]}")
+    return array
 
 
 class LazyTable(Mapping[str, np.ndarray]):
