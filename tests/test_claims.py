@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pycaffe_clr.experiments.claim_checks import CHECKS
+from pycaffe_clr.experiments.claim_subject import Subject
 from pycaffe_clr.experiments.claims import check_claims, check_table_claims
 from pycaffe_clr.experiments.manifest import load
 from pycaffe_clr.experiments.store import Store
@@ -143,3 +144,43 @@ def test_a_run_that_diverges_counts_at_chance(bad, word, tmp_path):
     write(tmp_path, "densenet40_range_m99", np.where(np.arange(100) < 30, loss, np.nan) if bad else
           loss, np.full(100, 0.8))  # fmt: skip
     assert words(13, tmp_path)["Momentum 0.99 (not shown) diverges."] == word
+
+
+def subject(root: Path, name: str, y: str = "test_loss") -> Subject:
+    return Subject(name, load().setting(name), "iteration", y, Store([root]))
+
+
+def test_runs_without_numbers_say_nothing_about_curves(tmp_path):
+    """Diverged before the first test: no curve, an end at chance and an infinite loss."""
+    name = "cifar3_1cycle"
+    write(tmp_path, name, np.full(20, np.nan), runs=2)
+    found = subject(tmp_path, name)
+    assert len(found.runs) == 2 and found.curves == []
+    assert found.finals.mean == np.inf and found.at(100).n == 0 and found.lows.n == 0
+    assert subject(tmp_path, name, "accuracy").finals.mean == pytest.approx(0.9)
+    for claims in (
+        check_table_claims(1, Store([tmp_path])),
+        check_table_claims(2, Store([tmp_path])),
+    ):
+        assert all("nan" not in verdict.why for verdict in claims)
+
+
+def test_a_run_that_diverges_is_read_up_to_there(tmp_path):
+    name = "cifar3_1cycle"
+    loss = falling(0.5)
+    loss[60:] = np.nan
+    write(tmp_path, name, loss, runs=2)
+    found = subject(tmp_path, name)
+    last = found.curves[0].x[-1]
+    assert found.at(last / 2).n == 2 and np.isfinite(found.at(last / 2).mean)
+    assert found.at(load().setting(name).max_iter).n == 0
+
+
+def test_only_runs_that_tables_count_are_asked(tmp_path):
+    name = "cifar3_1cycle"
+    write(tmp_path, name, falling(0.5), runs=4)
+    for plan, change in (("run1", {"iteration": 40}), ("run2", {"labels": {"scaled": "0.5"}})):
+        path = tmp_path / name / plan / "run.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    (tmp_path / name / "run3" / "tests.csv").write_text("iteration,net,accuracy,loss\n")
+    assert [run.path.name for run in subject(tmp_path, name).runs] == ["run4"]

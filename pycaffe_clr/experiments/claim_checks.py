@@ -86,8 +86,7 @@ def _equivalent(subjects: Sequence[Subject], values: Mapping[str, float]) -> Ans
     """Whether all finals lie within the sum of their standard deviations of each other."""
     finals = [s.finals for s in subjects]
     why = ", ".join(
-        f"{s.name} {s.show(f.mean)} +- {_spread(s, f)}"
-        for s, f in zip(subjects, finals, strict=True)
+        f"{s.name} {s.show(f.mean)}{_spread(s, f)}" for s, f in zip(subjects, finals, strict=True)
     )
     if any(f.n < 2 for f in finals):
         return None, f"{why}: two runs of each are needed for a deviation"
@@ -96,7 +95,9 @@ def _equivalent(subjects: Sequence[Subject], values: Mapping[str, float]) -> Ans
 
 
 def _spread(subject: Subject, final: Summary) -> str:
-    return f"{100 * final.sd:.2f}" if subject.y == "accuracy" else f"{final.sd:.3f}"
+    if final.n < 2:
+        return ""
+    return f" +- {100 * final.sd:.2f}" if subject.y == "accuracy" else f" +- {final.sd:.3f}"
 
 
 def _min_within(subjects: Sequence[Subject], values: Mapping[str, float]) -> Answer:
@@ -194,6 +195,8 @@ def _faster(subjects: Sequence[Subject], values: Mapping[str, float]) -> Answer:
         below = np.flatnonzero(values_there <= level)
         places.append(float(subject.mean.x[below[0]]) if len(below) else math.inf)
     why = f"{first.show(level)} is reached at {places[0]:.4g} and {places[1]:.4g}"
+    if math.isinf(max(places)) and places[0] == places[1]:
+        return None, f"{first.show(level)} is reached by neither"
     if places[0] == places[1]:
         # Between two tests: the lower value there was there first.
         i = int(np.flatnonzero(second.mean.x == places[1])[0])
@@ -241,6 +244,10 @@ def _fails(subjects: Sequence[Subject], values: Mapping[str, float]) -> Answer:
     return all(e < values["percent"] for e in ends), why
 
 
+# Checks that need no curve: they look at what is left of a run in the end.
+OF_ENDS = frozenset(
+    "final_lowest final_highest final_order final_not_below equivalent_within_sd fails".split()
+)
 CHECKS: dict[str, Callable[[Sequence[Subject], Mapping[str, float]], Answer]] = {
     "lowest_min": _lowest_min,
     "highest_max": _lowest_min,  # of an accuracy, which a Subject holds as one minus it

@@ -11,25 +11,28 @@ import numpy as np
 from pycaffe_clr.experiments import curves as shapes
 from pycaffe_clr.experiments.clues import Clues, read_clues
 from pycaffe_clr.experiments.manifest import Setting
+from pycaffe_clr.experiments.outcome import runs_that_count
 from pycaffe_clr.experiments.statistics import Summary, counted_accuracy, summarize
 from pycaffe_clr.experiments.store import Store
 from pycaffe_clr.train.result import RunResult
 
 
 class Subject:
-    """The finished runs of one curve or setting, with what the checks read from them."""
+    """The runs of one curve or setting that count, with what the checks read from them."""
 
     def __init__(self, name: str, setting: Setting, x: str, y: str, store: Store) -> None:
         self.name = name
         self.setting = setting
         self.x = x
         self.y = y
-        self.runs = [run.result() for run in store.counted(setting.name) if run.final]
+        self.runs = [run.result() for run in runs_that_count(setting, store)]
 
     @cached_property
     def curves(self) -> list[shapes.Curve]:
-        """Of each run with tests: the quantity as test_loss, an accuracy as one minus it."""
-        return [curve for run in self.runs if len(curve := self._curve(run))]
+        """Of each run that was tested before its loss stopped being a number: the quantity as
+        test_loss, an accuracy as one minus it."""
+        found = [self._curve(run) for run in self.runs]
+        return [curve for curve in found if len(curve) and math.isfinite(curve.test_loss[0])]
 
     @cached_property
     def mean(self) -> shapes.Curve:
@@ -48,17 +51,21 @@ class Subject:
 
     @cached_property
     def finals(self) -> Summary:
-        """The last test of each run; a run that diverged counts at chance, its loss as infinite."""
+        """The last test of each run, where it has one; a run that diverged counts at chance, its
+        loss as infinite."""
         if self.y == "accuracy":
             return summarize(1 - counted_accuracy(run, self.setting.classes) for run in self.runs)
-        ends = [math.inf if r.diverged else float(finite(self._curve(r))[-1]) for r in self.runs]
+        ends = [math.inf] * sum(run.diverged for run in self.runs)
+        for curve in [self._curve(run) for run in self.runs if not run.diverged]:
+            ends += [float(value) for value in finite(curve)[-1:] if math.isfinite(value)]
         return summarize(ends)
 
     def at(self, x: float) -> Summary:
         """The value of each run at x; empty where one does not reach it."""
-        if any(not c.x.min() <= x <= c.x.max() for c in self.curves):
+        known = [(c.x[: len(finite(c))], shapes.smoothed(finite(c))) for c in self.curves]
+        if any(not at.min() <= x <= at.max() for at, _ in known):
             return summarize(())
-        return summarize(float(np.interp(x, c.x, shapes.smoothed(finite(c)))) for c in self.curves)
+        return summarize(float(np.interp(x, at, values)) for at, values in known)
 
     def show(self, value: float) -> str:
         """A value of the quantity as people read it."""

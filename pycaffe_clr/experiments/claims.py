@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pycaffe_clr.experiments.claim_checks import CHECKS
+from pycaffe_clr.experiments.claim_checks import CHECKS, OF_ENDS
 from pycaffe_clr.experiments.claim_subject import Subject
 from pycaffe_clr.experiments.manifest import Claim, Figure, Manifest, load
 from pycaffe_clr.experiments.store import Store
@@ -58,5 +58,8 @@ def _verdict(
     missing = list(dict.fromkeys(s.setting.name for s in subjects if not s.runs))
     if missing:
         return Verdict(claim, None, f"no finished run of {', '.join(missing)}")
+    untested = [s.name for s in subjects if not s.curves]
+    if untested and claim.check not in OF_ENDS:
+        return Verdict(claim, None, f"no test of {', '.join(untested)} before it diverged")
     held, why = CHECKS[claim.check](subjects, claim.values)
     return Verdict(claim, held, why)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pycaffe_clr.errors import DataError
 from pycaffe_clr.experiments.logs import read_log
@@ -57,21 +58,40 @@ class Outcome:
         return self.n == 0
 
 
-def outcome_of(setting: Setting, store: Store) -> Outcome:
-    """Read what there is of a setting. Raises DataError where a folder cannot be listed."""
-    counted: list[StoredRun] = []
-    unfinished: list[StoredRun] = []
-    shortened: list[StoredRun] = []
-    unreadable: list[StoredRun] = []
+class _Sorted(NamedTuple):
+    """The runs of a setting by whether they count, as Outcome has it."""
+
+    counted: list[StoredRun]
+    unfinished: list[StoredRun]
+    shortened: list[StoredRun]
+    unreadable: list[StoredRun]
+
+
+def _sorted_runs(setting: Setting, store: Store) -> _Sorted:
+    found = _Sorted([], [], [], [])
     for run in store.counted(setting.name):
         if not run.final:
-            (unreadable if run.state == "unreadable" else unfinished).append(run)
+            (found.unreadable if run.state == "unreadable" else found.unfinished).append(run)
         elif run.scaled or not is_whole(run, setting):
-            shortened.append(run)
+            found.shortened.append(run)
         elif run.diverged or math.isfinite(_number(run)):
-            counted.append(run)
+            found.counted.append(run)
         else:
-            unreadable.append(run)
+            found.unreadable.append(run)
+    return found
+
+
+def runs_that_count(setting: Setting, store: Store) -> list[StoredRun]:
+    """The runs of a setting on which tables and claims rest: through, of full length, readable.
+
+    Raises DataError where a folder cannot be listed.
+    """
+    return _sorted_runs(setting, store).counted
+
+
+def outcome_of(setting: Setting, store: Store) -> Outcome:
+    """Read what there is of a setting. Raises DataError where a folder cannot be listed."""
+    counted, unfinished, shortened, unreadable = _sorted_runs(setting, store)
     chance = 100 / setting.classes
     diverged = [(run.plan, run.iteration) for run in counted if run.diverged]
     accuracies = [chance if run.diverged else 100 * run.final_accuracy for run in counted]

@@ -19,10 +19,11 @@ from pycaffe_clr.prototxt import (
     solver_nets,
 )
 from pycaffe_clr.train.lock import is_locked, take_lock
+from pycaffe_clr.train.record import RECORD, read_record
 from pycaffe_clr.train.result import FINAL_STATES
 
 LOG, METRICS, TESTS, TIMINGS = "train.log", "metrics.csv", "tests.csv", "timings.csv"
-RECORD, CHECKPOINT, CURVE = "run.json", "checkpoint.bin", "curve.png"
+CHECKPOINT, CURVE = "checkpoint.bin", "curve.png"
 SOLVER, NET = "solver.prototxt", "net.prototxt"
 # What grows while a run goes on, and is cut back to the checkpoint on a resume.
 GROWING = (LOG, METRICS, TESTS, TIMINGS)
@@ -66,15 +67,7 @@ class RunFolder:
 
     def record(self) -> dict[str, Any] | None:
         """run.json; None if no run lies here. Raises DataError if it cannot be read."""
-        try:
-            found = json.loads((self / RECORD).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise DataError(f"{self / RECORD}: cannot be read: {error}") from error
-        if not isinstance(found, dict) or not isinstance(found.get("state"), str):
-            raise DataError(f"{self / RECORD}: is not the record of a run")
-        return found
+        return read_record(self.path) if (self / RECORD).exists() else None
 
     def check_free(self, overwrite: bool, sources: list[Path]) -> None:
         """Raise ConfigError if a new run must not be written here.

@@ -5,7 +5,6 @@ Needs no compiled code: tables and figures are drawn from it on machines that ca
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -15,15 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from pycaffe_clr.errors import DataError
 from pycaffe_clr.train.lock import is_locked
+from pycaffe_clr.train.record import RECORD as RECORD
+from pycaffe_clr.train.record import read_record as read_record
 from pycaffe_clr.train.tables import LazyTable, read_table
 
 Table = Mapping[str, np.ndarray]
 
-# What a folder's files are called; a packed folder holds them compressed (NAME.gz).
-RECORD, METRICS, TESTS, LOG = "run.json", "metrics.csv", "tests.csv", "train.log"
-TIMINGS = "timings.csv"
+# What a folder's files are called beside its record; a packed folder holds them compressed
+# (NAME.gz).
+METRICS, TESTS, TIMINGS, LOG = "metrics.csv", "tests.csv", "timings.csv", "train.log"
 # States of a run. "ended early" was asked for by a callback and is as final as "finished".
 FINAL_STATES = ("finished", "ended early", "diverged")
 # Those whose run.json tells how far the run came.
@@ -222,19 +222,6 @@ def read_run(folder: str | Path) -> RunResult:
         record=record,
         timings=_lazy_table(folder, TIMINGS),
     )
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """run.json of a run's folder. Raises DataError."""
-    try:
-        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{folder}: no run lies there (no {RECORD})") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder / RECORD}: cannot be read: {error}") from error
-    if not isinstance(found, dict) or not isinstance(found.get("state"), str):
-        raise DataError(f"{folder / RECORD}: is not the record of a run")
-    return found
 
 
 def run_state(folder: Path, record: Mapping[str, Any]) -> str:
