@@ -10,7 +10,8 @@ from typing import Any
 
 from pycaffe_clr.prototxt.sets import parse_assignments
 
-_FIELDS = "data_dir device threads seed net batch replicas".split()
+_FIELDS = "data_dir device threads seed net batch test_batch filler replicas".split()
+_PAIRS = (("-D", "defines", "NAME"), ("--set", "sets", "FIELD"), ("--set-net", "net_sets", "FIELD"))
 
 
 def add_common(parser: argparse.ArgumentParser, out: str) -> None:
@@ -24,15 +25,17 @@ def add_common(parser: argparse.ArgumentParser, out: str) -> None:
     add("--seed", type=int, metavar="N", help="of the first run; default 1")
     add("--net", metavar="NET", help="train another net: a file, or one that ships")
     add("--batch", type=int, metavar="N", help="batch_size in TRAIN, of each replica")
+    add("--test-batch", type=int, metavar="N", help="batch_size in TEST")
+    add("--filler", metavar="TYPE", help="type of the weight fillers: xavier, msra, ...")
     add("--replicas", type=int, metavar="R", help="batches per step")
-    for flag, name, what in (("-D", "defines", "NAME"), ("--set", "sets", "FIELD")):
+    for flag, name, what in _PAIRS:
         add(flag, dest=name, action="append", default=[], metavar=f"{what}=VALUE")
 
 
 def common_fields(args: argparse.Namespace) -> dict[str, Any]:
     """Fields of RunSpec that were given."""
     found = {name: getattr(args, name) for name in _FIELDS if getattr(args, name) is not None}
-    for flag, name in (("-D", "defines"), ("--set", "sets")):
+    for flag, name, _ in _PAIRS:
         values = parse_assignments(getattr(args, name), flag)
         if values:
             found[name] = values

@@ -121,6 +121,7 @@ def search(
     base = base_of(solver, fields)
     wanted = plan.parse_values(vary, values) if values else []
     wanted = wanted or plan.first_values(vary, base.pass_batch, max_lr or base.lr[1])
+    from_snapshot = None if from_snapshot is None else Path(from_snapshot).absolute()
     rounds = (2 if vary == WEIGHT_DECAY else 0) if rounds is None else rounds
     made = _plan(base, vary, min_lr, max_lr, iterations, momentum, tests, fields)
     if snapshot_at == 0:

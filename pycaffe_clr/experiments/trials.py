@@ -19,10 +19,12 @@ from typing import Any
 from pycaffe_clr.atomic import write_atomically
 from pycaffe_clr.catalog import find_solver
 from pycaffe_clr.errors import ConfigError, DataError
+from pycaffe_clr.experiments.needs import read_spec
 from pycaffe_clr.experiments.watch import Watch
-from pycaffe_clr.prototxt import NetChanges, filter_net, format_message, read_solver, solver_nets
+from pycaffe_clr.prototxt import filter_net, format_message
 from pycaffe_clr.train.folder import CHECKPOINT
 from pycaffe_clr.train.result import RunResult, read_run
+from pycaffe_clr.train.spec import RunSpec
 
 Say = Callable[[str], None]
 # Tests of a range test: enough to see where the loss turns.
@@ -31,7 +33,6 @@ TESTS = 60
 _WHERE = ("data_dir", "device", "threads", "checkpoint_every")
 _CHECKSUM = "checksum"
 _LEARNING = ("Convolution", "Deconvolution", "InnerProduct")
-_NET_FIELDS = ("net", "batch", "test_batch", "filler")
 # Where the tests of a trial would cost more than its training they see fewer images, but not so few
 # that the losses of their samples differ much; a pass forward is a third of a step.
 _FORWARD, _LEAST_IMAGES = 1 / 3, 2000
@@ -69,19 +70,15 @@ def base_of(solver: str | Path, fields: Mapping[str, Any] | None = None) -> Base
 
     Raises ConfigError, also for a solver that tests nothing: without a test loss there is no clue.
     """
-    fields = fields or {}
     path = find_solver(solver)
-    defines = fields.get("defines") or {}
-    param = read_solver(path, defines, fields.get("sets") or {})
-    changes = NetChanges(**{name: fields[name] for name in _NET_FIELDS if name in fields})
-    nets = solver_nets(param, path, defines, changes)
+    param, nets = read_spec(RunSpec(solver=str(path), **(fields or {})))
     if not nets.tests or not param.test_interval:
         raise ConfigError(
             f"{path}: tests nothing (no test_iter or test_interval), and the clues are in the test "
             "loss. Add test_iter and test_interval, and a TEST data layer to the net"
         )
     pass_batch = batch_of(nets.train)
-    replicas = fields.get("replicas") or param.replicas or 1
+    replicas = max(1, param.replicas)
     high = param.max_lr if param.HasField("max_lr") else param.base_lr
     cyclical = list(param.cyclical_momentum)
     texts = [format_message(message) for message in (param, nets.train, *nets.tests)]
@@ -289,7 +286,6 @@ class Study:
             return
         from pycaffe_clr.experiments.dispatch import run_jobs
         from pycaffe_clr.experiments.jobs import Job
-        from pycaffe_clr.train.spec import RunSpec
 
         jobs = [
             Job(
