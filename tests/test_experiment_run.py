@@ -268,6 +268,9 @@ def test_several_runs_of_any_solver_follow_the_protocol(tmp_path, capsys):
     assert cli.main([*words, "--overwrite", "--set", "base_lr=1e20", "--set", "max_lr=1e30"]) == 1
     assert "0 of 2 runs, not counted, as diverged: run1, run2" in capsys.readouterr().out
     assert [read_run(Path("out") / f"run{k}").record["spec"]["batch"] for k in (1, 2)] == [10, 6]
+    words[words.index("out")] = "out/run1"
+    assert cli.main(words) == 1
+    assert "--out out/run1: holds one run by itself" in capsys.readouterr().err
     assert cli.main([*words, "--filler", "msra"]) == 1
     assert "--runs varies the weight fillers" in capsys.readouterr().err
     assert cli.main(["run", str(case), "--jobs", "2"]) == 1

@@ -173,7 +173,7 @@ def test_a_signal_stops_all_and_starts_no_more(fake, number, capsys):
     assert exit_code(outcomes) == 130
     said = capsys.readouterr().out
     assert "stopping: 2 runs after this iteration, each with a checkpoint" in said
-    assert "a stopped at iteration 7" in said
+    assert "a stopped at iteration 7" in said and "c not started" in said
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
@@ -185,6 +185,28 @@ def test_a_queue_under_nohup_outlives_its_terminal():
             assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_where_no_process_can_be_started_the_queue_says_so(fake, monkeypatch):
+    monkeypatch.setattr(pool, "COMMAND", (str(fake / "nobody"),))
+    (outcome,) = run_jobs([job(fake, "a")], threads=1)
+    assert outcome.state == "failed"
+    assert outcome.reason == "no process can be started: No such file or directory"
+
+
+def test_a_queue_that_breaks_off_lets_its_runs_write_their_checkpoints(tmp_path):
+    case = make_case(tmp_path)
+    spec = RunSpec(solver=case, out=tmp_path / "a", data_dir=tmp_path, max_iter=10**6, curve=False)
+
+    class Broken(Board):
+        def event(self, event):
+            if event.values["iteration"]:
+                raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        run_jobs([Job(name="a", spec=spec)], threads=1, board=Broken())
+    assert read_record(tmp_path / "a")["state"] == "stopped"
+    assert (tmp_path / "a" / "checkpoint.bin").exists()
 
 
 def test_a_full_disk_is_told_once_and_nothing_more_is_started(fake, capsys):
@@ -237,6 +259,18 @@ def test_cores_are_shared_out(monkeypatch):
         cores.share(3, jobs=0)
     environment = cores.environment(3)
     assert environment["OMP_NUM_THREADS"] == "3" and environment["OMP_WAIT_POLICY"] == "passive"
+
+
+def test_a_container_has_what_its_limits_leave(tmp_path, monkeypatch):
+    monkeypatch.setattr(cores, "_CGROUP", tmp_path)
+    free, count = cores.free_memory(), cores.physical_cores()
+    assert free > 1 << 20
+    for name, text in (("cpu.max", "max 100000"), ("memory.max", "max"), ("memory.current", "7")):
+        (tmp_path / name).write_text(text)
+    assert cores.physical_cores() == count and cores.free_memory() > 1 << 20
+    (tmp_path / "cpu.max").write_text("50000 100000")
+    (tmp_path / "memory.max").write_text("1007")
+    assert cores.physical_cores() == 1 and cores.free_memory() == 1000
 
 
 def test_the_cores_of_this_machine():

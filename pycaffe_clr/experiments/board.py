@@ -183,6 +183,8 @@ def describe(outcome: Outcome) -> str:
         took = "" if outcome.known else f" in {duration(outcome.seconds)}"
         return f"{name} {state}{at}{took}{_accuracies(outcome)}"
     if state == "stopped":
+        if not outcome.seconds:
+            return f"{name} not started"
         at = f" at iteration {outcome.iteration}" if outcome.iteration else ""
         return f"{name} stopped{at}"
     lines = [f"{name} {state}: {outcome.reason}"]

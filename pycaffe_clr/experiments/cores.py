@@ -9,7 +9,8 @@ from pathlib import Path
 from pycaffe_clr.errors import ConfigError
 
 _CPUS = Path("/sys/devices/system/cpu")
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_CGROUP = Path("/sys/fs/cgroup")
+_NO_LIMIT = 1 << 50
 
 
 def physical_cores() -> int:
@@ -25,7 +26,7 @@ def physical_cores() -> int:
         except OSError:
             cores.add(str(cpu))
     try:
-        quota, period = _QUOTA.read_text().split()
+        quota, period = (_CGROUP / "cpu.max").read_text().split()
         share = math.ceil(int(quota) / int(period))
     except (OSError, ValueError):  # no limit ("max"), or no cgroups
         share = len(cores)
@@ -68,11 +69,23 @@ def environment(threads: int) -> dict[str, str]:
 
 
 def free_memory() -> int:
-    """Bytes that new processes can have, as Linux estimates; a large number elsewhere."""
+    """Bytes that new processes can have, as Linux estimates, and a container's limit leaves."""
+    return min(_available(), _left_of_limit())
+
+
+def _available() -> int:
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     except OSError:
         pass
-    return 1 << 50
+    return _NO_LIMIT
+
+
+def _left_of_limit() -> int:
+    try:
+        limit, used = (int((_CGROUP / f"memory.{n}").read_text()) for n in ("max", "current"))
+    except (OSError, ValueError):  # no limit ("max"), or no cgroups
+        return _NO_LIMIT
+    return max(0, limit - used)

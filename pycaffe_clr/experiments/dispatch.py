@@ -182,9 +182,16 @@ class _Queue:
                 elif is_locked(job.folder):
                     self._hold(job)
                 else:
-                    pool.start(job)
-                    self.running[job.name] = job
-                    self.board.started(job)
+                    self._begin(pool, job)
+
+    def _begin(self, pool: Pool, job: Job) -> None:
+        try:
+            pool.start(job)
+        except OSError as error:
+            self._record(Outcome(job, "failed", f"no process can be started: {error.strerror}"))
+            return
+        self.running[job.name] = job
+        self.board.started(job)
 
     def _never(self, job: Job) -> str:
         """Why a job cannot be started at all; empty where it can, now or later."""

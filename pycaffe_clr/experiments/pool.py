@@ -170,7 +170,8 @@ class LocalPool:
         end = time.monotonic() + _FAREWELL_SECONDS
         for child in self._children.values():
             try:
-                child.process.communicate(timeout=max(0.0, end - time.monotonic()))
+                # Its stdin stays open: that it ends would be a second reason to stop, at once.
+                child.process.wait(max(0.0, end - time.monotonic()))
             except subprocess.TimeoutExpired:
                 child.process.kill()
                 child.process.wait()

@@ -37,6 +37,8 @@ def protocol_jobs(spec: RunSpec, runs: int) -> list[Job]:
         batch, gaussian = protocol.batch_of(nets.train, str(path))
         plans = protocol.run_plans(batch, max(1, solver.replicas), runs=runs, keep_file=gaussian)
     out = Path(spec.out) if spec.out else default_folder(path.stem, spec.resume)
+    if (out / RECORD).exists():
+        raise ConfigError(f"--out {out}: holds one run by itself; give another folder for several")
     there = [plan.name for plan in plans if (out / plan.name / RECORD).exists()]
     if there and not spec.resume and not spec.overwrite:
         raise ConfigError(
