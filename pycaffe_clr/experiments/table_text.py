@@ -72,23 +72,27 @@ def _head(table: int, line: Line) -> str:
 def _fitted(columns: Sequence[Column], lines: Sequence[Line]) -> list[str]:
     """Titles, a rule and the lines, each column as wide as its widest cell.
 
-    A line of another reading says in words what it is, in the place of rate and momentum.
+    A line of another reading says in words what it is, in place of what the report prints.
     """
     titles = [title for title, _, _ in columns]
     cells = [[cell(line).replace(" ± ", "±") for _, _, cell in columns] for line in lines]
     widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
+    at = titles.index("ours") if "ours" in titles else 0
+    room = sum(widths[1:at]) + at - 2
+    if at:
+        wider = max((len(f"or {line.reading}") for line in lines if line.reading), default=0) - room
+        widths[at - 2] += max(0, wider)
+        room += max(0, wider)
 
     def row(texts: Sequence[str]) -> list[str]:
         aligned = zip(texts, columns, widths, strict=True)
         return [f"{text:{side}{width}}" for text, (_, side, _), width in aligned]
 
     found = [" ".join(row(titles)), "-" * (sum(widths) + len(widths) - 1)]
-    at = titles.index("LR/SS") if "LR/SS" in titles else None
     for line, texts in zip(lines, cells, strict=True):
         parts = row(texts)
-        if line.reading and at is not None:
-            parts[at : at + 2] = [f"or {line.reading}".ljust(widths[at] + 1 + widths[at + 1])]
-            parts[titles.index("report") - 1] = " " * widths[titles.index("report")]
+        if line.reading and at:
+            parts[1:at] = [f"or {line.reading}".ljust(room)]
         found.append(" ".join(parts))
     return found
 

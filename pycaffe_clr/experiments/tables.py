@@ -155,11 +155,17 @@ def reading_of(other: Setting, main: Setting) -> str:
         found.append(f"total batch {other.total_batch}")
     elif [plan.batch for plan in other.counted] != [plan.batch for plan in main.counted]:
         found.append("the same batch in all runs")
-    if {plan.filler for plan in other.counted} == {None} != {plan.filler for plan in main.counted}:
-        found.append("fillers of the net's file")
+    fillers = _fillers(other)
+    if fillers != _fillers(main):
+        found.append(f"{'/'.join(fillers)} fillers" if fillers else "fillers of the net's file")
     if other.epochs != main.epochs:
         found.append(f"{other.epochs:g} epochs")
     return ", ".join(found) or f"as {other.name}"
+
+
+def _fillers(setting: Setting) -> list[str]:
+    """Types of the weight fillers of a setting's runs; [] for those of the net's file."""
+    return sorted({plan.filler for plan in setting.counted if plan.filler is not None})
 
 
 def span(values: Sequence[float]) -> str:
