@@ -417,7 +417,7 @@ def test_other_readings_make_figures_of_their_own(tmp_path: Path, capsys) -> Non
 def test_every_reading_has_its_panels_and_claims() -> None:
     manifest = load()
     found = {n: readings.readings_of(manifest, n) for n in manifest.figures}
-    assert "momentum 0.98-0.8" in found[10] and "fillers of the net's file" in found[9]
+    assert "momentum 0.98-0.8" in found[10] and "total batch 128" in found[14]
     for number, figures in found.items():
         for figure in figures.values():
             ids = {curve.id for curve in figure.curves}

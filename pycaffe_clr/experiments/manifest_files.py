@@ -30,7 +30,7 @@ from pycaffe_clr.experiments.manifest import (
     step_values,
 )
 from pycaffe_clr.experiments.manifest_readings import Reading
-from pycaffe_clr.experiments.protocol import RunPlan, run_plans
+from pycaffe_clr.experiments.protocol import RunPlan, file_plans, run_plans
 
 FOLDER = Path(__file__).parent / "report"
 SETTINGS = ("cifar3", "resnet56", "wide_dense", "lenet", "cifar100", "imagenet")
@@ -214,12 +214,12 @@ def _runs(values: Mapping[str, Any], extra: tuple[int, ...]) -> tuple[RunPlan, .
     protocol = values.get("protocol", "four")
     if protocol == "one":
         return (RunPlan("run1", None, batch, values.get("random_seed", 1)),)
-    count = {"four": 4, "same batch": 4, "two": 2}.get(protocol)
+    count = {"four": 4, "same batch": 4, "file fillers": 4, "two": 2}.get(protocol)
     if count is None:
-        raise ConfigError(f"protocol {protocol!r} is unknown; known: four, same batch, two, one")
-    gaussian = values["architecture"] == "3-layer"  # only this net's file has gaussian fillers
-    same = protocol == "same batch"
-    return run_plans(batch, replicas, runs=count, same_batch=same, extra=extra, keep_file=gaussian)
+        known = "four, same batch, file fillers, two, one"
+        raise ConfigError(f"protocol {protocol!r} is unknown; known: {known}")
+    plans = run_plans(batch, replicas, runs=count, same_batch=protocol == "same batch", extra=extra)
+    return file_plans(plans) if protocol == "file fillers" else plans
 
 
 def source(text: str) -> Source:

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from pycaffe_clr.experiments.manifest import Claim, Curve, Figure, Row, Setting
-from pycaffe_clr.experiments.protocol import file_plans
+from pycaffe_clr.experiments.protocol import filler_plans
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,17 @@ class Reading:
         )
 
     def settings(self, known: Iterable[Setting]) -> dict[str, Setting]:
-        """The new settings: their runs keep the fillers of the net's file."""
+        """The new settings: xavier and msra in turn, whatever the net's file has."""
         found = {}
         for setting in [s for s in known if self.fits(s.name)]:
             start = setting.start
             if start and self.fits(start[0]):
                 start = (start[0] + self.suffix, start[1])
-            plans = file_plans(setting.counted)
+            plans = filler_plans(setting.counted)
             name = setting.name + self.suffix
             notes = (*setting.notes, self.note)
             found[name] = dataclasses.replace(
-                setting, name=name, runs=plans, start=start, notes=notes, protocol="file fillers"
+                setting, name=name, runs=plans, start=start, notes=notes, protocol="four"
             )
         return found
 

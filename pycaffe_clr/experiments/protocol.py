@@ -63,8 +63,9 @@ def run_plans(
     step = 0 if same_batch else max(1, GPUS // replicas)
     added = extra or tuple(step * (runs - 1 - k) for k in range(runs))
     plans = [
-        RunPlan(f"run{k + 1}", "msra" if k % 2 else "xavier", batch + more, k + 1)
-        for k, more in enumerate(added)
+        *filler_plans(
+            tuple(RunPlan(f"run{k + 1}", None, batch + more, k + 1) for k, more in enumerate(added))
+        )
     ]
     if keep_file:
         plans.append(RunPlan(FILE_RUN, None, batch, len(plans) + 1))
@@ -74,6 +75,14 @@ def run_plans(
 def file_plans(plans: tuple[RunPlan, ...]) -> tuple[RunPlan, ...]:
     """The same batches and seeds, with the fillers of the net's file in all runs."""
     return tuple(dataclasses.replace(plan, filler=None) for plan in plans)
+
+
+def filler_plans(plans: tuple[RunPlan, ...]) -> tuple[RunPlan, ...]:
+    """The same batches and seeds, with xavier and msra in turn."""
+    return tuple(
+        dataclasses.replace(plan, filler="msra" if k % 2 else "xavier")
+        for k, plan in enumerate(plans)
+    )
 
 
 def plans(solver: str | Path, runs: int = RUNS, same_batch: bool = False) -> tuple[RunPlan, ...]:
