@@ -184,3 +184,5 @@ def test_only_runs_that_tables_count_are_asked(tmp_path):
         path.write_text(json.dumps(json.loads(path.read_text()) | change))
     (tmp_path / name / "run3" / "tests.csv").write_text("iteration,net,accuracy,loss\n")
     assert [run.path.name for run in subject(tmp_path, name).runs] == ["run4"]
+    (tmp_path / name / "run4" / "tests.csv").write_text("iteration,net\n,\n")
+    assert subject(tmp_path, name).runs == []

@@ -8,12 +8,13 @@ from functools import cached_property
 
 import numpy as np
 
+from pycaffe_clr.errors import DataError
 from pycaffe_clr.experiments import curves as shapes
 from pycaffe_clr.experiments.clues import Clues, read_clues
 from pycaffe_clr.experiments.manifest import Setting
 from pycaffe_clr.experiments.outcome import runs_that_count
 from pycaffe_clr.experiments.statistics import Summary, counted_accuracy, summarize
-from pycaffe_clr.experiments.store import Store
+from pycaffe_clr.experiments.store import Store, StoredRun
 from pycaffe_clr.train.result import RunResult
 
 
@@ -25,7 +26,7 @@ class Subject:
         self.setting = setting
         self.x = x
         self.y = y
-        self.runs = [run.result() for run in runs_that_count(setting, store)]
+        self.runs = [result for run in runs_that_count(setting, store) if (result := _read(run))]
 
     @cached_property
     def curves(self) -> list[shapes.Curve]:
@@ -78,6 +79,15 @@ class Subject:
         values = 1 - curve.accuracy if self.y == "accuracy" else getattr(curve, self.y)
         start = curve.start if self.y == "test_loss" else math.nan
         return dataclasses.replace(curve, test_loss=values, start=start)
+
+
+def _read(run: StoredRun) -> RunResult | None:
+    """A run with its tables; None where these are damaged."""
+    try:
+        result = run.result()
+        return result if len(result.tests) and len(result.metrics) else None
+    except DataError:
+        return None
 
 
 def finite(curve: shapes.Curve) -> np.ndarray:

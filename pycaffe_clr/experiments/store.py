@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pycaffe_clr.errors import DataError
 from pycaffe_clr.train.result import (
     FINAL_STATES,
@@ -121,10 +123,10 @@ class StoredRun:
             if entry.get("net") == 0 and "last" in entry:
                 return _accuracy(entry["last"]["outputs"])
         tests = self.tests()
-        if not len(tests.get("iteration", ())):
+        rows = np.flatnonzero(tests["net"] == 0) if "net" in tests else np.empty(0, int)
+        if not len(rows):
             return math.nan
-        last = (tests["net"] == 0).nonzero()[0][-1]
-        return _accuracy({name: column[last] for name, column in tests.items()})
+        return _accuracy({name: column[rows[-1]] for name, column in tests.items()})
 
     @property
     def whole_accuracy(self) -> float:
