@@ -7,8 +7,9 @@ from typing import Any
 
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.proto import is_repeated
+from pycaffe_clr.prototxt.fields import unknown_field
 from pycaffe_clr.prototxt.source import Source
-from pycaffe_clr.prototxt.text import parse_value, unknown_field
+from pycaffe_clr.prototxt.text import parse_value
 
 
 def parse_assignments(assignments: list[str], option: str) -> dict[str, str]:

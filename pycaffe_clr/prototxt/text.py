@@ -12,10 +12,10 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pycaffe_clr.errors import ConfigError
-from pycaffe_clr.proto import LayerParameter, NetParameter, SolverParameter, is_repeated
+from pycaffe_clr.prototxt.fields import FieldInfo, fields_of, unknown_field
 from pycaffe_clr.prototxt.forks import FORK_NAMES
 from pycaffe_clr.prototxt.source import FieldPath, Parsed, Source
 from pycaffe_clr.prototxt.tokens import (
@@ -59,7 +59,7 @@ def parse_located(
     source = Source(name, text)
     message = message_class()
     parser = _Parser(tokenize(source, defines), source)
-    parser.message(message, _fields_of(message.DESCRIPTOR), (), None)
+    parser.message(message, fields_of(message.DESCRIPTOR), (), None)
     if not message.IsInitialized():
         missing = ", ".join(message.FindInitializationErrors())
         raise ConfigError(f"{name}: required fields are not set: {missing}")
@@ -91,7 +91,7 @@ def parse_value(field: Any, text: str, where: str) -> Any:
 
     Strings may be quoted or not. Raises ConfigError.
     """
-    info = _FieldInfo.of(field)
+    info = FieldInfo.of(field)
     if info.kind == "string" and not re.match(r"\s*[\"'].*[\"']\s*\Z", text):
         return text
     parser = _Parser(tokenize(Source(where, text), {}), Source(where, text))
@@ -100,74 +100,6 @@ def parse_value(field: Any, text: str, where: str) -> Any:
     return value
 
 
-def field_names(descriptor: Any) -> list[str]:
-    """Names of the fields of a message type."""
-    return list(_fields_of(descriptor))
-
-
-def unknown_field(descriptor: Any, name: str) -> str:
-    """What to say about a field that the schema does not have."""
-    message = f'{descriptor.name} has no field "{name}"'
-    close = difflib.get_close_matches(name, field_names(descriptor), n=2, cutoff=0.7)
-    if name in FORK_NAMES:
-        return f"{message}; it belongs to {FORK_NAMES[name]}"
-    if close:
-        return f"{message}; did you mean {' or '.join(close)}?"
-    if owners := _owners(name):
-        return f"{message}; it belongs in {' or '.join(owners)}"
-    return message
-
-
-def _owners(name: str) -> list[str]:
-    """Where a field does exist: in a solver or net file, or in settings inside a layer."""
-    owners = [
-        f"a {kind} file"
-        for kind, message_class in (("net", NetParameter), ("solver", SolverParameter))
-        if name in _fields_of(message_class.DESCRIPTOR)
-    ]
-    for info in _fields_of(LayerParameter.DESCRIPTOR).values():
-        if info.name == name:
-            owners.append("layer { }")
-        elif info.kind == "message" and name in _fields_of(info.descriptor):
-            owners.append(info.name)
-    return owners if len(owners) <= 4 else []
-
-
-class _FieldInfo(NamedTuple):
-    name: str
-    kind: str  # int, float, bool, string, bytes, enum, message
-    repeated: bool
-    low: int
-    high: int
-    values: Mapping[str, int]  # of an enum
-    descriptor: Any  # of a message or an enum
-
-    @staticmethod
-    def of(field: Any) -> _FieldInfo:
-        kind, low, high = _KINDS[field.type]
-        values = {}
-        if kind == "enum":
-            values = {value.name: value.number for value in field.enum_type.values}
-        descriptor = field.message_type or field.enum_type
-        return _FieldInfo(field.name, kind, is_repeated(field), low, high, values, descriptor)
-
-
-_INT32 = (-(2**31), 2**31 - 1)
-_INT64 = (-(2**63), 2**63 - 1)
-# By FieldDescriptor.type, which are the numbers of descriptor.proto.
-_KINDS: dict[int, tuple[str, int, int]] = {
-    1: ("float", 0, 0),  # double
-    2: ("float", 0, 0),
-    3: ("int", *_INT64),
-    4: ("int", 0, 2**64 - 1),
-    5: ("int", *_INT32),
-    8: ("bool", 0, 0),
-    9: ("string", 0, 0),
-    11: ("message", 0, 0),
-    12: ("bytes", 0, 0),
-    13: ("int", 0, 2**32 - 1),
-    14: ("enum", *_INT32),
-}
 _BOOLS = {"true": True, "True": True, "t": True, "1": True}
 _BOOLS |= {"false": False, "False": False, "f": False, "0": False}
 _EXPECTED = {
@@ -177,16 +109,6 @@ _EXPECTED = {
     "string": "a string in quotes",
     "bytes": "a string in quotes",
 }
-
-_field_cache: dict[str, dict[str, _FieldInfo]] = {}
-
-
-def _fields_of(descriptor: Any) -> dict[str, _FieldInfo]:
-    fields = _field_cache.get(descriptor.full_name)
-    if fields is None:
-        fields = {field.name: _FieldInfo.of(field) for field in descriptor.fields}
-        _field_cache[descriptor.full_name] = fields
-    return fields
 
 
 def _layer_offsets(message: Any, source: Source) -> list[int | None]:
@@ -207,7 +129,7 @@ class _Parser:
         self.next = 0
 
     def message(
-        self, message: Any, fields: dict[str, _FieldInfo], path: FieldPath, closing: str | None
+        self, message: Any, fields: dict[str, FieldInfo], path: FieldPath, closing: str | None
     ) -> None:
         """Fill `message` until `closing`, or to the end of the text if that is None."""
         marks = self.source.marks
@@ -251,7 +173,7 @@ class _Parser:
             if tokens[self.next][1] in (",", ";"):
                 self.next += 1
 
-    def value(self, message: Any, info: _FieldInfo, path: FieldPath, offset: int) -> None:
+    def value(self, message: Any, info: FieldInfo, path: FieldPath, offset: int) -> None:
         """Set or append one value of a field whose name stands at `offset`."""
         self.source.marks[path] = offset
         if info.kind == "message":
@@ -263,7 +185,7 @@ class _Parser:
                 child = child.add()
             else:
                 child.SetInParent()
-            self.message(child, _fields_of(info.descriptor), path, closing)
+            self.message(child, fields_of(info.descriptor), path, closing)
             return
         value = self.scalar(info, f"{message.DESCRIPTOR.name}.{info.name}")
         if info.repeated:
@@ -271,7 +193,7 @@ class _Parser:
         else:
             setattr(message, info.name, value)
 
-    def scalar(self, info: _FieldInfo, name: str) -> Any:
+    def scalar(self, info: FieldInfo, name: str) -> Any:
         """One value of a field that is not a message. `name` is what errors call the field."""
         if info.kind in ("string", "bytes"):
             return self.string(info, name)
@@ -299,7 +221,7 @@ class _Parser:
         self.next = start
         raise self.wrong_value(info, name)
 
-    def string(self, info: _FieldInfo, name: str) -> str | bytes:
+    def string(self, info: FieldInfo, name: str) -> str | bytes:
         """One string, which may be written as several in a row."""
         start = self.next
         pieces = []
@@ -318,7 +240,7 @@ class _Parser:
             self.next = start
             raise self.error(f"{name}: {error}") from None
 
-    def wrong_value(self, info: _FieldInfo, name: str) -> ConfigError:
+    def wrong_value(self, info: FieldInfo, name: str) -> ConfigError:
         """The error for the value at self.next, which `info` does not take."""
         kind, text, _ = self.tokens[self.next]
         if kind == PUNCTUATION and text == "-" and self.next + 1 < len(self.tokens):
