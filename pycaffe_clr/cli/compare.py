@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="iterations until this accuracy; repeat it (default: three levels)")  # fmt: skip
     add("--images", type=int, default=0, metavar="N",
         help="images in the training set, for --x epoch where the runs do not say")  # fmt: skip
-    add("--runs", dest="roots", type=Path, action="append", metavar="DIR",
+    add("--root", "--runs", dest="roots", type=Path, action="append", metavar="DIR",
         help="where the runs of settings lie (default: runs/report and what ships)")  # fmt: skip
 
 

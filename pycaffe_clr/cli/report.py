@@ -17,7 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html"
     )
     add(
+        "--root",
         "--runs",
+        dest="roots",
         type=Path,
         nargs="+",
         metavar="DIR",
@@ -30,6 +32,6 @@ def main(args: argparse.Namespace) -> int:
     from pycaffe_clr.experiments import report_page
     from pycaffe_clr.experiments.figures.command import album_of
 
-    size = report_page.write(args.out, album_of(args.runs))
+    size = report_page.write(args.out, album_of(args.roots))
     print(f"wrote {args.out}, {size / 1e6:.1f} MB")
     return 0

@@ -14,7 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("table", type=int, choices=(1, 2), help="which table of the report")
     add("--format", choices=FORMATS, default="terminal", help="default: terminal, 80 columns")
     add(
+        "--root",
         "--runs",
+        dest="roots",
         type=Path,
         action="append",
         metavar="DIR",
@@ -32,6 +34,6 @@ def main(args: argparse.Namespace) -> int:
     from pycaffe_clr.experiments.table_text import render
     from pycaffe_clr.experiments.tables import lines_of
 
-    lines = lines_of(args.table, load(), open_store(args.runs))
+    lines = lines_of(args.table, load(), open_store(args.roots))
     say(render(args.table, lines, args.format, args.alternates))
     return 0

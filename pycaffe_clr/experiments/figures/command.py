@@ -20,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, default=Path("figures"), metavar="DIR", help="default: figures")
     add("--format", choices=sheet.FORMATS, default="png", help="default: png")
     add(
+        "--root",
         "--runs",
+        dest="roots",
         type=Path,
         nargs="+",
         metavar="DIR",
@@ -53,7 +55,7 @@ def album_of(runs: Sequence[Path] | None = None, scale: float = 1.0) -> Album:
     roots = list(runs or ())
     for root in roots:
         if not root.is_dir():
-            raise DataError(f"--runs {root}: no such folder")
+            raise DataError(f"--root {root}: no such folder")
     if not roots:
         roots = default_roots() if scale == 1 else [_default_root(scale)]
     manifest = load()
@@ -79,7 +81,7 @@ def _launch(numbers: Sequence[int], args: argparse.Namespace) -> int:
     names = dict.fromkeys(name for figure in figures for name in figure.settings)
     if not names:
         return 0
-    root = args.runs[0] if args.runs else None
+    root = args.roots[0] if args.roots else None
     scale = None if args.scale == 1 else args.scale
     try:
         return exit_code(run_settings(names, root, scale=scale, data_dir=args.data_dir))
@@ -99,7 +101,7 @@ def main(numbers: Sequence[int], args: argparse.Namespace) -> int:
     except OSError as error:
         raise DataError(f"--out {args.out}: cannot be made: {error.strerror}") from error
     code = _launch(numbers, args) if args.launch else 0
-    album = album_of(args.runs, args.scale)
+    album = album_of(args.roots, args.scale)
     for number in numbers:
         others = album.readings(number) if args.readings else {}
         for place, (words, drawn) in enumerate([("", album), *others.items()]):
