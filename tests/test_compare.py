@@ -313,3 +313,15 @@ def test_no_compiled_code_is_loaded(tmp_path):
     loaded = json.loads(found.stdout.splitlines()[-1])
     assert "pycaffe_clr.experiments.overlay" in loaded
     assert not {"pycaffe_clr._core", "pycaffe_clr.engine", "pycaffe_clr.native"} & set(loaded)
+
+
+def test_runs_without_tests_are_drawn_by_their_training_loss(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for plan in ("run1", "run2"):
+        folder = make_run(tmp_path, "mine", plan, tests=[])
+        (folder / "tests.csv").write_text("iteration,net,accuracy,loss\n")
+    assert main(["compare", "mine/run1", "mine/run2"]) == 0
+    assert (tmp_path / "compare.png").stat().st_size > 1000
+    capsys.readouterr()
+    assert main(["compare", "mine/run1", "--y", "accuracy"]) == 1
+    assert "nothing to draw: none of the runs has accuracy" in capsys.readouterr().err

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, default=Path("compare.png"), help="default: %(default)s; .pdf, .svg")
     add("--no-picture", action="store_true", help="numbers only")
     add("--y", action="append", choices=_YS, help="what to draw; repeat it for more panels "
-        "(default: accuracy)")  # fmt: skip
+        "(default: accuracy, or else the first that there is)")  # fmt: skip
     add("--x", choices=_XS, default="iteration", help="default: iteration")
     add("--to", action="append", type=float, default=[], metavar="PERCENT",
         help="iterations until this accuracy; repeat it (default: three levels)")  # fmt: skip
@@ -50,8 +50,9 @@ def main(args: argparse.Namespace) -> int:
     parts = [apart(groups[0], groups[1], y) for y in _YS] if len(groups) == 2 else []
     say(text_of(compare(groups, args.to), [part for part in parts if part is not None]))
     if not args.no_picture:
-        from pycaffe_clr.experiments.overlay import draw
+        from pycaffe_clr.experiments.overlay import draw, lines_of
 
-        draw(groups, args.y or ["accuracy"], args.out, args.x, args.images)
+        default = [y for y in _YS if any(len(line.x) for line in lines_of(groups, y))]
+        draw(groups, args.y or default[:1] or _YS, args.out, args.x, args.images)
         print(args.out)
     return 0
