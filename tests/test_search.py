@@ -171,6 +171,16 @@ def test_what_is_searched_wins_over_what_is_set(blobs: Path, tmp_path: Path) -> 
     assert "weight_decay: 0.001\n" in text and "clip_gradients: 1" in text
 
 
+def test_whole_cycles_go_down_again(blobs: Path, tmp_path: Path) -> None:
+    found = run(blobs, tmp_path, "momentum", values=["0.95-0.85", "0.9"], cycle=True)
+    metrics = {t.label: t.run.metrics for t in found.tried}["0.95-0.85"]
+    assert metrics["lr"].argmax() == 27 == metrics["momentum"].argmin()  # 0.45 of 60
+    assert metrics["lr"].max() == pytest.approx(0.1) and metrics["lr"][-1] < 1e-3
+    assert metrics["momentum"][54] == pytest.approx(0.95)
+    rates = run(blobs, tmp_path / "lr", "lr", values=[0.05], cycle=True).tried[0].run.metrics["lr"]
+    assert rates[0] == pytest.approx(0.005) and rates.max() == pytest.approx(0.05)
+
+
 def test_a_value_that_diverges_is_ranked_last(blobs: Path, tmp_path: Path) -> None:
     found = run(blobs, tmp_path, "lr", values=[50.0, 0.05], iterations=100)
     assert [t.label for t in found.tried] == ["0.05", "50"]

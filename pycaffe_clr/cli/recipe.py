@@ -12,7 +12,7 @@ them down as a solver with 1cycle and cyclical momentum, with a reason over each
 
   1. learning rate   range tests, until the test loss turns inside the range
   2. total batch     half, once and twice the net's, for the same time each
-  3. momentum        0.99, 0.97, 0.95, 0.9, each falling to 0.85 while the rate rises
+  3. momentum        0.99, 0.97, 0.95, 0.9, each to 0.85 and back, in whole cycles
   4. weight decay    a grid, then bisection of the exponent, with cyclical momentum
 
 Left in DIR: SOLVER_recipe.prototxt with its net, ready for `pycaffe_clr run`, recipe.json, and a

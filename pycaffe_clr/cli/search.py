@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--min-lr", type=float, metavar="LR", help="default: the solver's base_lr")
     add("--max-lr", type=float, metavar="LR", help="default: its highest; the same: constant")
     add("--momentum", type=float, nargs="+", metavar="M", help="constant, or FROM TO over a run")
+    add("--cycle", action="store_true", help="whole 1cycle runs instead of a rising rate")
     add("--from-snapshot", metavar="FILE", help="a .solverstate that all runs go on from")
     add(
         "--snapshot-at",
@@ -65,6 +66,7 @@ def main(args: argparse.Namespace) -> int:
         iterations=args.iterations,
         momentum=args.momentum,
         rounds=args.rounds,
+        cycle=args.cycle,
         from_snapshot=args.from_snapshot,
         snapshot_at=None if at is None else 0 if at == "plateau" else int(at),
         jobs=args.jobs,

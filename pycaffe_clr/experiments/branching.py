@@ -18,7 +18,7 @@ from pycaffe_clr.train.events import TestResult
 from pycaffe_clr.weights.files import read_state
 
 if TYPE_CHECKING:
-    from pycaffe_clr.experiments.search import Plan
+    from pycaffe_clr.experiments.search_setup import Plan
 
 # A plateau is believed once so many tests were made.
 _LEAST_TESTS = 12

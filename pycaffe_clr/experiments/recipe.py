@@ -195,8 +195,10 @@ class _Cook:
         if batch != own:
             self.fields["batch"] = batch
         self.study.say("\n3. Momentum")
-        # As they are used in the end: a few maxima, falling while the rate rises (section 5.2).
+        # As they are used in the end: a few maxima, falling while the rate rises (section 5.2), and
+        # up again: too large a momentum shows only where the rate and the loss come down.
         cycles: dict[str, Any] = {"values": [(high, LOWEST_MOMENTUM) for high in plan.MOMENTA]}
+        cycles |= {"cycle": True}
         momenta, maximum = self._trained("momentum", maximum, (FIRST_MOMENTUM,), **cycles)
         best = best_of(momenta).value
         cycle = best if isinstance(best, tuple) else (best, best)

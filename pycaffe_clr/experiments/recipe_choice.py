@@ -11,8 +11,8 @@ from pycaffe_clr.experiments.clue_kinds import number
 from pycaffe_clr.experiments.range_test import RangeTest
 from pycaffe_clr.experiments.rates import suggest
 from pycaffe_clr.experiments.recipe_solver import Chosen
-from pycaffe_clr.experiments.search import STEP_SHARE
 from pycaffe_clr.experiments.search_result import Search, Tried
+from pycaffe_clr.experiments.search_setup import STEP_SHARE
 from pycaffe_clr.experiments.trials import Base, plain
 
 # Lower end of every cyclical momentum: 0.8 or 0.85, of which little depends (section 5).
@@ -95,7 +95,7 @@ def choose(found: Findings) -> dict[str, Chosen]:
             f"{STEP_SHARE:.0%} of max_iter up and as much down, as in the report's tables.",
         ),
         Chosen("max_iter", str(found.length), _length_reason(found)),
-        Chosen("momentum", f"{found.cycle[0]:g}", _ranking("rising rate", found.momenta)),
+        Chosen("momentum", f"{found.cycle[0]:g}", _ranking("short cycles", found.momenta)),
     ]
     if found.cycle[1] < found.cycle[0]:
         chosen.append(

@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.experiments import search_plan as plan
-from pycaffe_clr.experiments.branching import Trunk, trunk_of
-from pycaffe_clr.experiments.clue_kinds import number
-from pycaffe_clr.experiments.curves import ITERATION
-from pycaffe_clr.experiments.curves import LR as RATE
-from pycaffe_clr.experiments.range_test import default_iterations
-from pycaffe_clr.experiments.search_plan import BATCH, LR, MOMENTUM, WEIGHT_DECAY, Value
+from pycaffe_clr.experiments.branching import trunk_of
+from pycaffe_clr.experiments.search_plan import BATCH, WEIGHT_DECAY, Value
 from pycaffe_clr.experiments.search_result import (
     LAST,
     LAST_OF_CYCLE,
@@ -29,62 +25,20 @@ from pycaffe_clr.experiments.search_result import (
     findings,
     judge,
 )
+from pycaffe_clr.experiments.search_setup import Plan, check, make_plan, opening
 from pycaffe_clr.experiments.step_time import iterations_at_constant_time, step_seconds
 from pycaffe_clr.experiments.trials import (
     TESTS,
-    Base,
     Say,
     Study,
     Trial,
     base_of,
-    fixed_rate,
     frequent_tests,
-    momentum_fields,
-    one_cycle,
-    plain,
-    rising_rate,
 )
 
 FILE, PICTURE = "search.json", "search.png"
 # Why a value was tried; the others were added by bisection.
 GIVEN, GRID = "given", "of the grid"
-# Part of a 1cycle run that each of its two steps takes; the rest is for the small rates.
-STEP_SHARE = 0.45
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All settings of a search but the values: what every run shares.
-
-    lr: lowest and highest rate. momentum: one value, or from and to over the run. trunk: the run
-    that all branch off from, or None. iterations: of each run, after the trunk.
-    """
-
-    vary: str
-    base: Base
-    lr: tuple[float, float]
-    iterations: int
-    momentum: tuple[float, ...]
-    tests: int
-    seed: int
-    trunk: Trunk | None = None
-
-    @property
-    def x_name(self) -> str:
-        """What the curves are drawn and read over: the rate where it rises."""
-        constant = self.lr[0] == self.lr[1]
-        return ITERATION if self.vary in (BATCH, LR) or constant else RATE
-
-    def settings(self, value: Value, length: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Solver fields and RunSpec fields of a value; length: iterations of the whole rise."""
-        sets = rising_rate(*self.lr, length) | momentum_fields(self.momentum, length)
-        if self.vary == MOMENTUM:
-            sets |= momentum_fields(value if isinstance(value, tuple) else (value,), length)
-        elif self.vary == WEIGHT_DECAY:
-            sets["weight_decay"] = value
-        elif not isinstance(value, tuple):
-            sets |= fixed_rate(value)
-        return sets, {"seed": self.seed}
 
 
 def search(
@@ -98,6 +52,7 @@ def search(
     iterations: int | None = None,
     momentum: Sequence[float] | None = None,
     rounds: int | None = None,
+    cycle: bool = False,
     from_snapshot: str | Path | None = None,
     snapshot_at: int | None = None,
     tests: int = TESTS,
@@ -111,10 +66,11 @@ def search(
 
     values: to try; default a grid for each kind. A later call may give others: those that were run
     stay. rounds: values to add by bisecting the exponent; default 2 for weight decay, else 0.
-    from_snapshot: a .solverstate that all runs go on from. snapshot_at: first one run of so many
-    iterations with the middle value, from which the others branch off; 0: to its plateau.
-    seconds: of a step, by batch, where they are known. jobs: runs at a time, in processes of their
-    own. fields: of RunSpec. Raises ConfigError, DataError.
+    cycle: whole 1cycle runs, up and down again, as batch sizes always have; of lr, the value is the
+    highest rate. from_snapshot: a .solverstate that all runs go on from. snapshot_at: first one run
+    of so many iterations with the middle value, from which the others branch off; 0: to its
+    plateau. seconds: of a step, by batch, where they are known. jobs: runs at a time, in processes
+    of their own. fields: of RunSpec. Raises ConfigError, DataError.
     """
     if vary not in plan.VARIED:
         raise ConfigError(f"--vary {vary}: unknown; known: {', '.join(plan.VARIED)}")
@@ -123,24 +79,25 @@ def search(
     wanted = wanted or plan.first_values(vary, base.pass_batch, max_lr or base.lr[1])
     from_snapshot = None if from_snapshot is None else Path(from_snapshot).absolute()
     rounds = (2 if vary == WEIGHT_DECAY else 0) if rounds is None else rounds
-    made = _plan(base, vary, min_lr, max_lr, iterations, momentum, tests, fields)
+    made = make_plan(base, vary, min_lr, max_lr, iterations, momentum, tests, cycle, fields)
     if snapshot_at == 0:
         # How long the trunk gets is not known before: no rise can be spread over it.
         made = replace(made, lr=(made.lr[1], made.lr[1]))
-    _check(made, rounds, from_snapshot, snapshot_at)
+    check(made, rounds, from_snapshot, snapshot_at)
     settings = {
         "vary": vary,
         "lr": list(made.lr),
         "iterations": made.iterations,
         "momentum": list(made.momentum),
         "tests": tests,
+        "cycle": made.cycle,
         "from_snapshot": None if from_snapshot is None else str(from_snapshot),
         "snapshot_at": snapshot_at,
     }
     folder = Path(f"runs/search/{base.name}_{vary}") if out is None else Path(out)
     growing = {"values": [plan.label(v) for v in wanted], "rounds": rounds}
     with Study(folder, FILE, base, settings | growing, fields, list(growing), say) as study:
-        study.say(_opening(made))
+        study.say(opening(made))
         trunk = trunk_of(study, made, wanted, from_snapshot, snapshot_at)
         searching = _Searching(study, replace(made, trunk=trunk), seconds or {})
         searching.try_all(wanted, GIVEN if values else GRID, jobs)
@@ -155,59 +112,6 @@ def search(
             curves = {t.label: t.curve for t in order}
             draw_search(curves, folder / PICTURE, title, best, trunk.curve if trunk else None)
     return found
-
-
-def _plan(
-    base: Base,
-    vary: str,
-    min_lr: float | None,
-    max_lr: float | None,
-    iterations: int | None,
-    momentum: Sequence[float] | None,
-    tests: int,
-    fields: dict[str, Any],
-) -> Plan:
-    high = base.lr[1] if max_lr is None else max_lr
-    # A highest rate that is given moves the lowest with it.
-    low = plain(base.lr[0] * high / base.lr[1]) if min_lr is None else min_lr
-    return Plan(
-        vary=vary,
-        base=base,
-        lr=(low, high),
-        iterations=default_iterations(base) // 2 if iterations is None else iterations,
-        momentum=tuple(base.momentum if momentum is None else momentum),
-        tests=tests,
-        seed=int(fields.get("seed") or 1),
-    )
-
-
-def _check(
-    made: Plan, rounds: int, from_snapshot: str | Path | None, snapshot_at: int | None
-) -> None:
-    if not 0 < made.lr[0] <= made.lr[1] < math.inf:
-        raise ConfigError(
-            f"learning rates must rise from above 0, not {made.lr[0]} to {made.lr[1]}"
-        )
-    if made.iterations < 10 or made.tests < 10:
-        raise ConfigError("iterations and tests must be 10 or more")
-    if len(made.momentum) not in (1, 2):
-        raise ConfigError("momentum takes one value, or from and to")
-    if rounds < 0 or (rounds and made.vary in (MOMENTUM, BATCH)):
-        raise ConfigError(f"--rounds {rounds}: only weight_decay and lr are bisected")
-    if from_snapshot is not None and snapshot_at is not None:
-        raise ConfigError("--from-snapshot and --snapshot-at exclude each other")
-    if made.vary == BATCH and (from_snapshot is not None or snapshot_at is not None):
-        raise ConfigError("batch sizes are compared from scratch, at constant time")
-
-
-def _opening(made: Plan) -> str:
-    rates = " to ".join(dict.fromkeys(number(rate) for rate in made.lr))
-    momenta = " to ".join(number(m) for m in made.momentum)
-    shared = {
-        LR: f"momentum {momenta}",
-        MOMENTUM: f"learning rate {rates}",
-    }.get(made.vary, f"learning rate {rates}, momentum {momenta}")
-    return f"{made.base.name}: {made.vary}, runs of {made.iterations} iterations, {shared}"
 
 
 class _Searching:
@@ -274,7 +178,7 @@ class _Searching:
             return
         trial = self._trial(value)
         run = self.study.run(trial)
-        share = LAST_OF_CYCLE if self.plan.vary == BATCH else LAST
+        share = LAST_OF_CYCLE if self.plan.cycle else LAST
         before = self.plan.trunk.curve if self.plan.trunk else None
         start = None if before is None else before.start
         self.tried[value] = tried = judge(value, run, self.plan.x_name, share, reason, start)
@@ -300,11 +204,10 @@ class _Searching:
             made.iterations, self.seconds[str(base.pass_batch)], self.seconds[str(batch)]
         )
         low, high = (plan.scaled_rate(rate, batch, base.pass_batch) for rate in made.lr)
-        stepsize = max(1, int(STEP_SHARE * length))
-        sets = one_cycle(low, high, stepsize) | momentum_fields(made.momentum, stepsize)
+        sets, fields = replace(made, lr=(low, high)).settings(float(batch), length)
         of_batch = replace(base, batch=base.batch // base.pass_batch * batch, pass_batch=batch)
         sets |= frequent_tests(of_batch, length, made.tests) | {"max_iter": length}
-        return Trial(name, sets, {"seed": made.seed, "batch": batch})
+        return Trial(name, sets, fields | {"batch": batch})
 
 
 def _result(tried: Tried) -> str:
