@@ -8,28 +8,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pycaffe_clr.catalog import find_solver
 from pycaffe_clr.data.resolve import resolve
 from pycaffe_clr.errors import DataError, PycaffeClrError
 from pycaffe_clr.experiments.jobs import Job
-from pycaffe_clr.prototxt import filter_net, read_solver, solver_nets
-from pycaffe_clr.prototxt.changes import NetChanges
+from pycaffe_clr.prototxt import filter_net
+from pycaffe_clr.train.read_spec import read_spec
 from pycaffe_clr.train.spec import RunSpec
 
 # A row of metrics.csv, and what the other files of a run take but for its weights.
 _BYTES_PER_ITERATION, _BYTES_PER_RUN = 60, 1 << 20
-
-
-def read_spec(spec: RunSpec) -> tuple[Any, Any]:
-    """The SolverParameter and the SolverNets of a run that begins anew. Raises ConfigError."""
-    path = find_solver(str(spec.solver))
-    sets = dict(spec.sets)
-    for name in ("max_iter", "replicas"):
-        if getattr(spec, name) is not None:
-            sets[name] = str(getattr(spec, name))
-    solver = read_solver(path, spec.defines, sets)
-    changes = NetChanges(spec.net, spec.batch, spec.test_batch, spec.filler, spec.net_sets)
-    return solver, solver_nets(solver, path, spec.defines, changes)
 
 
 def unmet(jobs: Iterable[Job]) -> dict[str, PycaffeClrError]:
@@ -52,7 +39,7 @@ def unmet(jobs: Iterable[Job]) -> dict[str, PycaffeClrError]:
 
 def _unmet(spec: RunSpec) -> PycaffeClrError | None:
     try:
-        _, nets = read_spec(spec)
+        nets = read_spec(spec).nets
     except PycaffeClrError as error:
         return error
     for path, kind in _sources([nets.train, *nets.tests]):

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pycaffe_clr.catalog import find_solver
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.experiments import protocol
 from pycaffe_clr.experiments.jobs import Job, Outcome
-from pycaffe_clr.experiments.needs import read_spec
 from pycaffe_clr.experiments.statistics import Summary, summarize
 from pycaffe_clr.train.folder import default_folder
+from pycaffe_clr.train.read_spec import read_spec
 from pycaffe_clr.train.result import RECORD
 from pycaffe_clr.train.spec import RunSpec
 
@@ -29,8 +28,7 @@ def protocol_jobs(spec: RunSpec, runs: int) -> list[Job]:
         raise ConfigError("--runs needs the name of a solver")
     if spec.filler is not None:
         raise ConfigError("--runs varies the weight fillers: leave --filler out")
-    path = find_solver(spec.solver)
-    solver, nets = read_spec(spec)
+    solver, nets, path, _ = read_spec(spec)
     if spec.batch is None and spec.net is None and spec.replicas is None:
         plans = protocol.plans(path, runs)
     else:

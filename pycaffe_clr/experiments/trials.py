@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from pycaffe_clr.atomic import write_atomically
-from pycaffe_clr.catalog import find_solver
 from pycaffe_clr.errors import ConfigError, DataError
-from pycaffe_clr.experiments.needs import read_spec
 from pycaffe_clr.experiments.watch import Watch
 from pycaffe_clr.prototxt import filter_net, format_message
 from pycaffe_clr.train.folder import CHECKPOINT
+from pycaffe_clr.train.read_spec import read_spec
 from pycaffe_clr.train.result import RunResult, read_run
 from pycaffe_clr.train.spec import RunSpec
 
@@ -70,8 +69,7 @@ def base_of(solver: str | Path, fields: Mapping[str, Any] | None = None) -> Base
 
     Raises ConfigError, also for a solver that tests nothing: without a test loss there is no clue.
     """
-    path = find_solver(solver)
-    param, nets = read_spec(RunSpec(solver=str(path), **(fields or {})))
+    param, nets, path, _ = read_spec(RunSpec(solver=str(solver), **(fields or {})))
     if not nets.tests or not param.test_interval:
         raise ConfigError(
             f"{path}: tests nothing (no test_iter or test_interval), and the clues are in the test "

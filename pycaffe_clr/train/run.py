@@ -15,13 +15,14 @@ from typing import Any, TextIO
 from pycaffe_clr.catalog import find_solver
 from pycaffe_clr.engine import new_seed, ready_core
 from pycaffe_clr.errors import ConfigError
-from pycaffe_clr.prototxt import NetChanges, load_solver, solver_nets, unused_defines
+from pycaffe_clr.prototxt import SolverNets, unused_defines
 from pycaffe_clr.train import checkpoint, facts, machine, report
 from pycaffe_clr.train import folder as files
 from pycaffe_clr.train.events import Callback, Callbacks
 from pycaffe_clr.train.execute import execute
 from pycaffe_clr.train.folder import RunFolder
 from pycaffe_clr.train.log import CaffeLog, notes_to
+from pycaffe_clr.train.read_spec import read_spec
 from pycaffe_clr.train.recorder import Recorder
 from pycaffe_clr.train.result import FINAL_STATES, RunResult, read_run
 from pycaffe_clr.train.session import Session
@@ -121,7 +122,7 @@ class _Make:
         head = io.StringIO()
         log = CaffeLog(head)
         with notes_to(log):
-            solver, nets = _read(spec, path)
+            solver, nets = _read(spec)
             folder.check_free(spec.overwrite, [path, *nets.paths])
             if spec.threads is not None:
                 ready_core().set_threads(spec.threads)
@@ -211,18 +212,12 @@ class _Make:
             print(text, file=self.stream)
 
 
-def _read(spec: RunSpec, path: Path) -> tuple[Any, Any]:
-    """(SolverParameter, SolverNets) with everything that the spec changes. Raises ConfigError."""
-    sets = dict(spec.sets)
-    for name in ("max_iter", "replicas"):
-        if getattr(spec, name) is not None:
-            sets[name] = str(getattr(spec, name))
-    solver, source = load_solver(path, spec.defines, sets)
+def _read(spec: RunSpec) -> tuple[Any, SolverNets]:
+    """What read_spec gives, ready to be trained in a folder of its own. Raises ConfigError."""
+    solver, nets, path, source = read_spec(spec)
     if not solver.max_iter > 0:
         where = source.where("max_iter")
         raise ConfigError(f"{where}: max_iter is not set; give --max-iter N")
-    changes = NetChanges(spec.net, spec.batch, spec.test_batch, spec.filler, spec.net_sets)
-    nets = solver_nets(solver, path, spec.defines, changes, source)
     unused = unused_defines(spec.defines, source, *nets.sources)
     if unused:
         raise ConfigError(f"-D {unused[0]}=...: neither solver nor net has this placeholder")
