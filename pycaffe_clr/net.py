@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pycaffe_clr import TEST, TRAIN
+from pycaffe_clr.batches import Gathered, batches
 from pycaffe_clr.blobs import Blob, LayerView, ParamBlob
 from pycaffe_clr.engine import Records, build_net, loss_weights, new_seed
 from pycaffe_clr.errors import ConfigError, DataError
@@ -33,24 +34,6 @@ def fresh_seed() -> int:
     if Settings.seed is not None:
         return Settings.seed
     return new_seed()
-
-
-class _Gathered:
-    """Arrays by blob, put together from batches."""
-
-    def __init__(self) -> None:
-        self._parts: dict[str, list[np.ndarray]] = {}
-
-    def add(self, arrays: Mapping[str, np.ndarray], size: int) -> None:
-        """Copy the first `size` samples of one batch."""
-        for name, array in arrays.items():
-            if not array.ndim:
-                raise ConfigError(f"blob '{name}' is one number for a batch, not one per sample")
-            self._parts.setdefault(name, []).append(np.array(array[:size]))
-
-    def joined(self) -> dict[str, np.ndarray]:
-        """All samples of each blob."""
-        return {name: np.concatenate(parts) for name, parts in self._parts.items()}
 
 
 class Net:
@@ -248,33 +231,14 @@ class Net:
         """Call a function with each layer's index after that layer's backward."""
         self._callbacks.setdefault("after_backward", []).append(call)
 
-    def _batches(self, arrays: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], int]]:
-        """The arrays cut into batches of the net, the last one padded with zeros, and its size."""
-        lengths = {name: len(array) for name, array in arrays.items()}
-        unknown = sorted(set(arrays) - set(self.blobs))
-        if not arrays or unknown or len(set(lengths.values())) > 1:
-            raise ConfigError(
-                f"expected arrays of one length for the inputs {self.inputs}, came {lengths}"
-            )
-        batch = self.blobs[next(iter(arrays))].shape[0]
-        total = next(iter(lengths.values()))
-        for begin in range(0, total, batch):
-            piece: dict[str, Any] = {}
-            for name, array in arrays.items():
-                part = np.asarray(array)[begin : begin + batch]
-                full = np.zeros((batch, *part.shape[1:]), np.float32)
-                full[: len(part)] = part
-                piece[name] = full
-            yield piece, min(batch, total - begin)
-
     def forward_all(self, blobs: Sequence[str] | None = None, **kwargs: Any) -> dict[str, Any]:
         """forward() over more samples than one batch holds; the last batch is padded.
 
         Returns {blob: array}, one entry per sample. Raises ConfigError for arrays that do not fit,
         and for an output that is one number for a whole batch.
         """
-        values = _Gathered()
-        for piece, size in self._batches(kwargs):
+        values = Gathered()
+        for piece, size in batches(self, kwargs):
             values.add(self.forward(blobs, **piece), size)
         return values.joined()
 
@@ -285,9 +249,9 @@ class Net:
 
         kwargs: arrays for inputs, and diffs for outputs. Raises ConfigError as forward_all.
         """
-        values, gradients = _Gathered(), _Gathered()
+        values, gradients = Gathered(), Gathered()
         tops = [name for name in kwargs if name in self.outputs]
-        for piece, size in self._batches(kwargs):
+        for piece, size in batches(self, kwargs):
             seeds = {name: piece.pop(name) for name in tops}
             values.add(self.forward(blobs, **piece), size)
             gradients.add(self.backward(diffs, **seeds), size)

@@ -139,6 +139,7 @@ def cost(setting: Setting, estimates: Estimates) -> list[str]:
 
 
 def dashed(ends: tuple[float, ...]) -> str:
+    """One value, or two as a range: `0.08 to 0.8`."""
     return " to ".join(f"{end:g}" for end in ends)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pycaffe_clr.errors import DataError
-from pycaffe_clr.train.result import is_accuracy
+from pycaffe_clr.train.result import is_accuracy, is_loss
 from pycaffe_clr.train.tables import read_table
 
 Table = Mapping[str, np.ndarray]
@@ -102,7 +102,7 @@ def _draw_loss(panel: Any, metrics: Table, tests: Table) -> None:
     panel.plot(iterations[thin], loss[thin], color=_BLUE, alpha=0.25, linewidth=0.8)
     smooth = _smooth(loss, max(1, len(loss) // 60))
     panel.plot(iterations[thin], smooth[thin], color=_BLUE, linewidth=1.8, label="train")
-    name = next((column for column in tests if "loss" in column.lower()), None)
+    name = next(filter(is_loss, tests), None)
     values = loss
     if name is not None and len(tests["iteration"]):
         for net in np.unique(tests["net"]):
