@@ -46,6 +46,18 @@ def test_the_maximum_is_where_the_loss_leaves_its_bottom() -> None:
     assert "short runs were not made" in begins.sentence
 
 
+def test_the_maximum_is_where_both_losses_first_rise_even_if_they_fall_again() -> None:
+    """As the 3-layer net on CIFAR-10: noisy tests, a training loss that leaps at 0.007."""
+    leap = 0.25 * np.exp(-(((RATES - 0.0095) / 0.002) ** 2)) * (RATES > 0.006)
+    noise = np.random.default_rng(0).normal(0, 1, 60) * np.where(RATES > 0.007, 0.12, 0.02)
+    clues = read_clues(curve(RATES, FALLING + leap + noise, FALLING + leap, start=2.3))
+    rates = suggest(clues)
+    assert clues.instabilities and rates.turned
+    assert rates.maximum == pytest.approx(0.0065, abs=0.001) and "unstable" in rates.sentence
+    steady = read_clues(curve(RATES, FALLING + noise, FALLING, start=2.3))
+    assert not steady.instabilities and not suggest(steady).turned
+
+
 def test_a_loss_that_does_not_turn_gives_a_lower_bound() -> None:
     rates = suggest(read_clues(curve(RATES, FALLING, start=2.3)))
     assert not rates.turned and rates.maximum == RATES[-1]

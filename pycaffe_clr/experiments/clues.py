@@ -238,26 +238,49 @@ def _bottom(
 
 
 def _rises(curve: Curve, smooth: np.ndarray, least: float) -> tuple[Rise, ...]:
+    """Rises of the test loss; and those of the training loss that the test loss follows.
+
+    The training loss, a mean over all iterations between two tests, has less noise: it shows where
+    training becomes unstable before the tests do so for certain.
+    """
     change = max(CHANGE * float(smooth.min()), least)
-    points = turning_points(smooth, change)
     train = curve.train_loss[: len(smooth)]
-    if np.isfinite(train).all():
-        train = smoothed(train)
-    found = []
-    for low, high in zip(points, points[1:], strict=False):
-        if smooth[high] > smooth[low] and smooth[high] - smooth[low] > CHANGE * smooth[low]:
-            found.append(
-                Rise(
-                    first=float(curve.x[low]),
-                    last=float(curve.x[high]),
-                    loss=float(smooth[low]),
-                    top=float(smooth[high]),
-                    train=float(train[low]),
-                    train_top=float(train[high]),
-                    temporary=bool(smooth[high:].min() < smooth[low]),
-                )
-            )
-    return tuple(found)
+    known = bool(np.isfinite(train).all())
+    trained = smoothed(train) if known else train
+    found = [
+        _rise(curve, smooth, trained, low, high)
+        for low, high in _ways_up(smooth, change)
+        if smooth[high] - smooth[low] > CHANGE * smooth[low]
+    ]
+    if known:
+        tested = smoothed(curve.test_loss[: len(smooth)])
+        part, deviations = WINDOWS[0]
+        noise = deviations * noise_of(train) / math.sqrt(window_of(len(train), part))
+        for low, high in _ways_up(trained, max(FLAT * float(trained.min()), noise)):
+            rise = _rise(curve, tested, trained, low, high)
+            apart = all(rise.first > r.last or rise.last < r.first for r in found)
+            steep = rise.train_top - rise.train > FLAT * rise.train
+            if apart and steep and rise.top > rise.loss:
+                found.append(rise)
+    return tuple(sorted(found, key=lambda rise: rise.first))
+
+
+def _ways_up(values: np.ndarray, least: float) -> list[tuple[int, int]]:
+    points = turning_points(values, least)
+    pairs = zip(points, points[1:], strict=False)
+    return [(low, high) for low, high in pairs if values[high] > values[low]]
+
+
+def _rise(curve: Curve, tested: np.ndarray, trained: np.ndarray, low: int, high: int) -> Rise:
+    return Rise(
+        first=float(curve.x[low]),
+        last=float(curve.x[high]),
+        loss=float(tested[low]),
+        top=float(tested[high]),
+        train=float(trained[low]),
+        train_top=float(trained[high]),
+        temporary=bool(tested[high:].min() < tested[low]),
+    )
 
 
 def _underfitting(

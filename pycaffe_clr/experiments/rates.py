@@ -85,6 +85,14 @@ def _maximum(clues: Clues) -> tuple[float, bool, str]:
             "(--max-lr), more iterations, or another initialization."
         )
         return math.nan, False, text
+    unstable = clues.instabilities[0] if clues.instabilities else None
+    if unstable is not None and unstable.first < bottom.last:
+        from_to = f"{number(unstable.loss)} to {number(unstable.top)}"
+        text = (
+            f"Maximum: {number(unstable.first)}. Beyond it training is unstable: both losses rise, "
+            f"that of the tests from {from_to}."
+        )
+        return unstable.first, True, text
     if not bottom.rises:
         text = (
             f"Maximum: at least {number(bottom.last)}, the largest rate tested. The test loss has "

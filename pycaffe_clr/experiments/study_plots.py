@@ -44,6 +44,7 @@ def draw_range(found: RangeTest, path: Path, title: str) -> None:
         _line(right, curve.x, curve.generalization, "purple", "generalization error")
         for panel in (left, right):
             panel.set_xlabel("learning rate")
+            panel.locator_params(axis="x", nbins=6)
             for rise in clues.overfitting:
                 panel.axvspan(rise.first, rise.last, color=style.COLOURS["yellow"], alpha=_SHADE)
             if rates.turned:
@@ -95,6 +96,7 @@ def draw_search(
                     label=f"{label} (best)" if label == best else label,
                 )
         for panel, label in zip(panels, ("test loss", "test accuracy (%)"), strict=False):
+            panel.locator_params(axis="x", nbins=6)
             panel.set_xlabel(" / ".join(sorted(x_names)))
             panel.set_ylabel(label)
         _legend(panels[0])
