@@ -12,7 +12,12 @@ from pycaffe_clr.cli import main
 from pycaffe_clr.errors import ConfigError, DataError
 from pycaffe_clr.experiments.clues import diverged_for_good, read_clues
 from pycaffe_clr.experiments.curves import curve
-from pycaffe_clr.experiments.range_test import RangeTest, range_test
+from pycaffe_clr.experiments.range_test import (
+    RangeTest,
+    default_iterations,
+    default_rates,
+    range_test,
+)
 from pycaffe_clr.experiments.rates import suggest
 from pycaffe_clr.experiments.trials import base_of, frequent_tests, read_study
 from pycaffe_clr.experiments.watch import Watch
@@ -122,6 +127,12 @@ def test_a_base_says_what_the_solver_and_its_net_have() -> None:
     assert base.lr == pytest.approx((0.005, 0.05)) and base.max_iter == 1250
     assert base.momentum == pytest.approx((0.95, 0.8))
     assert base_of("lenet_sample", {"batch": 32, "replicas": 2}).batch == 64
+
+
+def test_default_rates_are_those_of_a_range_test_or_lie_above_the_solvers() -> None:
+    assert default_rates(base_of("lenet_sample")) == (0.005, 0.5)
+    assert default_rates(base_of("cifar3_range_cm95_80")) == (0.002, 0.02)
+    assert default_iterations(base_of("lenet_sample")) == 546
 
 
 def test_tests_are_frequent_and_cost_no_more_than_the_training() -> None:

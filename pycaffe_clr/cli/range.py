@@ -22,7 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("solver", metavar="SOLVER")
     add("--min-lr", type=float, metavar="LR", help="default: a hundredth of --max-lr")
-    add("--max-lr", type=float, metavar="LR", help="default: ten times the solver's highest rate")
+    add(
+        "--max-lr",
+        type=float,
+        metavar="LR",
+        help="default: ten times the solver's highest rate, or that of a range test's solver",
+    )
     add("--iterations", type=int, metavar="N", help="default: the solver's stepsize")
     add(
         "--momentum",

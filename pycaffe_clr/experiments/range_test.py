@@ -56,7 +56,13 @@ class RangeTest:
 
 
 def default_rates(base: Base) -> tuple[float, float]:
-    """Rates to test where none are given: to ten times the solver's highest, from a hundredth."""
+    """Rates to test where none are given: to ten times the solver's highest, from a hundredth.
+
+    Of a solver whose rate only rises, a range test itself: its own.
+    """
+    param = base.param
+    if param.HasField("max_lr") and param.stepsize >= base.max_iter:
+        return base.lr
     high = plain(10 * base.lr[1])
     return plain(high / 100), high
 
