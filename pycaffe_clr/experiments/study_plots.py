@@ -73,6 +73,9 @@ def draw_search(
     accurate = any(np.isfinite(c.accuracy).any() for c in curves.values())
     with _figure(path, title, 2 if accurate else 1) as panels:
         _limits(panels[0], [c.test_loss for c in curves.values()])
+        if accurate:
+            accuracies = [100 * c.accuracy for c in curves.values()]
+            _limits(panels[1], accuracies, best_is_high=True)
         if trunk is not None:
             for panel, values in zip(panels, (trunk.test_loss, 100 * trunk.accuracy), strict=False):
                 panel.plot(trunk.x, values, color=style.FAINT, linewidth=style.LINE, zorder=1)
@@ -140,20 +143,21 @@ def _line(
     )
 
 
-def _limits(panel: Any, losses: Sequence[np.ndarray]) -> None:
-    """A range that shows the bottom: what lies above after the first tenth of the tests, and
-    leaves at the top, is a beginning or a divergence."""
-    parts = []
-    for values in losses:
-        late = values[len(values) // 10 :]
-        parts.append(late[np.isfinite(late)])
-    known = np.concatenate(parts) if parts else np.empty(0)
+def _limits(panel: Any, curves: Sequence[np.ndarray], best_is_high: bool = False) -> None:
+    """A range that shows where the curves are at their best.
+
+    What is worse after the first tenth of the tests than nine tenths of the rest leaves the panel:
+    a beginning, or a divergence.
+    """
+    sign = -1 if best_is_high else 1
+    late = [values[len(values) // 10 :] for values in curves]
+    known = np.concatenate([sign * values[np.isfinite(values)] for values in late] or [np.empty(0)])
     if not len(known):
         return
     low, high = float(known.min()), float(np.percentile(known, 90))
     high = min(float(known.max()), low + 1.5 * (high - low))
     margin = 0.06 * max(high - low, 1e-3)
-    panel.set_ylim(low - margin, high + margin)
+    panel.set_ylim(*sorted((sign * (low - margin), sign * (high + margin))))
 
 
 def _legend(panel: Any) -> None:
