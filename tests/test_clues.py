@@ -139,6 +139,14 @@ def test_back_at_chance_after_a_little_progress_is_divergence() -> None:
     assert found.bottom.x == pytest.approx(RATES[20], abs=0.001)
 
 
+def test_the_accuracy_is_read_as_well() -> None:
+    accuracy = 0.9 - np.abs(RATES - 0.012) * 20
+    found = clues(falling(0.8), accuracy=accuracy)
+    assert found.peak is not None and found.peak.x == pytest.approx(0.012, abs=0.0005)
+    assert "The accuracy is highest, 89" in " ".join(found.sentences())
+    assert clues(falling(0.8)).peak is None
+
+
 def test_one_bad_test_is_no_divergence() -> None:
     loss = falling(0.8)
     loss[[40, 79]] = 5.0

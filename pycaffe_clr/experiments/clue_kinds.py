@@ -63,6 +63,19 @@ class Bottom:
 
 
 @dataclass(frozen=True)
+class Peak:
+    """Where the smoothed test accuracy, a fraction, is highest."""
+
+    x: float
+    accuracy: float
+
+    def sentence(self, x_name: str) -> str:
+        return (
+            f"The accuracy is highest, {100 * self.accuracy:.2f} %, at {x_name} {number(self.x)}."
+        )
+
+
+@dataclass(frozen=True)
 class Divergence:
     """Where training breaks down. sudden: within two tests of a loss that was still good."""
 

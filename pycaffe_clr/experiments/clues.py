@@ -21,6 +21,7 @@ from pycaffe_clr.experiments.clue_kinds import (
     Bottom,
     Convergence,
     Divergence,
+    Peak,
     Rise,
     Underfitting,
     number,
@@ -64,6 +65,7 @@ class Clues:
     fresh: bool = True
     convergence: Convergence | None = None
     bottom: Bottom | None = None
+    peak: Peak | None = None
     divergence: Divergence | None = None
     underfitting: Underfitting | None = None
     rises: tuple[Rise, ...] = ()
@@ -101,7 +103,7 @@ class Clues:
         if not self.tests:
             early = self.divergence
             return ["Nothing was tested."] + ([early.sentence(self.x_name)] if early else [])
-        found: list[Any] = [self.convergence, self.bottom, *self.rises]
+        found: list[Any] = [self.convergence, self.bottom, self.peak, *self.rises]
         found += [self.underfitting, self.divergence]
         texts = [clue.sentence(self.x_name) for clue in found if clue is not None]
         if self.fresh and self.convergence is None:
@@ -136,6 +138,7 @@ def read_clues(curve: Curve) -> Clues:
         fresh=curve.fresh,
         convergence=_convergence(curve, smooth, least) if curve.fresh else None,
         bottom=bottom,
+        peak=_peak(curve, end, window),
         divergence=divergence,
         underfitting=_underfitting(curve, smooth, least, low, flat) if judge else None,
         rises=_rises(curve, smooth, least),
@@ -263,6 +266,15 @@ def _rises(curve: Curve, smooth: np.ndarray, least: float) -> tuple[Rise, ...]:
             if apart and steep and rise.top > rise.loss:
                 found.append(rise)
     return tuple(sorted(found, key=lambda rise: rise.first))
+
+
+def _peak(curve: Curve, end: int, window: int) -> Peak | None:
+    accuracy = curve.accuracy[:end]
+    if not np.isfinite(accuracy).all():
+        return None
+    smooth = smoothed(accuracy, window)
+    at = int(np.argmax(smooth))
+    return Peak(float(curve.x[at]), float(smooth[at]))
 
 
 def _ways_up(values: np.ndarray, least: float) -> list[tuple[int, int]]:
