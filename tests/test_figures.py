@@ -286,7 +286,7 @@ def many_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_all_figures_are_drawn(many_runs: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "figures"
-    words = ["figures", "all", "--runs", str(many_runs), "--out", str(out), "--format", "svg"]
+    words = ["figures", "all", "--root", str(many_runs), "--out", str(out), "--format", "svg"]
     assert cli.main(words) == 0
     assert sorted(p.name for p in out.iterdir()) == [f"fig{n:02d}.svg" for n in NUMBERS]
     said = capsys.readouterr().out.splitlines()
@@ -312,7 +312,7 @@ def test_a_figure_is_a_script_and_needs_no_compiled_code(many_runs: Path, tmp_pa
     code = (
         "import sys\n"
         "from pycaffe_clr.experiments.figures import command\n"
-        f"code = command.script(7, ['--runs', {str(many_runs)!r}, '--out', {str(tmp_path)!r}])\n"
+        f"code = command.script(7, ['--root', {str(many_runs)!r}, '--out', {str(tmp_path)!r}])\n"
         "loaded = [m for m in ('pycaffe_clr._core', 'pycaffe_clr.engine') if m in sys.modules]\n"
         "sys.exit(code or (f'loaded {loaded}' if loaded else 0))\n"
     )
@@ -325,7 +325,7 @@ def test_a_figure_is_a_script_and_needs_no_compiled_code(many_runs: Path, tmp_pa
 
 
 def test_wrong_folders_are_one_clear_error(tmp_path: Path, capsys) -> None:
-    assert cli.main(["figures", "2", "--runs", str(tmp_path / "no"), "--out", str(tmp_path)]) == 1
+    assert cli.main(["figures", "2", "--root", str(tmp_path / "no"), "--out", str(tmp_path)]) == 1
     assert "no such folder" in capsys.readouterr().err
     (tmp_path / "file").touch()
     assert cli.main(["figures", "2", "--out", str(tmp_path / "file")]) == 1
@@ -350,7 +350,7 @@ def test_launch_makes_the_runs_that_a_figure_draws(tmp_path: Path, monkeypatch, 
 
     monkeypatch.setattr(queue, "run_settings", run_settings)
     words = [
-        "--runs",
+        "--root",
         str(tmp_path / "runs"),
         "--out",
         str(tmp_path),
@@ -375,7 +375,7 @@ def test_a_launch_that_cannot_be_made_is_told_and_the_figure_drawn(
         raise DataError("needs an ImageNet LMDB")
 
     monkeypatch.setattr(queue, "run_settings", run_settings)
-    words = ["--runs", str(tmp_path), "--out", str(tmp_path), "--launch", "--format", "svg"]
+    words = ["--root", str(tmp_path), "--out", str(tmp_path), "--launch", "--format", "svg"]
     assert command.script(16, words) == 1
     assert "needs an ImageNet LMDB" in capsys.readouterr().err
     assert (tmp_path / "fig16.svg").is_file()
@@ -405,7 +405,7 @@ def test_other_readings_make_figures_of_their_own(tmp_path: Path, capsys) -> Non
     settings = load().settings
     for curve in load().figures[14].panels["a"].curves:
         figure_cases.write_setting(tmp_path, settings[curve.alternates[0]], 2)
-    words = ["14", "--readings", "--runs", str(tmp_path), "--out", str(tmp_path)]
+    words = ["14", "--readings", "--root", str(tmp_path), "--out", str(tmp_path)]
     assert cli.main(["figures", *words, "--format", "svg"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert "0 of 6 curves have runs" in said[0]

@@ -44,7 +44,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     figure_cases.write_run(damaged)
     (damaged / "run.json").write_text("{")
     out = folder / "report.html"
-    assert cli.main(["report", "--runs", str(folder / "runs"), "--out", str(out)]) == 0
+    assert cli.main(["report", "--root", str(folder / "runs"), "--out", str(out)]) == 0
     return out
 
 
@@ -130,7 +130,7 @@ def test_text_from_runs_is_no_markup(page: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_one_clear_error(tmp_path: Path, capsys) -> None:
-    assert cli.main(["report", "--runs", str(tmp_path), "--out", str(tmp_path / "no" / "x")]) == 1
+    assert cli.main(["report", "--root", str(tmp_path), "--out", str(tmp_path / "no" / "x")]) == 1
     assert "cannot be written" in capsys.readouterr().err
 
 

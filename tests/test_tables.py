@@ -201,9 +201,9 @@ def test_words_for_numbers():
 def test_the_command(tmp_path, capsys):
     fill(tmp_path, "lenet_1cycle")
     for form in FORMATS:
-        assert main(["table", "2", "--format", form, "--runs", str(tmp_path)]) == 0
+        assert main(["table", "2", "--format", form, "--root", str(tmp_path)]) == 0
         assert "99.2" in capsys.readouterr().out
-    assert main(["table", "2", "--runs", str(tmp_path / "nowhere")]) == 1
+    assert main(["table", "2", "--root", str(tmp_path / "nowhere")]) == 1
     assert "nowhere: no such folder" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["table", "3"])
@@ -220,7 +220,7 @@ def test_no_compiled_code_is_loaded_and_any_terminal_will_do(tmp_path):
     fill(tmp_path, "lenet_1cycle")
     code = (
         "import sys, json; from pycaffe_clr.cli import main; "
-        f"main(['table', '2', '--runs', {str(tmp_path)!r}]); "
+        f"main(['table', '2', '--root', {str(tmp_path)!r}]); "
         "print(json.dumps([m for m in sys.modules if '_core' in m or m.endswith('.engine') "
         "or m in ('matplotlib', 'h5py', 'lmdb')]))"
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from pycaffe_clr.experiments.roots import add_roots
+
 _YS = ("accuracy", "test_loss", "train_loss")
 _XS = ("iteration", "epoch", "lr", "seconds")
 
@@ -34,8 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="iterations until this accuracy; repeat it (default: three levels)")  # fmt: skip
     add("--images", type=int, default=0, metavar="N",
         help="images in the training set, for --x epoch where the runs do not say")  # fmt: skip
-    add("--root", "--runs", dest="roots", type=Path, action="append", metavar="DIR",
-        help="where the runs of settings lie (default: runs/report and what ships)")  # fmt: skip
+    add_roots(parser)
 
 
 def main(args: argparse.Namespace) -> int:

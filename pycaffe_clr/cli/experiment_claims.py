@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pycaffe_clr.cli.experiment_show import wrap
+from pycaffe_clr.experiments.roots import add_roots
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--table", action="append", type=int, default=[], choices=[1, 2], help="of a table")
     add("--figure", action="append", type=int, default=[], metavar="N", help="of a figure")
     add("--known", action="store_true", help="only what the runs decide")
-    add("--root", action="append", metavar="DIR", help="where runs lie")
+    add_roots(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -25,9 +26,9 @@ def main(args: argparse.Namespace) -> int:
     from pycaffe_clr.errors import ConfigError
     from pycaffe_clr.experiments.claims import check_claims, check_table_claims
     from pycaffe_clr.experiments.manifest import load
-    from pycaffe_clr.experiments.store import Store
+    from pycaffe_clr.experiments.store import open_store
 
-    manifest, store = load(), Store(args.root)
+    manifest, store = load(), open_store(args.roots)
     for number in args.figure:
         if number not in manifest.figures:
             raise ConfigError(f"figure {number} is none of the report's 1 to 16")

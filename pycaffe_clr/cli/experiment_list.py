@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 
 from pycaffe_clr.cli.experiment import add_selection, selection_of
+from pycaffe_clr.experiments.roots import add_roots
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `pycaffe_clr experiment list`."""
     parser.description = "The settings of the report's experiments, in its order."
     add_selection(parser)
-    parser.add_argument("--root", action="append", metavar="DIR", help="where runs lie")
+    add_roots(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -19,9 +20,9 @@ def main(args: argparse.Namespace) -> int:
     from pycaffe_clr.experiments.estimate import Estimates, measured_runs
     from pycaffe_clr.experiments.manifest import load
     from pycaffe_clr.experiments.selection import select
-    from pycaffe_clr.experiments.store import Store
+    from pycaffe_clr.experiments.store import open_store
 
-    manifest, store = load(), Store(args.root)
+    manifest, store = load(), open_store(args.roots)
     estimates = Estimates(measured_runs(store, manifest.settings.values()))
     settings = select(manifest, selection_of(args), estimates)
     if not settings:

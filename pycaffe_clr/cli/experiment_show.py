@@ -8,6 +8,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from pycaffe_clr.cli.experiment_list import duration
+from pycaffe_clr.experiments.roots import add_roots
 
 if TYPE_CHECKING:
     from pycaffe_clr.experiments.estimate import Estimates
@@ -25,16 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what they cost."
     )
     parser.add_argument("names", nargs="+", metavar="SETTING", help="`experiment list` has them")
-    parser.add_argument("--root", action="append", metavar="DIR", help="where runs lie")
+    add_roots(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Print the settings; raises ConfigError for an unknown one, else returns 0."""
     from pycaffe_clr.experiments.estimate import Estimates, measured_runs
     from pycaffe_clr.experiments.manifest import load
-    from pycaffe_clr.experiments.store import Store
+    from pycaffe_clr.experiments.store import open_store
 
-    manifest, store = load(), Store(args.root)
+    manifest, store = load(), open_store(args.roots)
     settings = [manifest.setting(name) for name in args.names]
     estimates = Estimates(measured_runs(store, manifest.settings.values()))
     print("\n\n".join(text_of(manifest, setting, store, estimates) for setting in settings))

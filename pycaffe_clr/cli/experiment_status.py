@@ -25,8 +25,10 @@ def main(args: argparse.Namespace) -> int:
     from pycaffe_clr.experiments.manifest import load
     from pycaffe_clr.experiments.selection import select
     from pycaffe_clr.experiments.status import lines, progress
-    from pycaffe_clr.experiments.store import RUNS
+    from pycaffe_clr.experiments.store import RUNS, open_store
 
+    if args.root is not None:
+        open_store([args.root])
     settings = select(load(), selection_of(args))
     print("\n".join(lines(progress(settings, args.root or RUNS), args.all)))
     return 0

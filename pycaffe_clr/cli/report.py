@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from pycaffe_clr.experiments.roots import add_roots
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `pycaffe_clr report`."""
@@ -16,15 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html"
     )
-    add(
-        "--root",
-        "--runs",
-        dest="roots",
-        type=Path,
-        nargs="+",
-        metavar="DIR",
-        help="folders of runs; default: runs/report, and the packed results that come with it",
-    )
+    add_roots(parser)
 
 
 def main(args: argparse.Namespace) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from pycaffe_clr.experiments.roots import add_roots
 
 FORMATS = ("terminal", "markdown", "csv", "latex")
 
@@ -13,16 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("table", type=int, choices=(1, 2), help="which table of the report")
     add("--format", choices=FORMATS, default="terminal", help="default: terminal, 80 columns")
-    add(
-        "--root",
-        "--runs",
-        dest="roots",
-        type=Path,
-        action="append",
-        metavar="DIR",
-        help="where runs lie, as DIR/<setting>/run1 ...; several: repeat it (default: runs/report "
-        "and the results that ship)",
-    )
+    add_roots(parser)
     add("--alternates", action="store_true", help="CSV: also the other readings of a row")
 
 

@@ -12,6 +12,7 @@ from pycaffe_clr.experiments.figures import sheet
 from pycaffe_clr.experiments.figures.album import Album
 from pycaffe_clr.experiments.figures.curves import Curves
 from pycaffe_clr.experiments.figures.readings import readings_of
+from pycaffe_clr.experiments.roots import add_roots
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,15 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--out", type=Path, default=Path("figures"), metavar="DIR", help="default: figures")
     add("--format", choices=sheet.FORMATS, default="png", help="default: png")
-    add(
-        "--root",
-        "--runs",
-        dest="roots",
-        type=Path,
-        nargs="+",
-        metavar="DIR",
-        help="folders of runs; default: runs/report, and the packed results that come with it",
-    )
+    add_roots(parser)
     add(
         "--readings",
         action="store_true",
@@ -46,20 +39,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data-dir", type=Path, metavar="DIR", help="with --launch: where the databases lie")
 
 
-def album_of(runs: Sequence[Path] | None = None, scale: float = 1.0) -> Album:
+def album_of(roots: Sequence[Path] | None = None, scale: float = 1.0) -> Album:
     """The manifest over the runs in these folders, or in the usual ones. Raises DataError."""
     from pycaffe_clr.experiments import author
     from pycaffe_clr.experiments.manifest import load
-    from pycaffe_clr.experiments.store import Store, default_roots
+    from pycaffe_clr.experiments.store import Store, default_roots, open_store
 
-    roots = list(runs or ())
-    for root in roots:
-        if not root.is_dir():
-            raise DataError(f"--root {root}: no such folder")
-    if not roots:
-        roots = default_roots() if scale == 1 else [_default_root(scale)]
+    if roots:
+        store = open_store(roots)
+    else:
+        store = Store(default_roots() if scale == 1 else [_default_root(scale)])
     manifest = load()
-    return Album(manifest, Curves(manifest.settings, Store(roots), author.load, scale))
+    return Album(manifest, Curves(manifest.settings, store, author.load, scale))
 
 
 def _default_root(scale: float) -> Path:
