@@ -49,6 +49,18 @@ def test_states_of_runs(tmp_path):
         _ = runs[5].record
 
 
+def test_a_net_that_is_lost_has_no_accuracy(tmp_path):
+    """Caffe counts outputs that are no numbers as right: a diverged net tests at 1."""
+    make_run(tmp_path, "a", "run1", "diverged")
+    tests = tmp_path / "a" / "run1" / "tests.csv"
+    tests.write_text("iteration,net,accuracy,loss\n0,0,0.125,2.5\n20,0,1,0.5\n40,0,1,nan\n")
+    (run,) = Store([tmp_path]).runs("a")
+    assert math.isnan(run.final_accuracy) and math.isnan(run.result().final_accuracy)
+    assert run.result().best_accuracy == 1 and math.isnan(run.result().final_loss)
+    assert run.result().test()["accuracy"][:2].tolist() == [0.125, 1]
+    assert run.result().tests["accuracy"][-1] == 1
+
+
 def test_accuracies_from_the_record_or_the_tests(tmp_path):
     make_run(tmp_path, "a", "run1", accuracy=0.75)
     make_run(tmp_path, "a", "run2", "running", accuracy=0.25)

@@ -25,6 +25,7 @@ from pycaffe_clr.train.result import (
     RunResult,
     Table,
     is_accuracy,
+    measured,
     read_record,
     read_run,
     run_state,
@@ -120,9 +121,10 @@ class StoredRun:
     def final_accuracy(self) -> float:
         """Accuracy of the last logged test, a fraction; nan without one. Raises DataError."""
         for entry in self.record.get("tests", ()):
-            if entry.get("net") == 0 and "last" in entry:
+            # The record alone does not tell whether the loss of a diverged run was a number.
+            if entry.get("net") == 0 and "last" in entry and not self.diverged:
                 return _accuracy(entry["last"]["outputs"])
-        tests = self.tests()
+        tests = measured(self.tests())
         rows = np.flatnonzero(tests["net"] == 0) if "net" in tests else np.empty(0, int)
         if not len(rows):
             return math.nan

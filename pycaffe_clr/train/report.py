@@ -15,7 +15,7 @@ from pycaffe_clr.prototxt.writer import format_float
 from pycaffe_clr.train import folder as files
 from pycaffe_clr.train.evaluate import WholeTest, describe
 from pycaffe_clr.train.progress import duration
-from pycaffe_clr.train.result import is_accuracy, is_loss
+from pycaffe_clr.train.result import is_accuracy, is_loss, measured
 from pycaffe_clr.train.schedule import core_settings
 from pycaffe_clr.train.session import Session
 from pycaffe_clr.train.tables import read_table
@@ -37,7 +37,7 @@ def test_results(
     path: Path, session: Session, whole: Sequence[WholeTest | None]
 ) -> list[dict[str, Any]]:
     """For each test net its last logged test, and its whole database where that was tested."""
-    table = read_table(path)
+    table = measured(read_table(path))
     results = []
     for index in range(len(session.test_nets)):
         rows = (table["net"] == index).nonzero()[0]

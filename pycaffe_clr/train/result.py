@@ -40,6 +40,21 @@ def is_loss(name: str) -> bool:
     return "loss" in name.lower()
 
 
+def measured(tests: Table) -> Table:
+    """A table of tests whose accuracies are nan where they are 1 and no loss is a number.
+
+    Caffe counts outputs that are no numbers as right: it logs 1 for a net that has diverged.
+    """
+    losses = [column for name, column in tests.items() if is_loss(name)]
+    lost = np.all(np.isnan(losses), axis=0) if losses else np.empty(0, bool)
+    if not lost.any():
+        return tests
+    return {
+        name: np.where(lost & (column == 1), np.nan, column) if is_accuracy(name) else column
+        for name, column in tests.items()
+    }
+
+
 @dataclass(frozen=True)
 class RunResult:
     """A run, whole or as far as it got.
@@ -80,13 +95,13 @@ class RunResult:
         """The tests of one net: `iteration`, `accuracy`, `loss`, and all outputs by their names.
 
         accuracy: the first output that is one by its name, as a fraction; loss: likewise. Columns
-        of nan where the net has none.
+        of nan where the net has none; see also measured.
         """
         if "iteration" not in self.tests:
             empty = np.empty(0)
             return {"iteration": empty, "accuracy": empty, "loss": empty}
         rows = self.tests["net"] == net
-        found = {name: column[rows] for name, column in self.tests.items()}
+        found = {name: column[rows] for name, column in measured(self.tests).items()}
         for key, belongs in (("accuracy", is_accuracy), ("loss", is_loss)):
             names = [n for n in found if n not in ("iteration", "net") and belongs(n)]
             # A name that is the key itself wins over one that only contains it.
