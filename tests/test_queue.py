@@ -440,6 +440,18 @@ def test_a_run_that_diverges_is_done_and_one_that_cannot_start_says_why(tmp_path
     assert f"a diverged at iteration {outcomes[0].iteration} in 0:0" in said
 
 
+def test_a_run_that_was_begun_otherwise_is_told_before_anything_starts(tmp_path):
+    case = make_case(tmp_path)
+    spec = RunSpec(solver=case, out=tmp_path / "a", resume=True, max_iter=40, curve=False, seed=3)
+    spec = dataclasses.replace(spec, data_dir=str(tmp_path))
+    run_jobs([Job(name="a", spec=spec)], threads=1)
+    record = json.loads((tmp_path / "a" / "run.json").read_text())
+    (tmp_path / "a" / "run.json").write_text(json.dumps(record | {"state": "stopped"}))
+    with pytest.raises(ConfigError, match="with seed 3, .* to 4; take another folder") as caught:
+        run_jobs([Job(name="a", spec=dataclasses.replace(spec, seed=4))], threads=1)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_run_that_fails_leaves_its_reason(tmp_path, capsys):
     case = make_case(tmp_path)
     spec = RunSpec(solver=case, out=tmp_path / "a", resume=True, max_iter=40, curve=False)

@@ -89,10 +89,12 @@ def test_wrong_settings_are_told_by_name(settings, message):
 
 
 def test_unknown_settings_are_errors():
-    with pytest.raises(ConfigError, match="sole is unknown"):
+    with pytest.raises(ConfigError, match="no setting sole; did you mean solver"):
         RunSpec.from_json({"sole": 1})
-    with pytest.raises(TypeError, match="batches"):
+    with pytest.raises(ConfigError, match="no setting batches; did you mean batch"):
         pycaffe_clr.run("lenet_sample", batches=3)
+    with pytest.raises(ConfigError, match="callbacks takes a list"):
+        pycaffe_clr.run("lenet_sample", callbacks=print)
 
 
 # --- callbacks and the result -------------------------------------------------------------------

@@ -13,14 +13,16 @@ from pycaffe_clr.errors import DataError, PycaffeClrError
 from pycaffe_clr.experiments.jobs import Job
 from pycaffe_clr.prototxt import filter_net
 from pycaffe_clr.train.read_spec import read_spec
-from pycaffe_clr.train.spec import RunSpec
+from pycaffe_clr.train.record import RECORD, read_record
+from pycaffe_clr.train.spec import RunSpec, check_resume
 
 # A row of metrics.csv, and what the other files of a run take but for its weights.
 _BYTES_PER_ITERATION, _BYTES_PER_RUN = 60, 1 << 20
 
 
 def unmet(jobs: Iterable[Job]) -> dict[str, PycaffeClrError]:
-    """Why jobs cannot start, by the job's name: data that are missing, nets that cannot be read.
+    """Why jobs cannot start, by the job's name: data that are missing, nets that cannot be read,
+    folders with a run that was begun otherwise.
 
     Every net is read once, however many jobs train it.
     """
@@ -31,10 +33,23 @@ def unmet(jobs: Iterable[Job]) -> dict[str, PycaffeClrError]:
         key = (spec.solver, spec.net, spec.data_dir, *spec.defines.items(), *spec.net_sets.items())
         if key not in known:
             known[key] = _unmet(spec)
-        error = known[key]
+        error = known[key] or _begun_otherwise(spec)
         if error is not None:
             found[job.name] = error
     return found
+
+
+def _begun_otherwise(spec: RunSpec) -> PycaffeClrError | None:
+    folder = Path(str(spec.out))
+    if spec.overwrite or not (folder / RECORD).exists():
+        return None
+    try:
+        record = read_record(folder)
+        if record["state"] != "starting":
+            check_resume(spec, folder, record)
+    except PycaffeClrError as error:
+        return error
+    return None
 
 
 def _unmet(spec: RunSpec) -> PycaffeClrError | None:

@@ -94,6 +94,8 @@ class Callbacks(Listener):
         self._run: Any = None
         self._objects: list[Any] = []
         self._functions: list[Callable[[Any], Any]] = []
+        if not isinstance(callbacks, Iterable):
+            raise ConfigError(f"callbacks takes a list of them, not {callbacks!r}")
         for callback in callbacks:
             if any(hasattr(callback, name) for name in _EVENTS):
                 self._objects.append(callback)

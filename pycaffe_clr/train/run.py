@@ -26,14 +26,9 @@ from pycaffe_clr.train.read_spec import read_spec
 from pycaffe_clr.train.recorder import Recorder
 from pycaffe_clr.train.result import FINAL_STATES, RunResult, read_run
 from pycaffe_clr.train.session import Session
-from pycaffe_clr.train.spec import RunSpec
+from pycaffe_clr.train.spec import RunSpec, check_names, check_resume
 
 _log = logging.getLogger(__name__)
-
-# What may not change between a run's start and its resume: what run.json has itself, and what its
-# copy of the settings has.
-_RESOLVED = ("seed", "replicas", "weights", "snapshot", "defines", "sets")
-_CHANGES = ("net", "batch", "test_batch", "filler", "net_sets", "labels")
 
 
 def run(
@@ -56,6 +51,7 @@ def run(
     caller as they would without it. A run that diverges returns its result, too. Raises
     ConfigError, DataError, EngineError; what was trained until then can be resumed.
     """
+    check_names(settings)
     spec = RunSpec(
         solver=None if solver is None else os.fspath(solver),
         out=None if out is None else os.fspath(out),
@@ -143,7 +139,7 @@ class _Make:
 
     def resume(self, folder: RunFolder, record: dict[str, Any]) -> RunResult:
         spec = self.spec
-        _check_unchanged(spec, folder, record)
+        check_resume(spec, folder.path, record)
         if record["state"] not in FINAL_STATES:
             folder.lock()
             # It may have ended since it was looked at.
@@ -294,17 +290,3 @@ def _session(
         folder=folder.path,
         log=log,
     )
-
-
-def _check_unchanged(spec: RunSpec, folder: RunFolder, record: dict[str, Any]) -> None:
-    """Raise ConfigError where a setting asks for something else than the run was started with."""
-    if spec.solver is not None and find_solver(spec.solver).stem != record["name"]:
-        raise ConfigError(f"{folder.path}: holds a run of {record['name']}, not {spec.solver}")
-    for name in (*_RESOLVED, *_CHANGES):
-        given = getattr(spec, name)
-        begun = record[name] if name in _RESOLVED else record.get("spec", {}).get(name)
-        if given is not None and given != {} and given != begun:
-            raise ConfigError(
-                f"{folder.path}: the run was started with {name} {begun}, which a resume cannot "
-                f"change to {given}"
-            )

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from pycaffe_clr.catalog import find_solver
 from pycaffe_clr.errors import ConfigError
+
+# What may not change between a run's start and its resume: what run.json has itself, and what its
+# copy of the settings has.
+_RESOLVED = ("seed", "replicas", "weights", "snapshot", "defines", "sets")
+_CHANGES = ("net", "batch", "test_batch", "filler", "net_sets", "labels")
 
 
 class Flag(NamedTuple):
@@ -117,12 +125,10 @@ class RunSpec:
     def from_json(cls, data: Mapping[str, Any] | str) -> RunSpec:
         """The spec that to_json gave, as a dict or as its JSON text. Raises ConfigError."""
         try:
-            found = json.loads(data) if isinstance(data, str) else dict(data)
-            unknown = set(found) - set(_DEFAULTS)
+            found = dict(json.loads(data) if isinstance(data, str) else data)
         except (ValueError, TypeError) as error:
             raise ConfigError(f"not the settings of a run: {error}") from error
-        if unknown:
-            raise ConfigError(f"settings of a run: {', '.join(sorted(unknown))} is unknown")
+        check_names(found)
         return cls(**found)
 
     def words(self) -> list[str]:
@@ -137,6 +143,31 @@ class RunSpec:
             else:
                 words += ([flag.name] if flag.name.startswith("-") else []) + [str(value)]
         return words
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise ConfigError for a name that no field of RunSpec has."""
+    for name in names:
+        if name not in _DEFAULTS:
+            near = difflib.get_close_matches(name, _DEFAULTS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(_DEFAULTS)}"
+            raise ConfigError(f"a run has no setting {name}; {hint}")
+
+
+def check_resume(spec: RunSpec, folder: Path, record: Mapping[str, Any]) -> None:
+    """Raise ConfigError where a spec asks for something else than the run in a folder, whose
+    run.json this is, was started with."""
+    remedy = "take another folder, or remove this one"
+    if spec.solver is not None and find_solver(spec.solver).stem != record["name"]:
+        raise ConfigError(f"{folder}: holds a run of {record['name']}, not {spec.solver}; {remedy}")
+    for name in (*_RESOLVED, *_CHANGES):
+        given = getattr(spec, name)
+        begun = record[name] if name in _RESOLVED else record.get("spec", {}).get(name)
+        if given is not None and given != {} and given != begun:
+            raise ConfigError(
+                f"{folder}: the run was started with {name} {begun}, which a resume cannot change "
+                f"to {given}; {remedy}"
+            )
 
 
 def flags() -> dict[str, Flag]:
