@@ -25,6 +25,12 @@ def shipped_folder(kind: str) -> Path | None:
     return None
 
 
+def is_shipped(path: str | Path, kind: str = "solvers") -> bool:
+    """Whether this very file ships with the package; kind as for shipped_folder."""
+    folder = shipped_folder(kind)
+    return folder is not None and Path(path).resolve().parent == folder
+
+
 def find_solver(name: str | Path) -> Path:
     """The file of a solver given by path, or by name if it ships with the package.
 
@@ -138,4 +144,4 @@ def _near(wanted: Path, kind: str) -> str:
         return f"Did you mean {', '.join(near)}?"
     if not names:
         return "Give the path of a prototxt file."
-    return f"Shipped: {', '.join(names)}."
+    return "`pycaffe_clr list` names them."

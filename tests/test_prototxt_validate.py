@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pycaffe_clr import proto
+from pycaffe_clr.catalog import find_solver
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.prototxt import (
     apply_sets,
@@ -15,6 +16,7 @@ from pycaffe_clr.prototxt import (
     parse_assignments,
     parse_net,
     parse_solver,
+    read_solver,
     unused_defines,
 )
 
@@ -79,6 +81,16 @@ def test_base_lr_must_be_set():
 def test_what_caffe_accepts_is_only_warned_about(text, warning, caplog):
     solver(text)
     assert warning in caplog.text
+
+
+def test_shipped_solvers_are_not_warned_about(tmp_path, caplog):
+    shipped = find_solver("lenet_step")
+    read_solver(shipped)
+    assert "rising order" not in caplog.text
+    mine = tmp_path / "mine.prototxt"
+    mine.write_text(shipped.read_text())
+    read_solver(mine)
+    assert "mine.prototxt:" in caplog.text and "rising order" in caplog.text
 
 
 def test_golden_solvers_are_accepted():

@@ -129,7 +129,7 @@ def test_a_file_here_goes_before_a_shipped_one(tmp_path, monkeypatch):
     [
         ("lenet_1cylce", "Did you mean lenet_1cycle"),
         ("solvers/resnet56_1cycl.prototxt", "resnet56_1cycle"),
-        ("qqqq", "Shipped: "),
+        ("qqqq", "pycaffe_clr list"),
         ("", "does not name a solver"),
         ("sub", "is a folder"),
         ("x" * 5000, "cannot be the name of a solver"),

@@ -49,6 +49,7 @@ def main(args: argparse.Namespace) -> int:
     for group in groups:
         for run in group.runs:
             tests = len(run.tests.get("iteration", ()))
-            print(f"{run.name}: {run.iteration:,} iterations, {tests} tests; {run.reason}")
+            end = f"; {run.reason}" if run.reason else ""
+            print(f"{run.name}: {run.iteration:,} iterations, {tests} tests{end}")
     print(out)
     return 0

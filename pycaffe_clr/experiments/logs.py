@@ -78,7 +78,9 @@ def read_log(file: str | Path) -> RunResult:
         if data.startswith(b"\x1f\x8b"):
             data = gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+        raise DataError(
+            f"{path}: cannot be read: {getattr(error, 'strerror', '') or error}"
+        ) from error
     reader = _Reader(data.decode("utf-8", errors="replace"))
     if not (reader.rows or reader.tests or reader.header.settings):
         raise DataError(

@@ -11,6 +11,7 @@ import logging
 import math
 from typing import Any
 
+from pycaffe_clr.catalog import is_shipped
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.proto import is_repeated
 from pycaffe_clr.prototxt.source import Source, nowhere
@@ -127,7 +128,9 @@ def _check_policy(solver: Any, source: Source) -> None:
         raise ConfigError(f'{source.where("max_iter")}: lr_policy "poly" divides by max_iter')
     steps = list(solver.stepvalue)
     if "stepvalue" in wanted and steps != sorted(steps):
-        _log.warning(
+        # In the report's own solvers it is the author's order, and meant.
+        _log.log(
+            logging.INFO if is_shipped(source.name) else logging.WARNING,
             "%s: stepvalue is not in rising order; each step waits for those before it",
             source.where("stepvalue"),
         )
