@@ -12,10 +12,11 @@ from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.train.spec import Flag, RunSpec, flags
 
 DESCRIPTION = """\
-Train SOLVER (a prototxt file, or the name of one that ships: `pycaffe_clr list`). Left in DIR:
-train.log (Caffe's lines), metrics.csv, tests.csv, timings.csv, the solver and nets with everything
-filled in, snapshots (named by the last part of snapshot_prefix), run.json and curve.png.
-Ctrl-C and SIGTERM snapshot and stop; a second one stops at once; SIGHUP snapshots. A run that was
+Train SOLVER (a prototxt file, or the name of one that ships: `pycaffe_clr
+list`). Left in DIR: train.log (Caffe's lines), metrics.csv, tests.csv,
+timings.csv, the solver and nets with everything filled in, snapshots (named by
+the last part of snapshot_prefix), run.json and curve.png. Ctrl-C and SIGTERM
+snapshot and stop; a second one stops at once; SIGHUP snapshots. A run that was
 stopped, or killed, goes on by --resume as if it had never stopped.
 """
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.experiments import protocol
+from pycaffe_clr.experiments.groups import classes_of
 from pycaffe_clr.experiments.jobs import Job, Outcome
 from pycaffe_clr.experiments.statistics import Summary, summarize
 from pycaffe_clr.train.folder import default_folder
 from pycaffe_clr.train.read_spec import read_spec
-from pycaffe_clr.train.result import RECORD
+from pycaffe_clr.train.result import RECORD, read_run
 from pycaffe_clr.train.spec import RunSpec
 
 
@@ -63,20 +65,31 @@ def protocol_jobs(spec: RunSpec, runs: int) -> list[Job]:
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
-    """Mean and standard deviation of the runs' accuracies, in a line."""
+    """Mean and standard deviation of the runs' accuracies, in a line.
+
+    A run that diverged counts at chance, as in tables.
+    """
     counted = [o for o in outcomes if o.job.name != protocol.FILE_RUN]
-    through = [o for o in counted if o.final and o.state != "diverged"]
+    through = [o for o in counted if o.final]
+    chances = {o.job.name: _chance(o) for o in through if o.state == "diverged"}
     parts = [f"{len(through)} of {len(counted)} runs"]
-    final = summarize(o.accuracy for o in through if o.accuracy == o.accuracy)
-    whole = summarize(o.whole_accuracy for o in through if o.whole_accuracy == o.whole_accuracy)
+    finals = [chances.get(o.job.name, o.accuracy) for o in through]
+    wholes = [chances.get(o.job.name, o.whole_accuracy) for o in through]
+    final, whole = (summarize(v for v in values if math.isfinite(v)) for values in (finals, wholes))
     if final.n:
         parts.append(f"final accuracy {_percent(final)}")
     if whole.n:
         parts.append(f"whole test set {_percent(whole)}")
-    diverged = [o.job.name for o in counted if o.state == "diverged"]
-    if diverged:
-        parts.append(f"not counted, as diverged: {', '.join(diverged)}")
+    for name, chance in chances.items():
+        how = f"counts at chance, {100 * chance:g} %" if math.isfinite(chance) else "is not counted"
+        parts.append(f"{name} diverged and {how}")
     return ", ".join(parts)
+
+
+def _chance(outcome: Outcome) -> float:
+    """Accuracy of guessing, a fraction; nan where the number of classes is not known."""
+    classes = classes_of(read_run(outcome.job.folder))
+    return 1 / classes if classes else math.nan
 
 
 def _percent(sample: Summary) -> str:
