@@ -33,6 +33,8 @@ VERBS = {
     "time": ("time", "as `caffe time`: milliseconds per layer"),
     "version": ("version", "versions, backends, processor"),
 }
+# Those that go on where they were stopped.
+_RESUMED = ("range", "search", "recipe", "experiment")
 DEBUG_VARIABLE = "PYCAFFE_CLR_DEBUG"
 
 
@@ -65,7 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        print(
+            "stopped; the same command goes on" if verb in _RESUMED else "stopped", file=sys.stderr
+        )
         return 130
     except PycaffeClrError as error:
         if debug:

@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "public logs (its beginning is enough), or `author`: those logs that belong to the "
         "settings before it; LABEL=RUN gives it a label",
     )
-    add("--out", type=Path, default=Path("compare.png"), help="default: %(default)s; .pdf, .svg")
+    add("--out", type=Path, default=Path("compare.png"), metavar="FILE",
+        help="default: %(default)s; .pdf, .svg")  # fmt: skip
     add("--no-picture", action="store_true", help="numbers only")
     add("--y", action="append", choices=_YS, help="what to draw; repeat it for more panels "
         "(default: accuracy, or else the first that there is)")  # fmt: skip

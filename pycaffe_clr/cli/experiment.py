@@ -18,6 +18,7 @@ ACTIONS = {
     "run": ("experiment_run", "make the missing runs, several at a time, here or on a cluster"),
     "status": ("experiment_status", "how far the runs are: finished, running, failed"),
 }
+DATASETS = ("mnist", "mnist_sample", "cifar10", "cifar100", "imagenet")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,9 +51,11 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         "--dataset",
         action="append",
         default=[],
-        choices=["mnist", "mnist_sample", "cifar10", "cifar100", "imagenet"],
+        choices=DATASETS,
+        metavar="DATA",
+        help=", ".join(DATASETS),
     )
-    add("--net", action="append", default=[], help="e.g. cifar3, resnet56*")
+    add("--net", action="append", default=[], metavar="NET", help="e.g. cifar3, resnet56*")
     add("--max-cost", metavar="TIME", help="one run takes no longer on one core: 90m, 2h")
     add(
         "--readings",

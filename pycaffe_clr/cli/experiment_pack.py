@@ -9,6 +9,10 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the flags of the command."""
+    parser.description = (
+        "Write runs that are through as small files: record, compressed log and tables, solver and "
+        "net; and a page with tables of them. What is packed already is left as it is."
+    )
     add = parser.add_argument
     add("names", nargs="*", metavar="SETTING", help="by name; * stands for anything; default: all")
     add(

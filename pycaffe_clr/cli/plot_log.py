@@ -16,10 +16,11 @@ _CHARTS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the flags of the command."""
+    parser.description = "Draws the curves of logs, one panel for each quantity, logs overlaid."
     charts = "; ".join(f"{number}: {y} over {x}" for number, (y, x) in enumerate(_CHARTS))
     add = parser.add_argument
     add("logs", nargs="+", metavar="LOG", help="logs of any Caffe, or runs' folders")
-    add("--out", type=Path, help="default: LOG.png, of several log.png; .pdf, .svg")
+    add("--out", type=Path, metavar="FILE", help="default: LOG.png, of several log.png; .pdf, .svg")
     add("--y", action="append", choices=_YS, help="what to draw; repeat it for more panels "
         "(default: train_loss, test_loss, accuracy, lr)")  # fmt: skip
     add("--x", choices=("iteration", "seconds", "epoch", "lr"), help="default: iteration")

@@ -7,11 +7,13 @@ import argparse
 from pycaffe_clr.cli.studies import add_common, common_fields, paragraphs, say
 
 DESCRIPTION = """\
-Train SOLVER (a prototxt file, or the name of one that ships) while its learning rate rises linearly
-from --min-lr to --max-lr, test it often, and say in words what the test loss shows: where training
-begins to converge, where the loss turns, where it overfits, where training diverges; and the
-learning rates to train with. Ends early once training has clearly diverged. Left in DIR:
-range.json, range.png and a folder for each run. The same command goes on where it was stopped.
+Train SOLVER (a prototxt file, or the name of one that ships) while its learning
+rate rises linearly from --min-lr to --max-lr, test it often, and say in words
+what the test loss shows: where training begins to converge, where the loss
+turns, where it overfits, where training diverges; and the learning rates to
+train with. Ends early once training has clearly diverged. Left in DIR:
+range.json, range.png and a folder for each run. The same command goes on where
+it was stopped.
 """
 
 

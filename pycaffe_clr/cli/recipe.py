@@ -7,16 +7,18 @@ import argparse
 from pycaffe_clr.cli.studies import add_common, common_fields, say
 
 DESCRIPTION = """\
-Find settings for the net of SOLVER by short runs, as the checklist of section 5 has it, and write
-them down as a solver with 1cycle and cyclical momentum, with a reason over each value:
+Find settings for the net of SOLVER by short runs, as the checklist of section 5
+has it, and write them down as a solver with 1cycle and cyclical momentum, with
+a reason over each value:
 
-  1. learning rate   range tests, until the test loss turns inside the range
-  2. total batch     half, once and twice the net's, for the same time each
-  3. momentum        0.99, 0.97, 0.95, 0.9, each to 0.85 and back, in whole cycles
-  4. weight decay    a grid, then bisection of the exponent, with cyclical momentum
+  1. learning rate  range tests, until the test loss turns inside the range
+  2. total batch    half, once and twice the net's, for the same time each
+  3. momentum       0.99, 0.97, 0.95, 0.9, each to 0.85 and back, whole cycles
+  4. weight decay   a grid, then bisection of the exponent, cyclical momentum
 
-Left in DIR: SOLVER_recipe.prototxt with its net, ready for `pycaffe_clr run`, recipe.json, and a
-folder for each step. The same command goes on where it was stopped.
+Left in DIR: SOLVER_recipe.prototxt with its net, ready for `pycaffe_clr run`,
+recipe.json, and a folder for each step. The same command goes on where it was
+stopped.
 """
 
 

@@ -7,19 +7,24 @@ import argparse
 from pycaffe_clr.cli.studies import add_common, common_fields, paragraphs, say
 
 DESCRIPTION = """\
-Compare values of one setting of SOLVER by short runs, ranked by their test loss, and say what each
-shows. The learning rate of a run rises from --min-lr to --max-lr while its momentum falls.
+Compare values of one setting of SOLVER by short runs, ranked by their test
+loss, and say what each shows. The learning rate of a run rises from --min-lr to
+--max-lr while its momentum falls.
 
-  weight_decay  1e-2, 1e-3, 1e-4; then two more, by bisection of the exponent between the best two,
-                or beyond the best where it is the largest or smallest
+  weight_decay  1e-2, 1e-3, 1e-4; then two more, by bisection of the exponent
+                between the best two, or beyond the best where it is the largest
+                or smallest
   momentum      0.99, 0.97, 0.95, 0.9; also cyclical ones: 0.95-0.85
-  batch         half, once, twice and four times the net's, for the same time each: the step is
-                timed first; 1cycle runs, whose rates grow with the root of the batch; by accuracy
-  lr            constant rates: a quarter, half, once and twice the solver's highest
+  batch         half, once, twice and four times the net's, for the same time
+                each: the step is timed first; 1cycle runs, whose rates grow
+                with the root of the batch; by accuracy
+  lr            constant rates: a quarter, half, once and twice the solver's
+                highest
 
-With --from-snapshot or --snapshot-at the runs branch off from one that has reached a plateau. Left
-in DIR: search.json, search.png and a folder for each run. The same command goes on where it was
-stopped; other --values or more --rounds add to what is there.
+With --from-snapshot or --snapshot-at the runs branch off from one that has
+reached a plateau. Left in DIR: search.json, search.png and a folder for each
+run. The same command goes on where it was stopped; other --values or more
+--rounds add to what is there.
 """
 
 

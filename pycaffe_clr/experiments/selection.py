@@ -136,6 +136,8 @@ def _by_figure(manifest: Manifest, selection: Selection) -> set[str]:
         if not match:
             raise ConfigError(f"figure {text!r}: expected a number, and a panel's letter or none")
         figure = manifest.figures[_number(match[1], "figure", manifest.figures)]
+        if not figure.settings:
+            raise ConfigError(f"figure {match[1]} is a drawing: no run belongs to it")
         if match[2] and match[2] not in figure.panels:
             panels = ", ".join(figure.panels) or "none"
             raise ConfigError(f"figure {match[1]} has no panel {match[2]}; its panels: {panels}")

@@ -43,12 +43,19 @@ def _flag(
 class RunSpec:
     """The settings of a run; None: as the solver, or the run that is resumed, has it.
 
-    solver: a path, or the name of one that ships. out: the run's folder. resume: go on with the run
-    there, if there is one. weights, snapshot: what to start from. sets: fields of the solver by
-    dotted path. net: another net, by path or shipped name. batch, test_batch: batch_size of the
-    data layers in TRAIN, per replica, and in TEST. filler: type of the weight fillers. net_sets:
-    fields of the net. checkpoint_every: seconds. whole_test: test on the whole test set in the end.
-    labels: words of the caller's, kept in run.json.
+    solver: a path, or the name of one that ships. out: the run's folder; runs/SOLVER by default.
+    resume: go on with the run there, if there is one; overwrite: replace it. data_dir: the folder
+    from which relative databases count. device: "cpu", or a backend. threads: of the computation.
+    replicas: batches per update, each with BatchNorm statistics of its own. weights, snapshot:
+    .caffemodel files, separated by commas, or a .solverstate to start from; caffe_resume: from the
+    latter with the data at record 0. max_iter: updates. seed: of weights and data, 0 or more.
+    checkpoint_every: seconds. whole_test: test on the whole test set in the end.
+
+    defines: values of placeholders in the prototxts. sets, net_sets: fields of the solver and of
+    the net by dotted path. net: another net, by path or shipped name. batch, test_batch: batch_size
+    of the data layers in TRAIN, per replica, and in TEST. filler: type of the weight fillers.
+    labels: words of the caller's, kept in run.json. curve: draw curve.png.
+
     Values are plain: paths are text. Raises ConfigError for what contradicts itself.
     """
 
@@ -60,11 +67,11 @@ class RunSpec:
     overwrite: bool = _flag("--overwrite", bool, "replace the run in DIR", default=False)
     data_dir: str | None = _flag("--data-dir", str, "where relative databases lie", "DIR")
     device: str | None = _flag("--device", str, "cpu (default), or a backend: reference, onednn")
-    threads: int | None = _flag("--threads", int, None, "N")
+    threads: int | None = _flag("--threads", int, "default: one per core", "N")
     replicas: int | None = _flag(
         "--replicas", int, "batches per step, BatchNorm over each by itself", "R"
     )
-    max_iter: int | None = _flag("--max-iter", int, None, "N")
+    max_iter: int | None = _flag("--max-iter", int, "default: the solver's", "N")
     seed: int | None = _flag("--seed", int, "default: the solver's random_seed, or a new one", "N")
     net: str | None = _flag("--net", str, "train another net: a file, or one that ships", "NET")
     batch: int | None = _flag("--batch", int, "batch_size in TRAIN, of each replica", "N")
