@@ -34,7 +34,7 @@ VERBS = {
     "version": ("version", "versions, backends, processor"),
 }
 # Those that go on where they were stopped.
-_RESUMED = ("range", "search", "recipe", "experiment")
+_RESUMED = ("range", "search", "recipe")
 DEBUG_VARIABLE = "PYCAFFE_CLR_DEBUG"
 
 
@@ -67,9 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
-        print(
-            "stopped; the same command goes on" if verb in _RESUMED else "stopped", file=sys.stderr
-        )
+        on = "; the same command goes on" if verb in _RESUMED else ""
+        print(f"stopped{on}", file=sys.stderr)
         return 130
     except PycaffeClrError as error:
         if debug:

@@ -81,7 +81,10 @@ def _several(spec: RunSpec, runs: int, jobs: int | None) -> int:
     shared = replace(spec, threads=None)
     outcomes = run_jobs(protocol_jobs(shared, runs), at_once=jobs, threads=spec.threads)
     print(summary(outcomes))
-    return exit_code(outcomes) or int(any(o.state == "diverged" for o in outcomes))
+    code = exit_code(outcomes)
+    if code == 130:
+        print("go on with: the same command and --resume")
+    return code or int(any(o.state == "diverged" for o in outcomes))
 
 
 def spec_of(args: argparse.Namespace) -> RunSpec:

@@ -171,9 +171,10 @@ def check_resume(spec: RunSpec, folder: Path, record: Mapping[str, Any]) -> None
         given = getattr(spec, name)
         begun = record[name] if name in _RESOLVED else record.get("spec", {}).get(name)
         if given is not None and given != {} and given != begun:
+            before = f"without {name}" if begun in (None, {}) else f"with {name} {begun}"
             raise ConfigError(
-                f"{folder}: the run was started with {name} {begun}, which a resume cannot change "
-                f"to {given}; {remedy}"
+                f"{folder}: the run was started {before}, which a resume cannot change to "
+                f"{given}; {remedy}"
             )
 
 
