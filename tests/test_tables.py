@@ -36,8 +36,8 @@ def fill(root: Path, setting: str, accuracies=ACCURACIES, **more) -> None:
         make_run(root, setting, f"run{number}", accuracy=accuracy, **record)
 
 
-def table(number: int, root: Path, form: str = "csv", alternates: bool = False) -> str:
-    return render(number, lines_of(number, load(), Store([root])), form, alternates)
+def table(number: int, root: Path, form: str = "csv", readings: bool = False) -> str:
+    return render(number, lines_of(number, load(), Store([root])), form, readings)
 
 
 def rows_of(text: str) -> dict[str, dict[str, str]]:
@@ -61,7 +61,7 @@ def test_csv_has_the_reports_rows_in_its_order(tmp_path):
     second = rows_of(table(2, tmp_path))
     assert [second[n]["lr"] for n in ("1", "15", "17")] == ["0.1/Step", "0.01/inv", "0.01-0.1"]
     assert (second["20"]["report_mean"], second["20"]["report_sd"]) == ("99.35", "0.03")
-    readings = rows_of(table(1, tmp_path, alternates=True))
+    readings = rows_of(table(1, tmp_path, readings=True))
     assert len(readings) > 25 and [r for r in readings if r[:2] == "11"] == ["11", "11a"]
     assert readings["11a"]["momentum"] == "0.95-0.85"
 

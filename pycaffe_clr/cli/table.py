@@ -15,7 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("table", type=int, choices=(1, 2), help="which table of the report")
     add("--format", choices=FORMATS, default="terminal", help="default: terminal, 80 columns")
     add_roots(parser)
-    add("--alternates", action="store_true", help="CSV: also the other readings of a row")
+    add(
+        "--readings",
+        action="store_true",
+        help="CSV: also what else may have been run; the other formats show it always",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -27,5 +31,5 @@ def main(args: argparse.Namespace) -> int:
     from pycaffe_clr.experiments.tables import lines_of
 
     lines = lines_of(args.table, load(), open_store(args.roots))
-    say(render(args.table, lines, args.format, args.alternates))
+    say(render(args.table, lines, args.format, args.readings))
     return 0

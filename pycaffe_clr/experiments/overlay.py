@@ -123,7 +123,13 @@ def _panel(panel: Any, y: str, lines: Sequence[Line]) -> None:
 
 
 def _range(panel: Any, y: str, curves: Sequence[np.ndarray]) -> None:
-    """Room for what settles: a curve that climbs above where it began may leave at the top."""
+    """Room for what settles: a curve that climbs above where it began may leave at the top.
+
+    A band of accuracies ends at what an accuracy can be.
+    """
+    if y == "accuracy":
+        low, high = panel.get_ylim()
+        panel.set_ylim(max(low, 0), min(high, 101))
     if y not in ("test_loss", "train_loss"):
         return
     settled = [values[values < LOSS_CAP / 2] for values in curves]

@@ -146,16 +146,16 @@ def latex(table: int, lines: Sequence[Line]) -> str:
     return "\n".join([*found, r"\end{table}"])
 
 
-def comma_separated(lines: Sequence[Line], alternates: bool = False) -> str:
+def comma_separated(lines: Sequence[Line], readings: bool = False) -> str:
     """CSV with the columns CSV_COLUMNS; cells without a number are empty.
 
-    alternates: also the other readings, below their row; else the report's rows alone.
+    readings: also the other readings, below their row; else the report's rows alone.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for line in lines:
-        if line.reading and not alternates:
+        if line.reading and not readings:
             continue
         accuracy, digits = line.outcome.accuracy, line.row.digits
         writer.writerow([
@@ -178,10 +178,10 @@ def _number(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.6g}"
 
 
-def render(table: int, lines: Sequence[Line], form: str, alternates: bool = False) -> str:
+def render(table: int, lines: Sequence[Line], form: str, readings: bool = False) -> str:
     """A table in one of FORMATS."""
     if form == "csv":
-        return comma_separated(lines, alternates)
+        return comma_separated(lines, readings)
     return {"terminal": terminal, "markdown": markdown, "latex": latex}[form](table, lines)
 
 
