@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
-    add("solver", metavar="SOLVER")
+    add("solver", metavar="SOLVER", help="a prototxt file, or the name of one that ships")
     add("--min-lr", type=float, metavar="LR", help="default: a hundredth of --max-lr")
     add(
         "--max-lr",

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
-    add("solver", metavar="SOLVER")
+    add("solver", metavar="SOLVER", help="a prototxt file, or the name of one that ships")
     add("--budget", default="10m", metavar="TIME", help="of all short runs: 90s, 10m (default), 2h")
     add("--max-lr", type=float, metavar="LR", help="where the first range test ends")
     add("--max-iter", type=int, metavar="N", help="of the solver to write; default: as SOLVER has")

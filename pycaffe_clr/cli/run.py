@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -89,11 +90,16 @@ def _several(spec: RunSpec, runs: int, jobs: int | None) -> int:
 
 def spec_of(args: argparse.Namespace) -> RunSpec:
     """The RunSpec of a parsed command line. Raises ConfigError."""
+    return RunSpec(**given_fields(args, flags()))
+
+
+def given_fields(args: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Those of these fields of RunSpec that a command line has. Raises ConfigError."""
     from pycaffe_clr.prototxt import parse_assignments
 
     values: dict[str, Any] = {}
-    for field, flag in flags().items():
-        if hasattr(args, field):
-            value = getattr(args, field)
-            values[field] = parse_assignments(value, flag.name) if flag.kind is dict else value
-    return RunSpec(**values)
+    for name in names:
+        if hasattr(args, name):
+            value, flag = getattr(args, name), flags()[name]
+            values[name] = parse_assignments(value, flag.name) if flag.kind is dict else value
+    return values

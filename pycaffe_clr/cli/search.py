@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
-    add("solver", metavar="SOLVER")
+    add("solver", metavar="SOLVER", help="a prototxt file, or the name of one that ships")
     add("--vary", required=True, metavar="WHAT", help="weight_decay, momentum, batch or lr")
     add("--values", nargs="+", metavar="V", help="to try instead of those above")
     add("--rounds", type=int, metavar="N", help="values to add by bisection or extrapolation")
