@@ -125,10 +125,10 @@ def test_words_that_name_nothing(tmp_path):
     (tmp_path / "no.log").write_text("nothing\n")
     for word, message in (
         ("lenet_1cycle", "no run of this setting lies in"),
-        ("lenet_2cycle", "neither a folder, a log, a pattern, a setting nor"),
+        ("lenet_2cycle", "nor one of the author's logs. Did you mean lenet_1cycle"),
         (str(tmp_path / "empty"), "holds no run"),
         (str(tmp_path / "*.txt"), "fits no run and no log"),
-        ("author", "belongs to nothing before it"),
+        ("author", "no setting stands before it"),
     ):
         with pytest.raises(ConfigError, match=message):
             groups_of([word], store)

@@ -98,9 +98,8 @@ def _resolve(word: str, store: Store) -> _Found:
     if word in load().settings:
         where = ", ".join(map(str, store.roots)) or "no folder of runs is there"
         raise ConfigError(f"{word}: no run of this setting lies in {where}")
-    raise ConfigError(
-        f"{word}: neither a folder, a log, a pattern, a setting nor one of the author's logs"
-    )
+    what = "neither a folder, a log, a pattern, a setting nor one of the author's logs"
+    raise ConfigError(f"{word}: {what}. {load().near(word)}".rstrip(" ."))
 
 
 def _glob_match(path: Path) -> _Found:
@@ -178,10 +177,10 @@ def _author_of(keys: Sequence[str], manifest: Manifest) -> _Found:
         for log in curve.author
     )
     if not logs:
-        before = ", ".join(sorted(named)) or "nothing before it"
+        before = ", ".join(sorted(named))
+        why = f"belongs to {before}" if named else "is meant, as no setting stands before it"
         raise ConfigError(
-            f"author: none of the author's public logs belongs to {before}; name one: "
-            f"{', '.join(author.names())}"
+            f"author: none of the author's public logs {why}; name one: {', '.join(author.names())}"
         )
     return [_author(log) for log in logs]
 

@@ -281,12 +281,16 @@ class Manifest:
         """A setting by its name. Raises ConfigError that lists near names."""
         if name in self.settings:
             return self.settings[name]
+        hint = self.near(name) or "`pycaffe_clr experiment list` has them."
+        raise ConfigError(f"{name!r} is no setting of the report's experiments. {hint}")
+
+    def near(self, name: str) -> str:
+        """ "Did you mean ...?" with settings of names like this one; empty where there is none."""
         import difflib
 
         near = difflib.get_close_matches(name, self.settings, n=3, cutoff=0.5)
         near += [known for known in self.settings if known.startswith(name)][:5]
-        hint = f"Did you mean {', '.join(dict.fromkeys(near))}?" if near else "See experiment list."
-        raise ConfigError(f"{name!r} is no setting of the report's experiments. {hint}")
+        return f"Did you mean {', '.join(dict.fromkeys(near))}?" if near else ""
 
     def uses(self, name: str) -> list[str]:
         """Where a setting appears: "row 11 of table 1", "figure 7a", in the report's order."""

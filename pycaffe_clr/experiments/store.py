@@ -197,10 +197,17 @@ class Store:
 
 
 def open_store(folders: Sequence[Path] | None) -> Store:
-    """The store of these folders, or of the default ones. Raises DataError where one is missing."""
+    """The store of these folders, or of the default ones. Raises DataError where one is missing,
+    or is not a root but a folder within one."""
+    wanted = "expected one that holds <setting>/run1 ..."
     for folder in folders or ():
         if not folder.is_dir():
-            raise DataError(f"{folder}: no such folder; expected one that holds <setting>/run1 ...")
+            raise DataError(f"{folder}: no such folder; {wanted}")
+        if (folder / RECORD).is_file() or (folder / "run1" / RECORD).is_file():
+            what = (
+                "is the folder of a run" if (folder / RECORD).is_file() else "has runs themselves"
+            )
+            raise DataError(f"{folder}: {what}; {wanted}")
     return Store(folders)
 
 

@@ -70,7 +70,7 @@ def draw_panel(
         look.mark(axes, scale)
     if all(c.missing and not c.author for c in curves):
         said = axes.text(
-            0.5, 0.5, "not run yet", transform=axes.transAxes, color=style.FAINT, ha="center"
+            0.5, 0.35, "not run yet", transform=axes.transAxes, color=style.FAINT, ha="center"
         )
         said.set_bbox({"facecolor": style.PAPER, "edgecolor": "none", "pad": 4})
     if look.inset is not None:
