@@ -205,9 +205,8 @@ def test_the_command(tmp_path, capsys):
         assert "99.2" in capsys.readouterr().out
     assert main(["table", "2", "--root", str(tmp_path / "nowhere")]) == 1
     assert "nowhere: no such folder" in capsys.readouterr().err
-    make_run(tmp_path, "lenet_1cycle", "run1")
     assert main(["table", "2", "--root", str(tmp_path / "lenet_1cycle")]) == 1
-    assert "lenet_1cycle: has runs themselves; expected one that" in capsys.readouterr().err
+    assert "lenet_1cycle: is the folder of one setting; expected" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["table", "3"])
     with pytest.raises(ConfigError, match="tables 1 and 2"):

@@ -203,11 +203,10 @@ def open_store(folders: Sequence[Path] | None) -> Store:
     for folder in folders or ():
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder; {wanted}")
-        if (folder / RECORD).is_file() or (folder / "run1" / RECORD).is_file():
-            what = (
-                "is the folder of a run" if (folder / RECORD).is_file() else "has runs themselves"
-            )
-            raise DataError(f"{folder}: {what}; {wanted}")
+        if (folder / RECORD).is_file():
+            raise DataError(f"{folder}: is the folder of a run; {wanted}")
+        if (folder / "run1" / RECORD).is_file():
+            raise DataError(f"{folder}: is the folder of one setting; {wanted}")
     return Store(folders)
 
 
