@@ -97,8 +97,8 @@ def recipe(
         cook = _Cook(study, base, {"draw": draw, "jobs": jobs}, fields)
         cook.measure(budget)
         ranged = cook.ranges(max_lr)
-        maximum, batched = cook.batches(two_digits(ranged.rates.maximum), batches)
-        return cook.finish(ranged, maximum, batched, max_iter)
+        maximum, batched, sizes = cook.batches(two_digits(ranged.rates.maximum), batches)
+        return cook.finish(ranged, maximum, batched, sizes, max_iter)
 
 
 class _Cook:
@@ -164,10 +164,12 @@ class _Cook:
             raise ConfigError(f"{self.study.path}: no learning rate trains. {found.rates.sentence}")
         return found
 
-    def batches(self, maximum: float, batches: Sequence[int] | None) -> tuple[float, Tried]:
-        """The maximum rate at which a whole 1cycle run holds, and the batch to train with.
+    def batches(self, maximum: float, batches: Sequence[int] | None) -> tuple[float, Tried, Search]:
+        """The maximum rate at which a whole 1cycle run holds, the batch to train with, the search.
 
-        Raises ConfigError where none of a few holds.
+        Short runs favour small batches, which make more updates in the same time; the report finds
+        large ones better in the end. So one smaller than the net's is taken only if `batches` has
+        it. Raises ConfigError where no rate of a few holds.
         """
         self.study.say("\n2. Total batch size: the same time for each")
         own = self.base.pass_batch
@@ -180,14 +182,20 @@ class _Cook:
             seconds = found.seconds
             kept = next(t for t in found.tried if t.value == own)
             if not kept.key(True)[0]:
-                best = found.best or kept
-                return maximum, best if best.accuracy - kept.accuracy > _SAME_ACCURACY else kept
+                allowed = [t for t in found.tried if batches is not None or batch_of(t) >= own]
+                better = allowed[0].accuracy - kept.accuracy > _SAME_ACCURACY
+                return maximum, allowed[0] if better else kept, found
             self.study.say(f"A whole cycle to {number(maximum)} diverges: half of that")
             maximum = two_digits(maximum / 2)
         raise ConfigError(f"{self.study.path}: a whole cycle diverges at every rate tried")
 
     def finish(
-        self, ranged: RangeTest, held: float, batched: Tried, max_iter: int | None
+        self,
+        ranged: RangeTest,
+        held: float,
+        batched: Tried,
+        sizes: Search,
+        max_iter: int | None,
     ) -> Recipe:
         """Momentum and weight decay, with the batch that was chosen; the solver."""
         own, batch = self.base.pass_batch, batch_of(batched)
@@ -206,7 +214,7 @@ class _Cook:
         grid: dict[str, Any] = {"values": self._decays(), "rounds": 2}
         decays, maximum = self._trained("weight_decay", maximum, cycle, **grid)
         found = Findings(
-            self.base, ranged, held, batched, maximum, momenta, cycle, decays, max_iter
+            self.base, ranged, held, batched, sizes, maximum, momenta, cycle, decays, max_iter
         )
         chosen = choose(found)
         name = f"{self.base.name}_recipe"

@@ -23,14 +23,16 @@ LOWEST_MOMENTUM = 0.85
 class Findings:
     """What the steps of a recipe found.
 
-    held: the largest rate, at the net's own batch, of which a whole 1cycle run held. maximum: at
-    the batch that was chosen, of the runs of the weight decay search. cycle: momentum, from and to.
+    held: the largest rate, at the net's own batch, of which a whole 1cycle run held. batched: of
+    the search `sizes`, the batch to train with. maximum: the rate at that batch, of the runs of the
+    weight decay search. cycle: momentum, from and to.
     """
 
     base: Base
     ranged: RangeTest
     held: float
     batched: Tried
+    sizes: Search
     maximum: float
     momenta: Search
     cycle: tuple[float, float]
@@ -45,7 +47,7 @@ class Findings:
     @property
     def rate(self) -> float:
         """The maximum, or the rate at which the best run of the weight decay search turns."""
-        seen = suggest(best_of(self.decays).clues)
+        seen = suggest(decay_of(self.decays).clues)
         if seen.turned and seen.maximum < self.maximum:
             return two_digits(seen.maximum)
         return two_digits(self.maximum)
@@ -70,6 +72,14 @@ def best_of(found: Search) -> Tried:
             "folder with a lower --max-lr"
         )
     return found.best
+
+
+def decay_of(found: Search) -> Tried:
+    """The largest weight decay that is not worse than the best beyond the noise.
+
+    Overfitting comes late: the shorter the runs, the better look the small values.
+    """
+    return max([best_of(found), *found.tied], key=lambda t: plan.place(t.value))
 
 
 def two_digits(value: float) -> float:
@@ -106,8 +116,7 @@ def choose(found: Findings) -> dict[str, Chosen]:
                 "matters (section 5).",
             )
         )
-    decay = best_of(found.decays)
-    chosen.append(Chosen("weight_decay", decay.label, _ranking("rising rate", found.decays)))
+    chosen.append(Chosen("weight_decay", decay_of(found.decays).label, _decay_reason(found.decays)))
     return {c.field: c for c in chosen}
 
 
@@ -131,10 +140,19 @@ def settings_of(base: Base) -> dict[str, str]:
 
 
 def _batch_reason(found: Findings) -> str:
-    text = f"Batch {found.batch} per replica"
-    if found.batch == found.base.pass_batch:
-        return f"{text}, as the net has it: no other was better by accuracy in the same time."
-    return f"{text} instead of {found.base.pass_batch}: the best accuracy in the same time."
+    own = found.base.pass_batch
+    how = "as the net has it" if found.batch == own else f"instead of {own}"
+    tried = [f"{t.label} {100 * t.accuracy:.1f} %" for t in found.sizes.tried]
+    reason = (
+        f"Batch {found.batch} per replica, {how}. Accuracy in the same time: {', '.join(tried)}."
+    )
+    first = batch_of(found.sizes.tried[0])
+    if first < found.batch:
+        reason += (
+            " Small batches lead in short runs, in which they make more updates; one below the "
+            "net's is taken only where --batches names it."
+        )
+    return reason
 
 
 def _rate_reason(found: Findings) -> str:
@@ -159,6 +177,19 @@ def _length_reason(found: Findings) -> str:
     images = found.length * found.batch * found.base.batch // found.base.pass_batch
     given = "" if found.max_iter else ", as many as the given solver's"
     return f"{images:,} images{given}."
+
+
+def _decay_reason(found: Search) -> str:
+    reason = _ranking("rising rate", found)
+    best, smallest = best_of(found), min(plan.place(t.value) for t in found.tried)
+    if found.tied:
+        reason += " The largest of these."
+    if best.clues.underfitting is not None or plan.place(best.value) == smallest:
+        reason += (
+            " The runs end before they overfit, and short ones favour small values: a larger "
+            "--budget may find a larger one."
+        )
+    return reason
 
 
 def _ranking(how: str, found: Search) -> str:
