@@ -105,7 +105,7 @@ def test_runs_of_one_solver_are_one_group_if_their_settings_agree(tmp_path):
     ):  # fmt: skip
         make_run(tmp_path, "runs", name, spec=spec, name="a")
     words = [str(tmp_path / "runs" / name) for name in ("a", "a-2", "a-3")]
-    assert names(groups_of(words, Store([]))) == [("a (1)", 2), ("a (2)", 1)]
+    assert names(groups_of(words, Store([]))) == [("a (a, a-2)", 2), ("a (a-3)", 1)]
 
 
 def test_the_authors_logs_by_name_or_by_setting(tmp_path):

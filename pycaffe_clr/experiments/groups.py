@@ -192,17 +192,28 @@ def _author(log: str) -> tuple[str, str, RunResult]:
 
 
 def _with_clear_labels(found: dict[str, Group]) -> list[Group]:
-    """Groups, those with one name told apart by a number."""
-    labels = [group.label for group in found.values()]
+    """Groups, those with one name told apart by their folders, or by a number where those have
+    one name, too."""
+    named = list(found.values())
+    labels = [group.label for group in named]
+    longer = [
+        f"{group.label} ({_folders(group)})" if labels.count(group.label) > 1 else group.label
+        for group in named
+    ]
     counts: dict[str, int] = {}
     clear = []
-    for group in found.values():
-        label = group.label
-        if labels.count(label) > 1:
+    for group, label in zip(named, longer, strict=True):
+        if longer.count(label) > 1:
+            label = group.label
             counts[label] = counts.get(label, 0) + 1
             label = f"{label} ({counts[label]})"
         clear.append(replace(group, label=label))
     return clear
+
+
+def _folders(group: Group) -> str:
+    names = [run.path.name for run in group.runs]
+    return ", ".join(names if len(names) < 3 else [names[0], "...", names[-1]])
 
 
 def classes_of(run: RunResult) -> int:
