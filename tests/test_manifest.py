@@ -12,6 +12,7 @@ import pytest
 from google.protobuf import text_format
 
 from pycaffe_clr import proto
+from pycaffe_clr.catalog import find_solver
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.experiments import manifest_files, protocol
 from pycaffe_clr.experiments.manifest import IMAGES, load
@@ -194,7 +195,7 @@ def test_any_solver_has_a_plan(tmp_path, monkeypatch):
 
 def test_specs_name_solver_folder_batch_filler_and_seed():
     first, *_, last = protocol.specs(load().setting("cifar3_branch_wd3e-3"), "runs", threads=1)
-    assert Path(first["solver"]) == ROOT / "solvers" / "cifar3_branch_wd3e-3.prototxt"
+    assert Path(first["solver"]) == find_solver("cifar3_branch_wd3e-3")
     assert first["out"] == "runs/cifar3_branch_wd3e-3/run1"
     assert (first["batch"], first["filler"], first["seed"], first["threads"]) == (
         140,
