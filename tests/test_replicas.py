@@ -67,9 +67,15 @@ class Share:
         return ready_core().ArrayFeed(self._records, self._labels)
 
 
-def make(records: Share, replicas: int = 1, backend: str = "reference", fuse: bool = False):
+def make(
+    records: Share,
+    replicas: int = 1,
+    backend: str = "reference",
+    fuse: bool = False,
+    text: str = NET,
+):
     net, _, _ = build_net(
-        parse_net(NET),
+        parse_net(text),
         phase=0,
         device=backend,
         fuse=fuse,
@@ -95,8 +101,8 @@ def solver_of(net, **changes):
 class Separate:
     """What R devices do: each a net and a batch of its own, gradients averaged, one update."""
 
-    def __init__(self, count: int, backend: str, iter_size: int = 1) -> None:
-        self.nets = [make(Share(r, count), backend=backend) for r in range(count)]
+    def __init__(self, count: int, backend: str, iter_size: int = 1, text: str = NET) -> None:
+        self.nets = [make(Share(r, count), backend=backend, text=text) for r in range(count)]
         self.solver = solver_of(self.nets[0])
         self.iter_size = iter_size
         self._follow()
@@ -153,6 +159,30 @@ def test_gradients_are_the_mean_of_separate_batches(backend, replicas, fuse):
     assert_near(ours, theirs)
 
 
+@pytest.mark.parametrize("where", ["ip", "pool", "relu2", "conv2", "loss"])
+@CASES
+def test_a_loss_weight_on_any_top_counts_as_on_separate_nets(backend, replicas, fuse, where):
+    need(backend)
+    weighted = f'top: "{where}"\n', f'top: "{where}" loss_weight: 0.01\n'
+    if where == "loss":
+        weighted = 'top: "loss"\n', 'top: "loss" loss_weight: 0.3\n'
+    elif where == "relu2":
+        weighted = 'bottom: "sum" top: "sum" }', 'bottom: "sum" top: "sum" loss_weight: 0.01 }'
+    text = NET.replace(*weighted, 1)
+    assert "loss_weight" in text
+    whole = make(Share(), replicas, backend, fuse, text)
+    apart = Separate(replicas, backend, text=text)
+    solver = solver_of(whole)
+    for iteration in range(3):
+        loss = solver.forward_backward()
+        assert loss == pytest.approx(apart.gradients(), rel=5e-5), iteration
+        solver.apply_update()
+        apart.update()
+    for key, value in params(apart.nets[0]).items():
+        if key != "conv2/1":
+            assert distance(params(whole)[key], value) <= 1e-4, key
+
+
 @CASES
 def test_outputs_and_statistics_are_those_of_replica_0(backend, replicas, fuse):
     need(backend)
@@ -161,7 +191,7 @@ def test_outputs_and_statistics_are_those_of_replica_0(backend, replicas, fuse):
         whole.forward()
         for net in apart.nets:
             net.forward()
-    for name in ("loss", "accuracy"):
+    for name in whole.outputs():
         assert whole.read(name) == pytest.approx(apart.nets[0].read(name), rel=TOLERANCE)
     ours, theirs, others = params(whole), params(apart.nets[0]), params(apart.nets[1])
     for key in ("bn1/0", "bn1/1", "bn1/2", "bn2/0", "bn2/1", "bn2/2"):

@@ -229,7 +229,7 @@ void bind_net(py::module_& m) {
       .def(
           "read",
           [](const Net& net, const std::string& name) { return net.read(blob_of(net, name)); },
-          arg("blob"))
+          arg("blob"), "Values of an output; under replicas those of replica 0.")
       .def(
           "param_data",
           [](const NetPointer& net, size_t index) { return param_array(net, index, false); },

@@ -75,6 +75,24 @@ void name_blobs(Built& built) {
   }
 }
 
+// Which tops hold numbers of replica 0 alone. Of the others that have a weight, its part is cut
+// out.
+void tell_replicas(const LayerInfo& info, const std::vector<Shape>& tops, int64_t replicas,
+                   std::vector<BlobInfo>& blobs) {
+  const auto& bottoms = info.bottom_blobs;
+  const bool first = !bottoms.empty() && std::all_of(bottoms.begin(), bottoms.end(), [&](int b) {
+    return at(blobs, b).first_replica;
+  });
+  for (size_t t = 0; t < tops.size(); ++t) {
+    BlobInfo& top = at(blobs, info.top_blobs[t]);
+    top.first_replica =
+        first || tops[t].axes() == 0 || info.layer->of_first_replica(static_cast<int>(t));
+    PCC_CONFIG(info.loss_weights[t] == 0 || top.first_replica || tops[t][0] % replicas == 0,
+               info.layer->spec().title(), ": top '", info.tops[t], "' (", tops[t],
+               ") has a loss_weight, but its axis 0 does not divide into ", replicas, " replicas");
+  }
+}
+
 void set_loss_weights(LayerInfo& info) {
   const LayerSpec& spec = info.layer->spec();
   const std::vector<double> weights = spec.attributes.doubles("loss_weight");
@@ -224,6 +242,7 @@ void lower_layers(const NetOptions& options, const std::map<std::string, Shape>&
                    tops[t], " from bottoms ", shapes_text(info.bottoms, bottoms));
       at(shapes, info.top_blobs[t]) = tops[t];
     }
+    tell_replicas(info, tops, options.replicas, built.blobs);
     if (first_time) {
       declare_params(built, info, named);
     } else {

@@ -31,6 +31,10 @@ struct BlobInfo {
   };
   std::string name;
   std::vector<Version> versions;
+  // Holds numbers of replica 0 alone, as losses do, and not the samples of each on axis 0.
+  bool first_replica = false;
+  // How many equal parts it holds for so many replicas: replica 0's comes first.
+  int64_t parts(int64_t replicas) const { return first_replica ? 1 : replicas; }
   const Shape& shape() const { return versions.back().shape; }
 };
 

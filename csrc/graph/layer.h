@@ -101,6 +101,12 @@ class Layer {
     (void)top;
     return 0;
   }
+  // Whether that top holds numbers of replica 0 alone, as a loss does, though its bottoms hold
+  // those of every replica. The gradient that comes to it counts for each of them.
+  virtual bool of_first_replica(int top) const {
+    (void)top;
+    return false;
+  }
   // Whether backward is never possible (Accuracy, ArgMax): asking is an error in Caffe.
   virtual bool has_backward() const { return true; }
   // Data layers: tops need no gradient, and their first axis is the batch.

@@ -11,11 +11,23 @@ namespace {
 
 TensorSpec plain(const Shape& shape, DType dtype) { return {shape, dtype, Layout::plain}; }
 
-double sum_of(const Tensor& tensor) {
+double sum_of(const Tensor& tensor, int64_t count) {
   double sum = 0;
-  for (int64_t i = 0; i < tensor.count(); ++i)
+  for (int64_t i = 0; i < count; ++i)
     sum += tensor.spec.dtype == DType::f32 ? tensor.as<float>()[i] : tensor.as<double>()[i];
   return sum;
+}
+
+// Whether a layer reads that top and sends it a gradient. Readers of a top with a loss_weight of
+// its own do not: a Split stands between.
+bool gets_gradient(const Built& built, const LayerInfo& from, size_t top) {
+  for (const LayerInfo& reader : built.layers)
+    for (size_t b = 0; b < reader.bottom_blobs.size(); ++b)
+      if (reader.bottom_blobs[b] == from.top_blobs[top] &&
+          reader.bottom_values[b] == from.top_values[top] && reader.need_backward &&
+          reader.bottom_need_backward[b])
+        return true;
+  return false;
 }
 
 }  // namespace
@@ -115,11 +127,14 @@ void Net::make_plan(const Net* share) {
   if (options_.fuse) fuse(built_.program);
   fallbacks_.clear();
   choose_ops(built_.program, backend_, options_.dtype, gradients, &fallbacks_);
+  // A loss's weight is its diff, unless a layer sends it one: then that takes its place, as Caffe's
+  // layer would overwrite it. Over replicas the gradient is the mean of what each would have alone.
   std::vector<std::pair<int, double>> seeds;
   for (const LayerInfo& layer : built_.layers)
     for (size_t t = 0; t < layer.tops.size(); ++t)
-      if (layer.loss_weights[t] != 0)
-        seeds.emplace_back(layer.top_values[t], layer.loss_weights[t]);
+      if (layer.loss_weights[t] != 0 && !gets_gradient(built_, layer, t))
+        seeds.emplace_back(layer.top_values[t],
+                           layer.loss_weights[t] / static_cast<double>(options_.replicas));
   std::shared_ptr<Memory> lend = share && !keep ? share->plan_->arena() : nullptr;
   plan_ = std::make_unique<Plan>(built_.program, backend_, options_.dtype, keep, gradients, seeds,
                                  std::move(lend));
@@ -212,7 +227,10 @@ double Net::losses(int first, int last) const {
     const LayerInfo& layer = at(built_.layers, l);
     for (size_t t = 0; t < layer.tops.size(); ++t) {
       if (layer.loss_weights[t] == 0) continue;
-      sum += layer.loss_weights[t] * sum_of(plan_->data(layer.top_values[t]));
+      // In every layout replica 0's samples come first.
+      const Tensor& top = plan_->data(layer.top_values[t]);
+      const int64_t parts = at(built_.blobs, layer.top_blobs[t]).parts(options_.replicas);
+      sum += layer.loss_weights[t] * sum_of(top, top.count() / parts);
     }
   }
   return sum;

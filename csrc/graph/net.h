@@ -36,7 +36,7 @@ class Net {
       NetOptions options, std::shared_ptr<Net> share = nullptr);
 
   // A whole pass, or the layers [first, last]. A part needs a net that keeps its blobs. Returns the
-  // sum of the weighted losses of the layers that ran.
+  // sum of the weighted losses of the layers that ran; under replicas, those of replica 0.
   double forward() { return forward(0, static_cast<int>(built_.layers.size()) - 1); }
   double forward(int first, int last);
   // From layer `first` down to `last`. Parameters' diffs are added to.
@@ -61,7 +61,8 @@ class Net {
   // The user's view of a blob. Throws a config error that names the op which swallowed a blob that
   // was planned away.
   const HostBlob& host(int blob, bool diff);
-  // Values of an output blob, straight from the plan (no view is made).
+  // Values of an output blob, straight from the plan (no view is made). Under replicas those of
+  // replica 0 alone, as Caffe's root solver sees them.
   std::vector<double> read(int blob) const;
   // Fills an input blob.
   void write(int blob, const void* data);

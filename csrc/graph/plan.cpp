@@ -70,17 +70,8 @@ void Plan::merge(int from, int into) {
 
 // --- the backward pass
 
-// A loss's weight is its diff, unless a layer reads the loss and sends a gradient: then that takes
-// its place, as Caffe's layer would overwrite it.
 void Plan::plant_seeds(const std::vector<std::pair<int, double>>& seeds) {
-  const auto readers = program_.readers();
   for (const auto& [value, weight] : seeds) {
-    const auto sends = [&](const std::pair<int, int>& reader) {
-      const Node& node = at(program_.nodes, reader.first);
-      return node.backward && at(node.ins, reader.second).want_gradient;
-    };
-    const auto& list = at(readers, value);
-    if (std::any_of(list.begin(), list.end(), sends)) continue;
     Part seed;
     seed.weight = weight;
     seed.block = keep_ ? at(values_, value).diff

@@ -24,8 +24,8 @@ class Plan {
   // keep: every value has memory of its own, data and diff, that lasts (a net made for looking
   // into). Otherwise memory is shared over lifetimes. gradients: a backward pass will be run.
   // seeds: values whose diff comes from outside with the number it is filled with (losses: their
-  // weight). lend: an arena that may be used in place of an own one if large enough, and whose
-  // owner never runs while this plan does.
+  // weight, over the number of replicas). lend: an arena that may be used in place of an own one if
+  // large enough, and whose owner never runs while this plan does.
   Plan(Program& program, const Backend& backend, DType dtype, bool keep, bool gradients,
        const std::vector<std::pair<int, double>>& seeds, std::shared_ptr<Memory> lend);
 

@@ -167,6 +167,7 @@ std::vector<double> Net::read(int blob) const {
   for (size_t i = 0; i < values.size(); ++i)
     values[i] =
         is_float ? static_cast<const float*>(source)[i] : static_cast<const double*>(source)[i];
+  values.resize(values.size() / static_cast<size_t>(info.parts(options_.replicas)));
   return values;
 }
 

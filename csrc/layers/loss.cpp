@@ -12,6 +12,7 @@ class LabelledLayer : public LayerBase {
   using LayerBase::LayerBase;
   Arity arity() const override { return {2, 2, 1, 2, false}; }
   bool differentiable(int bottom) const override { return bottom == 0; }
+  bool of_first_replica(int) const override { return true; }
 
  protected:
   // Checks the labels against the scores; returns the axis of the classes.
@@ -61,6 +62,8 @@ class SoftmaxLossLayer : public LabelledLayer {
   }
 
   double default_loss_weight(int top) const override { return top == 0 ? 1 : 0; }
+  // The probabilities are those of every sample.
+  bool of_first_replica(int top) const override { return top == 0; }
   bool auto_top() const override { return true; }
 
   void lower(Lowering& to) const override {

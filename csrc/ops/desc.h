@@ -119,8 +119,8 @@ struct SoftmaxDesc {
 // SoftmaxWithLoss: ins: scores (outer, C, inner) cut at `axis`, labels (outer * inner) -> loss
 // (scalar) [, probabilities]. loss = sum of -log(max(p, FLT_MIN)) / normalizer; gradient (p -
 // 1[label]) * dloss / normalizer. groups: replicas; each part has its own normalizer, the loss is
-// that of part 0, the gradient of each part is divided by groups. A label outside [0, C) that is
-// not ignored raises a data error naming the sample.
+// that of part 0, dloss comes to each part. A label outside [0, C) that is not ignored raises a
+// data error naming the sample.
 enum class Normalization { full, valid, batch_size, none };
 struct SoftmaxLossDesc {
   int axis = 1;

@@ -97,8 +97,8 @@ TEST(a_batch_of_ignored_labels_costs_nothing) {
   CHECK_EQ(got.din[0], Values(6, 0));
 }
 
-// Each replica has a normalizer of its own, the gradient is the mean over replicas, the loss that
-// of the first.
+// Each replica has a normalizer of its own and gets the whole gradient; the loss is that of the
+// first.
 TEST(loss_groups_are_replicas) {
   SoftmaxLossDesc desc;
   desc.has_ignore_label = true;
@@ -119,7 +119,7 @@ TEST(loss_groups_are_replicas) {
     const OpResult one = run_op(half, "reference", DType::f64);
     if (part == 0) CHECK_NEAR(got.out[0][0], one.out[0][0], 1e-12);
     for (size_t i = 0; i < 9; ++i)
-      CHECK_NEAR(got.din[0][9 * static_cast<size_t>(part) + i], one.din[0][i] / 2, 1e-12);
+      CHECK_NEAR(got.din[0][9 * static_cast<size_t>(part) + i], one.din[0][i], 1e-12);
   }
 }
 

@@ -96,8 +96,7 @@ class SoftmaxLoss : public ReferenceOp<T> {
     }
     const int64_t classes = columns_.classes, inner = columns_.inner;
     for (int64_t group = 0; group < desc_.groups; ++group) {
-      const T weight =
-          static_cast<T>(this->dout(0)[0] / normalizer(group) / static_cast<double>(desc_.groups));
+      const T weight = static_cast<T>(this->dout(0)[0] / normalizer(group));
       for_each_piece(group_columns(), classes, [=, this](int64_t piece) {
         const int64_t column = group * group_columns() + piece, first = columns_.first(column);
         const bool ignored = labels_.ignored(labels[column]);

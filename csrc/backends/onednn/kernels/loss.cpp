@@ -56,8 +56,7 @@ class SoftmaxLossOp : public KernelOp {
       return;
     }
     for (int64_t group = 0; group < desc_.groups; ++group) {
-      const double share = normalizer(group) * static_cast<double>(desc_.groups);
-      const float weight = static_cast<float>(static_cast<double>(dout(0)[0]) / share);
+      const float weight = static_cast<float>(static_cast<double>(dout(0)[0]) / normalizer(group));
       for_pieces(group_columns(), columns_.classes, [=, this](int64_t piece) {
         differentiate_column(group * group_columns() + piece, weight);
       });
