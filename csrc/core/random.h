@@ -26,7 +26,7 @@ inline std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter,
 struct RandomStream {
   uint64_t seed = 0;   // the run's random_seed
   uint32_t net = 0;    // 0: train net (and fillers); 1 + i: test net i
-  uint32_t layer = 0;  // hash of the layer's name
+  uint32_t layer = 0;  // op_stream: the layer, and which of its ops
   uint64_t pass = 0;   // number of the forward pass of that net; fillers use the parameter's index
 
   // Four numbers for the elements 4 * block .. 4 * block + 3 (block below 2^32).
@@ -52,6 +52,11 @@ inline uint32_t hash_name(const char* text) {
   uint32_t hash = 2166136261u;
   for (; *text; ++text) hash = (hash ^ static_cast<unsigned char>(*text)) * 16777619u;
   return hash;
+}
+
+// RandomStream::layer of a layer's ops, numbered from 0: each draws numbers of its own.
+inline uint32_t op_stream(const char* layer, uint32_t number) {
+  return hash_name(layer) ^ (number * 0x9E3779B9u);
 }
 
 }  // namespace pcc

@@ -53,10 +53,40 @@ class LayerLowering : public Lowering {
 
   std::vector<ValueId> op(OpDesc desc, std::vector<ValueId> ins, std::vector<ParamId> params,
                           std::vector<Shape> outs) override {
+    return add_node(std::move(desc), ins, params, outs, ops_++);
+  }
+
+  void top(int index, ValueId value) override {
+    Operand operand = at(handles_, value);
+    const Value& source = at(built_.program.values, operand.value);
+    const bool foreign = source.layer != layer_;  // a bottom passed on
+    if ((foreign && !options_.fuse) || operand.shape != source.shape) {
+      // In a net made for looking into, every top has memory of its own; and a top must have its
+      // own shape.
+      EltwiseDesc copy;
+      copy.coeff = {1};
+      value = add_node(copy, {value}, {}, {operand.shape}, 0)[0];  // draws nothing
+      operand = at(handles_, value);
+    }
+    at(tops_, index) = operand.value;
+  }
+
+  // Call after Layer::lower.
+  const std::vector<int>& tops() const {
+    for (size_t t = 0; t < tops_.size(); ++t)
+      PCC_CHECK(tops_[t] >= 0, info_.layer->spec().title(), " did not lower its top ", t);
+    return tops_;
+  }
+
+ private:
+  // number: of the op among those that the layer asked for.
+  std::vector<ValueId> add_node(OpDesc desc, const std::vector<ValueId>& ins,
+                                const std::vector<ParamId>& params, const std::vector<Shape>& outs,
+                                uint32_t number) {
     Node node;
     node.desc = std::move(desc);
     node.name = info_.layer->spec().name;
-    node.stream = hash_name(node.name.c_str());
+    node.stream = op_stream(node.name.c_str(), number);
     node.layers.push_back(layer_);
     bool gradient = false;
     for (const ValueId in : ins) {
@@ -77,29 +107,6 @@ class LayerLowering : public Lowering {
     return made;
   }
 
-  void top(int index, ValueId value) override {
-    Operand operand = at(handles_, value);
-    const Value& source = at(built_.program.values, operand.value);
-    const bool foreign = source.layer != layer_;  // a bottom passed on
-    if ((foreign && !options_.fuse) || operand.shape != source.shape) {
-      // In a net made for looking into, every top has memory of its own; and a top must have its
-      // own shape.
-      EltwiseDesc copy;
-      copy.coeff = {1};
-      value = op(copy, {value}, {}, {operand.shape})[0];
-      operand = at(handles_, value);
-    }
-    at(tops_, index) = operand.value;
-  }
-
-  // Call after Layer::lower.
-  const std::vector<int>& tops() const {
-    for (size_t t = 0; t < tops_.size(); ++t)
-      PCC_CHECK(tops_[t] >= 0, info_.layer->spec().title(), " did not lower its top ", t);
-    return tops_;
-  }
-
- private:
   ValueId add_value(const Shape& shape, int producer, bool gradient) {
     Value value;
     value.shape = shape;
@@ -124,6 +131,7 @@ class LayerLowering : public Lowering {
       handles_;  // a deque: layers hold references to shapes while values are added
   std::vector<int> tops_;
   size_t inputs_ = 0;
+  uint32_t ops_ = 0;
 };
 
 }  // namespace

@@ -138,8 +138,7 @@ class DummyDataLayer : public SourceLayer {
 
   void lower(Lowering& to) const override {
     for (size_t i = 0; i < shapes_.size(); ++i)
-      to.top(static_cast<int>(i),
-             to.op(FillDesc{fillers_[i], static_cast<uint32_t>(i)}, {}, {}, {shapes_[i]})[0]);
+      to.top(static_cast<int>(i), to.op(FillDesc{fillers_[i]}, {}, {}, {shapes_[i]})[0]);
   }
 
  protected:

@@ -152,7 +152,6 @@ struct FillerDesc {
 // DummyData: -> y, filled anew at each pass (constants: once).
 struct FillDesc {
   FillerDesc filler;
-  uint32_t top = 0;  // keeps the random numbers of a layer's tops apart
 };
 
 // Where a Data layer's records come from. Implementations read ahead on threads of their own.

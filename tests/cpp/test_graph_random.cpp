@@ -1,6 +1,8 @@
-// Nets drawn at random compute the same in every plan and on every backend.
+// Nets drawn at random compute the same in every plan and on every backend; and random numbers
+// that nets draw.
 #include <set>
 
+#include "graph/steps.h"
 #include "net_text.h"
 #include "testing.h"
 
@@ -116,6 +118,67 @@ TEST(random_nets_compute_the_same_on_every_backend) {
         // Chains of several norms amplify rounding.
         compare_passes(*got, *expected, {"loss"}, 1e-3);
       }
+  }
+}
+
+// Two Dropouts and, between them, a top that a kept net copies.
+class TwoDropouts : public Layer {
+ public:
+  using Layer::Layer;
+  Arity arity() const override { return {1, 1, 3, 3, false}; }
+  std::vector<Shape> infer_shapes(const std::vector<Shape>& bottoms) override {
+    return {bottoms[0], bottoms[0], bottoms[0]};
+  }
+  void lower(Lowering& to) const override {
+    const ValueId x = to.bottom(0);
+    to.top(0, to.op(DropoutDesc{}, {x}, {}, {to.shape(x)})[0]);
+    to.top(1, x);
+    to.top(2, to.op(DropoutDesc{}, {x}, {}, {to.shape(x)})[0]);
+  }
+};
+
+TEST(every_op_of_a_layer_draws_numbers_of_its_own) {
+  for (const bool fuse : {false, true}) {
+    Built built;
+    LayerInfo info;
+    LayerSpec spec;
+    spec.name = "drop";
+    info.layer = std::make_unique<TwoDropouts>(spec, LayerContext{});
+    info.tops = {"a", "b", "c"};
+    info.bottom_values = {0};
+    info.bottom_need_backward = {true};
+    built.layers.push_back(std::move(info));
+    Value input;
+    input.shape = {2, 3};
+    built.program.values.push_back(input);
+    NetOptions options;
+    options.fuse = fuse;
+    lower_layer(built, 0, options, {});
+    std::vector<uint32_t> streams;
+    for (const Node& node : built.program.nodes)
+      if (std::holds_alternative<DropoutDesc>(node.desc)) streams.push_back(node.stream);
+    REQUIRE(streams.size() == 2);
+    // The first one's is the layer's name alone, in every plan.
+    CHECK_EQ(streams[0], hash_name("drop"));
+    CHECK_EQ(streams[1], hash_name("drop") ^ 0x9E3779B9u);
+  }
+}
+
+// Numbers that were drawn once are drawn for ever: runs and snapshots go on with them.
+TEST(tops_of_dummy_data_draw_numbers_of_their_own) {
+  const std::string text =
+      "layer { name: 'd' type: 'DummyData' top: 'a' top: 'b' top: 'c' dummy_data_param { "
+      "shape { dim: 3 dim: 5 } data_filler { type: 'constant' } data_filler { type: 'uniform' } "
+      "data_filler { type: 'uniform' } } }";
+  for (const std::string& backend : backend_names()) {
+    const auto net = make_net(text, net_on(backend));
+    net->forward();
+    for (const uint32_t top : {1u, 2u}) {
+      const RandomStream stream{net->state().seed, 0, hash_name("d") ^ (top * 0x9E3779B9u), 1};
+      const Values got = net->read(net->blob_index(top == 1 ? "b" : "c"));
+      for (uint64_t i = 0; i < got.size(); ++i)
+        CHECK_EQ(got[i], static_cast<double>(static_cast<float>(stream.uniform(i))));
+    }
   }
 }
 

@@ -100,7 +100,6 @@ TEST(fillers) {
     FillDesc desc;
     desc.filler.type = type;
     desc.filler.value = 2.5;
-    desc.top = 1;
     OpCase op;
     op.desc = desc;
     op.out = {{5, 7, 3}};

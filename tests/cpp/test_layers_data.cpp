@@ -116,7 +116,6 @@ TEST(dummy_data_takes_shapes_in_both_forms) {
   CHECK_EQ(several.shapes, (std::vector<Shape>{{2, 3}, {4}}));
   CHECK_EQ(several.lowered.ops.size(), 2u);
   CHECK_EQ(std::get<pcc::FillDesc>(several.lowered.ops[1].desc).filler.type, "uniform");
-  CHECK_EQ(std::get<pcc::FillDesc>(several.lowered.ops[1].desc).top, 1u);
   const BuiltLayer spread = dummy("shape { dim: 2 } data_filler { value: 3 }", 2);
   CHECK_EQ(spread.shapes, (std::vector<Shape>{{2}, {2}}));
   CHECK_EQ(std::get<pcc::FillDesc>(spread.lowered.ops[1].desc).filler.value, 3.0);

@@ -16,8 +16,8 @@ class Fill : public ReferenceOp<T> {
   void forward(const StepState& state) override {
     const int64_t count = this->out_shape().count();
     double* values = static_cast<double*>(this->buffers_.scratch);
-    const uint32_t layer = this->site_.stream ^ (desc_.top * 0x9E3779B9u);
-    fill(desc_.filler, this->out_shape(), {state.seed, state.net, layer, state.pass}, values);
+    fill(desc_.filler, this->out_shape(), {state.seed, state.net, this->site_.stream, state.pass},
+         values);
     T* y = this->out();
     for_each(count, [=](int64_t i) { y[i] = static_cast<T>(values[i]); });
   }

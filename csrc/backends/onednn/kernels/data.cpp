@@ -86,8 +86,8 @@ class FillOp : public KernelOp {
       return;
     }
     double* values = static_cast<double*>(buffers_.scratch);
-    const uint32_t layer = site_.stream ^ (desc_.top * 0x9E3779B9u);
-    fill(desc_.filler, site_.out[0].shape, {state.seed, state.net, layer, state.pass}, values);
+    fill(desc_.filler, site_.out[0].shape, {state.seed, state.net, site_.stream, state.pass},
+         values);
     for_elements(out_count(), [=, this](int64_t first, int64_t count) {
       for (int64_t i = first; i < first + count; ++i) out()[i] = static_cast<float>(values[i]);
     });
