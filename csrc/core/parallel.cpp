@@ -1,14 +1,54 @@
 #include "core/parallel.h"
 
 #include <omp.h>
+#include <pthread.h>
 
 #include <algorithm>
+#include <atomic>
 
 namespace pcc {
 
-int threads() { return omp_get_max_threads(); }
+namespace {
 
-void set_threads(int count) { omp_set_num_threads(std::max(1, count)); }
+std::atomic<int>& process_threads() {
+  static std::atomic<int> count = omp_get_max_threads();
+  return count;
+}
+
+thread_local int scope_threads = 0;  // 0: outside of any scope
+
+// OpenMP's threads do not live on in a forked child, whose first loop on several would wait for
+// them for ever: there everything runs on one.
+std::atomic<bool> lacks_threads = false;
+
+void note_threads() {
+  static const int done = pthread_atfork(nullptr, nullptr, [] { lacks_threads = true; });
+  static_cast<void>(done);
+}
+
+}  // namespace
+
+int threads() {
+  if (lacks_threads) return 1;
+  return scope_threads ? scope_threads : process_threads().load();
+}
+
+void set_threads(int count) {
+  process_threads() = std::max(1, count);
+  // For oneDNN outside of scopes.
+  if (!scope_threads) omp_set_num_threads(std::max(1, count));
+}
+
+ThreadScope::ThreadScope(int count) : outer_(scope_threads), outer_openmp_(omp_get_max_threads()) {
+  scope_threads = lacks_threads ? 1 : std::max(1, count);
+  if (scope_threads > 1) note_threads();
+  omp_set_num_threads(scope_threads);
+}
+
+ThreadScope::~ThreadScope() {
+  scope_threads = outer_;
+  omp_set_num_threads(outer_openmp_);
+}
 
 namespace detail {
 
@@ -19,6 +59,7 @@ void parallel_impl(int64_t count, int64_t grain, void* context,
     if (count > 0) body(context, 0, count, 0);
     return;
   }
+  note_threads();
 #pragma omp parallel num_threads(static_cast<int>(parts))
   {
     // OpenMP may give fewer threads than asked for (OMP_THREAD_LIMIT): then each takes several

@@ -7,9 +7,26 @@
 
 namespace pcc {
 
-// Number of threads that parallel() and oneDNN use. Process-wide, as OpenMP's pool is.
+// Number of threads that parallel() uses: that of the innermost ThreadScope around the call, else
+// the process's.
 int threads();
+// Sets the process's number, which is OpenMP's own until then. Whoever keeps a number (a Net, from
+// when it was made) goes on with that. In a child forked after loops on several threads there is
+// one.
 void set_threads(int count);
+
+// As long as it lives, parallel() and oneDNN use `count` threads when called from this thread.
+// OpenMP by itself would keep a number for each thread that calls it.
+class ThreadScope {
+ public:
+  explicit ThreadScope(int count);
+  ~ThreadScope();
+  ThreadScope(const ThreadScope&) = delete;
+  ThreadScope& operator=(const ThreadScope&) = delete;
+
+ private:
+  int outer_, outer_openmp_;
+};
 
 namespace detail {
 void parallel_impl(int64_t count, int64_t grain, void* context,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/parallel.h"
 #include "graph/splits.h"
 
 namespace pcc {
@@ -35,6 +36,7 @@ bool gets_gradient(const Built& built, const LayerInfo& from, size_t top) {
 Net::Net(const std::vector<LayerSpec>& specs, std::map<std::string, LayerFeed> feeds,
          NetOptions options, std::shared_ptr<Net> share)
     : options_(std::move(options)),
+      threads_(pcc::threads()),
       backend_(pcc::backend(options_.backend.empty() ? default_backend() : options_.backend)),
       share_(std::move(share)),
       feeds_(std::move(feeds)),
@@ -42,6 +44,7 @@ Net::Net(const std::vector<LayerSpec>& specs, std::map<std::string, LayerFeed> f
   PCC_CONFIG(options_.dtype == DType::f32 || backend_.name() == "reference",
              "float64 needs the reference backend, not ", backend_.name());
   PCC_CONFIG(options_.replicas >= 1, "replicas must be at least 1, not ", options_.replicas);
+  const ThreadScope scope(threads_);
   state_.seed = options_.seed;
   state_.net = options_.index;
   make_layers(specs_, feeds_, options_, built_);
@@ -147,6 +150,7 @@ void Net::reshape(const std::map<std::string, Shape>& inputs) {
     PCC_CONFIG(blob >= 0 && std::count(built_.inputs.begin(), built_.inputs.end(), blob) > 0,
                "reshape: the net has no input blob '", name, "'");
   }
+  const ThreadScope scope(threads_);
   const std::map<std::string, Shape> before = input_shapes_;
   const std::vector<HostBlob> hosts = hosts_;
   take_in(0, false);
@@ -196,6 +200,7 @@ double Net::forward(int first, int last) {
              last, ", but the net has ", end + 1);
   PCC_CONFIG(!options_.fuse || (first == 0 && last == end),
              "a pass over some layers only needs a net built with fuse=False");
+  const ThreadScope scope(threads_);
   take_in(first, false);
   if (first == 0) ++state_.pass;  // a pass in parts is one pass: Dropout draws the same masks
   plan_->forward(state_, first, last);
@@ -211,6 +216,7 @@ void Net::backward(int first, int last) {
              "a pass over some layers only needs a net built with fuse=False");
   PCC_CONFIG(options_.train || options_.force_backward || !options_.fuse,
              "this net was planned for forward passes only");
+  const ThreadScope scope(threads_);
   take_in(first, true);
   plan_->backward(state_, first, last);
   give_back(first, last, true);

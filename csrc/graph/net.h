@@ -45,6 +45,8 @@ class Net {
   void clear_param_diffs();
 
   const NetOptions& options() const { return options_; }
+  // Threads that its passes use: the process's number when it was made.
+  int threads() const { return threads_; }
   const std::vector<LayerInfo>& layers() const { return built_.layers; }
   const std::vector<BlobInfo>& blobs() const { return built_.blobs; }
   const std::vector<int>& inputs() const { return built_.inputs; }
@@ -116,6 +118,7 @@ class Net {
   std::vector<int> same_data(int blob) const;
 
   NetOptions options_;
+  int threads_;
   const Backend& backend_;
   std::shared_ptr<Net> share_;
   std::map<std::string, LayerFeed> feeds_;

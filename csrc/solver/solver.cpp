@@ -3,6 +3,8 @@
 #include <chrono>
 #include <cmath>
 
+#include "core/parallel.h"
+
 namespace pcc {
 
 namespace {
@@ -64,6 +66,7 @@ double Solver::forward_backward() {
 }
 
 void Solver::apply_update() {
+  const ThreadScope scope(net_->threads());
   StepState state = net_->state();
   state.lr = lr();
   state.momentum = momentum();

@@ -1,4 +1,8 @@
-// Passes over parts of a net, and the user's views of its blobs.
+// Passes over parts of a net, on how many threads, and the user's views of blobs.
+#include <atomic>
+#include <thread>
+
+#include "core/parallel.h"
 #include "net_text.h"
 #include "testing.h"
 
@@ -234,6 +238,78 @@ TEST(an_input_with_several_readers_is_one_input) {
     const auto net = make_net(text, net_on("reference", fuse));
     CHECK_EQ(net->inputs(), std::vector<int>({net->blob_index("data")}));
   }
+}
+
+// --- threads
+
+// Remembers how many threads the pass that asked it for records uses.
+class CountingFeed : public RecordFeed {
+ public:
+  Shape record_shape() const override { return {1, 2, 2}; }
+  RecordBatch next(int64_t) override {
+    seen = 0;
+    parallel(1000, 1, [this](int64_t, int64_t, int) { ++seen; });
+    return {records_, false, labels_, 0, 2};
+  }
+  int64_t position() const override { return 0; }
+  void seek(int64_t) override {}
+
+  std::atomic<int> seen{0};
+
+ private:
+  uint8_t records_[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+  int32_t labels_[2] = {0, 1};
+};
+
+TEST(a_net_keeps_its_number_of_threads) {
+  const int before = threads();
+  const std::string text =
+      "layer { name: 'data' type: 'Data' top: 'data' data_param { batch_size: 2 } }" +
+      layer("ReLU", "relu", "data", "relu");
+  for (const std::string& backend : backend_names()) {
+    const auto feed = std::make_shared<CountingFeed>();
+    LayerFeed fed;
+    fed.records = feed;
+    set_threads(3);
+    Net net(parse_layers(text), {{"data", fed}}, net_on(backend));
+    set_threads(1);
+    CHECK_EQ(net.threads(), 3);
+    net.forward();
+    CHECK_EQ(feed->seen.load(), 3);
+    std::thread([&] { net.forward(); }).join();
+    CHECK_EQ(feed->seen.load(), 3);
+    CHECK_EQ(threads(), 1);
+    std::thread([&] {
+      const Net other(parse_layers(text), {{"data", fed}}, net_on(backend));
+      CHECK_EQ(other.threads(), 1);
+    }).join();
+  }
+  set_threads(before);
+}
+
+TEST(a_pass_in_another_thread_gives_the_same_bits) {
+  const int before = threads();
+  for (const std::string& backend : backend_names())
+    for (const bool fuse : {false, true}) {
+      std::vector<Values> first;
+      for (const bool elsewhere : {false, true}) {
+        set_threads(2);
+        Net net(parse_layers(small_net(12)), {}, net_on(backend, fuse));
+        set_threads(elsewhere ? 4 : 2);
+        draw_params(net);
+        feed_all(net, 5);
+        if (elsewhere)
+          std::thread([&] { pass(net); }).join();
+        else
+          pass(net);
+        std::vector<Values> diffs;
+        for (const int p : net.learnable())
+          diffs.push_back(values_of(net.params()[static_cast<size_t>(p)].diff));
+        if (elsewhere) CHECK(diffs == first);
+        first = diffs;
+      }
+    }
+  set_threads(before);
 }
 
 }  // namespace

@@ -1,7 +1,11 @@
 // Attributes and schema, shapes, errors and the parallel loop: what everything else stands on.
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "core/check.h"
@@ -183,6 +187,62 @@ TEST(parallel_inside_parallel_runs_in_place) {
       pcc::parallel(10, 1, [&](int64_t b, int64_t e, int) { total += e - b; });
   });
   CHECK_EQ(total.load(), 40);
+}
+
+// Ranges of a loop that could be cut into any number, when called from here.
+int ranges() {
+  std::atomic<int> count{0};
+  pcc::parallel(1000, 1, [&](int64_t, int64_t, int) { ++count; });
+  return count;
+}
+
+TEST(the_number_of_threads_is_that_of_the_process) {
+  const int before = pcc::threads();
+  pcc::set_threads(3);
+  std::thread([] {
+    CHECK_EQ(pcc::threads(), 3);
+    CHECK_EQ(ranges(), 3);
+    pcc::set_threads(2);
+  }).join();
+  CHECK_EQ(pcc::threads(), 2);
+  CHECK_EQ(ranges(), 2);
+  pcc::set_threads(before);
+}
+
+TEST(a_scope_of_threads_holds_in_its_thread_alone) {
+  const int before = pcc::threads();
+  pcc::set_threads(2);
+  {
+    const pcc::ThreadScope outer(4);
+    CHECK_EQ(ranges(), 4);
+    {
+      const pcc::ThreadScope inner(1);
+      CHECK_EQ(ranges(), 1);
+    }
+    std::thread([] { CHECK_EQ(ranges(), 2); }).join();
+    CHECK_EQ(ranges(), 4);
+    pcc::set_threads(3);
+    CHECK_EQ(ranges(), 4);
+  }
+  CHECK_EQ(ranges(), 3);
+  pcc::set_threads(before);
+}
+
+TEST(a_forked_child_has_one_thread) {
+  const int before = pcc::threads();
+  pcc::set_threads(3);
+  CHECK_EQ(ranges(), 3);
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);  // instead of waiting for ever
+    const pcc::ThreadScope scope(3);
+    _exit(ranges() == 1 && pcc::threads() == 1 ? 0 : 1);
+  }
+  int status = -1;
+  CHECK_EQ(waitpid(child, &status, 0), child);
+  CHECK_EQ(status, 0);
+  CHECK_EQ(ranges(), 3);
+  pcc::set_threads(before);
 }
 
 TEST(threads_are_at_least_one) {

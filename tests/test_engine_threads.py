@@ -1,0 +1,83 @@
+"""The number of threads is the process's; a net keeps that with which it was made."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from golden_data import BACKENDS, need
+
+from pycaffe_clr.engine import build_net, ready_core
+from pycaffe_clr.prototxt import parse_net
+
+NET = """
+layer { name: "data" type: "Input" top: "data"
+  input_param { shape { dim: 12 dim: 16 dim: 13 dim: 9 } } }
+layer { name: "label" type: "Input" top: "label" input_param { shape { dim: 12 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 16 kernel_size: 3 pad: 1 weight_filler { type: "msra" } } }
+layer { name: "bn" type: "BatchNorm" bottom: "conv" top: "conv" }
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
+layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool"
+  pooling_param { pool: MAX kernel_size: 3 stride: 2 } }
+layer { name: "ip" type: "InnerProduct" bottom: "pool" top: "ip"
+  inner_product_param { num_output: 5 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
+"""
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    before = ready_core().threads()
+    yield
+    ready_core().set_threads(before)
+
+
+def in_a_thread(work: Callable[[], Any]) -> Any:
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(work()))
+    thread.start()
+    thread.join()
+    return results[0]
+
+
+def make(backend: str) -> Any:
+    net, _, _ = build_net(parse_net(NET), phase=0, device=backend, seed=3)
+    random = np.random.default_rng(4)
+    net.data("data")[...] = random.normal(size=(12, 16, 13, 9))
+    net.data("label")[...] = random.integers(0, 5, 12)
+    return net
+
+
+def gradients(net: Any) -> list[np.ndarray]:
+    net.clear_param_diffs()
+    net.forward()
+    net.backward()
+    return [np.array(net.param_diff(index)) for index in net.learnable()]
+
+
+def test_the_number_holds_in_every_thread():
+    core = ready_core()
+    core.set_threads(3)
+    assert in_a_thread(core.threads) == 3
+    in_a_thread(lambda: core.set_threads(1))
+    assert core.threads() == 1
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_net_gives_the_same_bits_in_every_thread(backend):
+    need(backend)
+    core = ready_core()
+    core.set_threads(2)
+    here = gradients(make(backend))
+    net = make(backend)
+    core.set_threads(1)
+    there = in_a_thread(lambda: gradients(net))
+    core.set_threads(2)
+    made_there = in_a_thread(lambda: gradients(make(backend)))
+    for ours, others, third in zip(here, there, made_there, strict=True):
+        np.testing.assert_array_equal(ours, others)
+        np.testing.assert_array_equal(ours, third)
