@@ -1,7 +1,10 @@
-"""The number of threads is the process's; a net keeps that with which it was made."""
+"""Threads are the process's, a net keeps its number; the cap on instruction sets holds for all."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -81,3 +84,27 @@ def test_a_net_gives_the_same_bits_in_every_thread(backend):
     for ours, others, third in zip(here, there, made_there, strict=True):
         np.testing.assert_array_equal(ours, others)
         np.testing.assert_array_equal(ours, third)
+
+
+@pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
+@pytest.mark.parametrize(
+    ("cap", "refused"), [("SSE41", ("avx2", "avx512")), ("AVX2", ("avx512",)), ("AVX", ("avx2",))]
+)
+def test_the_cap_on_instruction_sets_holds_for_all_kernels(name, cap, refused):
+    need("onednn")
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from test_engine_threads import make\n"
+        "print(*(row['implementation'] for row in make('onednn').plan()), sep='\\n')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, os.path.dirname(__file__)],
+        env=os.environ | {name: cap},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    used = done.stdout.split("\n")
+    assert any(kernel.startswith(("winograd", "kernel")) for kernel in used)
+    assert not [kernel for kernel in used if any(isa in kernel for isa in refused)]

@@ -2,6 +2,7 @@
 
 #include <atomic>
 
+#include "backends/onednn/engine.h"
 #include "core/check.h"
 
 namespace pcc::onednn {
@@ -23,17 +24,27 @@ PCC_DECLARE_LOOPS(avx512)
 
 namespace {
 
+#if defined(__x86_64__)
+// Whether the user lets oneDNN go that far (ONEDNN_MAX_CPU_ISA): our own kernels follow, so that
+// the numbers of a net are those of one instruction set.
+bool allowed(dnnl::cpu_isa isa) {
+  const auto bits = [](dnnl::cpu_isa set) { return static_cast<unsigned>(set); };
+  return (bits(dnnl::get_effective_cpu_isa()) & bits(isa)) == bits(isa);
+}
+#endif
+
 // What the compiler may use under -march=x86-64-v3 and -v4 (isa.cmake).
 std::vector<Loops> available() {
   std::vector<Loops> list = {PCC_LOOPS(baseline)};
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-      __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2")) {
+  if (allowed(dnnl::cpu_isa::avx2) && __builtin_cpu_supports("avx2") &&
+      __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+      __builtin_cpu_supports("bmi2")) {
     list.push_back(PCC_LOOPS(avx2));
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
+    if (allowed(dnnl::cpu_isa::avx512_core) && __builtin_cpu_supports("avx512f") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
       list.push_back(PCC_LOOPS(avx512));
   }
 #endif

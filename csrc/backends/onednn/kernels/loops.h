@@ -61,7 +61,8 @@ struct Loops {
 // The table in use: the best for this processor, or what select_loops chose. An op keeps what it
 // found when it was made.
 const Loops& loops();
-// The instruction sets of this build that this processor has, plainest first.
+// The instruction sets of this build that this processor has and ONEDNN_MAX_CPU_ISA allows,
+// plainest first.
 std::vector<std::string> loop_isas();
 // For tests and comparisons. Throws a config error for an instruction set that is not in
 // loop_isas().
