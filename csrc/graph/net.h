@@ -87,7 +87,8 @@ class Net {
 
   StepState& state() { return state_; }  // seed and pass number: part of what a resume restores
   const std::map<std::string, LayerFeed>& feeds() const { return feeds_; }
-  // Seconds of every op, forward then backward, in the plan's order: runs one pass.
+  // Seconds of every op, forward then backward, in the plan's order: runs one pass, which leaves
+  // what the caller put into blobs and the parameters' diffs as they were.
   struct NodeTime {
     std::string name, op;
     std::vector<int> layers;

@@ -1,9 +1,35 @@
 // What a net says of its plan: ops, memory, time.
 #include <chrono>
+#include <cstring>
 
+#include "core/parallel.h"
 #include "graph/net.h"
 
 namespace pcc {
+
+namespace {
+
+// Puts the parameters' diffs, to which a backward pass adds, back as they were.
+class ParamDiffs {
+ public:
+  explicit ParamDiffs(const std::vector<Param>& params) {
+    for (const Param& param : params) {
+      if (!param.diff) continue;
+      const char* begin = param.diff.as<char>();
+      saved_.push_back({param.diff, {begin, begin + param.diff.spec.bytes()}});
+    }
+  }
+  ~ParamDiffs() {
+    for (const auto& [diff, bytes] : saved_) std::memcpy(diff.data, bytes.data(), bytes.size());
+  }
+  ParamDiffs(const ParamDiffs&) = delete;
+  ParamDiffs& operator=(const ParamDiffs&) = delete;
+
+ private:
+  std::vector<std::pair<Tensor, std::vector<char>>> saved_;
+};
+
+}  // namespace
 
 std::vector<PlanRow> Net::plan_rows() const {
   std::vector<PlanRow> rows;
@@ -36,6 +62,8 @@ std::vector<Net::NodeTime> Net::time_nodes() {
   const auto seconds = [](Clock::time_point from) {
     return std::chrono::duration<double>(Clock::now() - from).count();
   };
+  const ThreadScope scope(threads_);
+  const ParamDiffs before(built_.program.params);
   std::vector<NodeTime> times;
   take_in(0, false);
   ++state_.pass;
@@ -44,9 +72,11 @@ std::vector<Net::NodeTime> Net::time_nodes() {
     row.name = node.name;
     row.op = name_of(node.desc);
     row.layers = node.layers;
-    const auto begin = Clock::now();
-    node.op->forward(state_);
-    row.forward = seconds(begin);
+    if (!Program::made_once(node)) {
+      const auto begin = Clock::now();
+      node.op->forward(state_);
+      row.forward = seconds(begin);
+    }
     times.push_back(std::move(row));
   }
   for (const BackwardStep& step : plan_->backward_steps()) {

@@ -1,4 +1,5 @@
-// Passes over parts of a net, on how many threads, and the user's views of blobs.
+// Passes over parts of a net, on how many threads, what timing one leaves behind, and the user's
+// views of blobs.
 #include <atomic>
 #include <thread>
 
@@ -310,6 +311,39 @@ TEST(a_pass_in_another_thread_gives_the_same_bits) {
       }
     }
   set_threads(before);
+}
+
+// --- timing
+
+TEST(timing_leaves_diffs_and_what_the_caller_wrote) {
+  const std::string text =
+      "layer { name: 'label' type: 'DummyData' top: 'label' dummy_data_param { shape { dim: 4 } "
+      "data_filler { type: 'constant' value: 1 } } }" +
+      input_layer("data", {4, 3, 6, 5}) + conv_layer("conv", "data", 8, 3) + classifier("conv", 5);
+  for (const std::string& backend : backend_names())
+    for (const bool fuse : {false, true}) {
+      const auto net = make_net(text, net_on(backend, fuse));
+      draw_params(*net);
+      const Values data = random_values(4 * 3 * 6 * 5, 7), labels{3, 0, 4, 2};
+      feed(*net, "data", data);
+      feed(*net, "label", labels);
+      const double loss = pass(*net);
+      const Values weights = param_diff(*net, "conv", 0), biases = param_diff(*net, "ip", 1);
+      const uint64_t passes = net->state().pass;
+      double forward = 0, backward = 0;
+      for (const Net::NodeTime& row : net->time_nodes()) {
+        forward += row.forward;
+        backward += row.backward;
+      }
+      CHECK(forward > 0 && backward > 0);
+      CHECK_EQ(net->state().pass, passes + 1);
+      CHECK_EQ(param_diff(*net, "conv", 0), weights);
+      CHECK_EQ(param_diff(*net, "ip", 1), biases);
+      CHECK_EQ(blob_of(*net, "label"), labels);
+      CHECK_EQ(blob_of(*net, "data"), data);
+      CHECK_EQ(pass(*net), loss);
+      CHECK_EQ(param_diff(*net, "conv", 0), weights);
+    }
 }
 
 }  // namespace
