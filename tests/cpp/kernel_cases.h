@@ -10,12 +10,19 @@
 
 namespace pcc {
 
-// Compares with the reference on every instruction set, and demands that the backend answers.
-inline void check_kernels(const OpCase& op, double tolerance = 1e-5) {
+// Calls check(isa) with each instruction set chosen in turn, the best one last.
+template <typename Check>
+void for_each_isa(Check check) {
   for (const std::string& isa : onednn::loop_isas()) {
     onednn::select_loops(isa);
-    CHECK(!compare_with_reference(op, "onednn", tolerance).empty());
+    check(isa);
   }
+}
+
+// Compares with the reference on every instruction set, and demands that the backend answers.
+inline void check_kernels(const OpCase& op, double tolerance = 1e-5) {
+  for_each_isa(
+      [&](const std::string&) { CHECK(!compare_with_reference(op, "onednn", tolerance).empty()); });
 }
 
 }  // namespace pcc
