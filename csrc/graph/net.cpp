@@ -124,6 +124,7 @@ void Net::fill_params() {
 }
 
 void Net::make_plan(const Net* share) {
+  copies_.clear();
   plan_.reset();
   const bool keep = !options_.fuse;
   const bool gradients = options_.train || options_.force_backward || keep;

@@ -113,8 +113,9 @@ class Net {
   int oldest_with_diff(int blob, int last) const;
   void take_in(int first, bool backward);
   void give_back(int first, int last, bool backward);
-  Tensor live_data(const BlobInfo& blob, int before_layer) const;
+  std::unique_ptr<Op> make_copy(const Tensor& from, const Tensor& to) const;
   void copy(const Tensor& from, const Tensor& to) const;
+  void exchange(const Tensor& value, const std::shared_ptr<Memory>& array, bool in);
   bool visible(int blob) const;
   std::vector<int> same_data(int blob) const;
 
@@ -133,6 +134,9 @@ class Net {
   std::vector<int> learnable_;
   std::unique_ptr<Plan> plan_;
   std::vector<HostBlob> hosts_;
+  // Changes of layout between the plan and hosts_, by source and target: made at the first pass
+  // that needs them.
+  std::map<std::pair<const void*, const void*>, std::unique_ptr<Op>> copies_;
   StepState state_;
 };
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/parallel.h"
 #include "graph/net.h"
 
 namespace pcc {
@@ -19,24 +20,47 @@ bool Net::visible(int blob) const {
   return !value.gone && (value.keep || built_.program.from_outside(last));
 }
 
-void Net::copy(const Tensor& from, const Tensor& to) const {
-  if (from.spec.layout == to.spec.layout) {
-    std::memcpy(to.data, from.data, static_cast<size_t>(from.spec.bytes()));
-    return;
-  }
+std::unique_ptr<Op> Net::make_copy(const Tensor& from, const Tensor& to) const {
   OpSite site;
   site.name = "copy for the user";
   site.in = {from.spec};
   site.out = {to.spec};
   site.want_din = {false};
   site.training = false;
-  const std::unique_ptr<Op> op = pcc::backend("reference").make(ReorderDesc{}, site);
+  std::unique_ptr<Op> op = pcc::backend("reference").make(ReorderDesc{}, site);
   OpBuffers buffers;
   buffers.in = {from};
   buffers.out = {to};
   buffers.dout.resize(1);
   buffers.din.resize(1);
   op->bind(buffers);
+  return op;
+}
+
+// Between any two tensors, once.
+void Net::copy(const Tensor& from, const Tensor& to) const {
+  if (from.spec.layout == to.spec.layout) {
+    std::memcpy(to.data, from.data, static_cast<size_t>(from.spec.bytes()));
+    return;
+  }
+  const ThreadScope scope(threads_);
+  make_copy(from, to)->forward(state_);
+}
+
+// Between a value of the plan and the user's array of it, at every pass: allocates nothing after
+// the first one. in: from the array.
+void Net::exchange(const Tensor& value, const std::shared_ptr<Memory>& array, bool in) {
+  void* const from = in ? array->data() : value.data;
+  void* const to = in ? value.data : array->data();
+  if (value.spec.layout == Layout::plain) {
+    std::memcpy(to, from, static_cast<size_t>(value.spec.bytes()));
+    return;
+  }
+  std::unique_ptr<Op>& op = copies_[{from, to}];
+  if (!op) {
+    const Tensor user{array->data(), plain(value.shape(), options_.dtype)};
+    op = in ? make_copy(user, value) : make_copy(value, user);
+  }
   op->forward(state_);
 }
 
@@ -113,17 +137,13 @@ void Net::take_in(int first, bool backward) {
         if (backward || version.layer < first || input) live = &version;
         if (!backward && input && version.layer >= first) break;
       }
-      if (live) {
-        const Tensor to = plan_->data(live->value);
-        copy({host.data->data(), plain(to.shape(), options_.dtype)}, to);
-      }
+      if (live) exchange(plan_->data(live->value), host.data, true);
     }
     if (host.diff && backward) {
       const BlobInfo::Version* live = nullptr;
       for (const BlobInfo::Version& version : info.versions)
         if (version.layer <= first) live = &version;
-      const Tensor to = live ? plan_->diff(live->value) : Tensor{};
-      if (to) copy({host.diff->data(), plain(to.shape(), options_.dtype)}, to);
+      if (live && plan_->diff(live->value)) exchange(plan_->diff(live->value), host.diff, true);
     }
   }
 }
@@ -139,14 +159,11 @@ void Net::give_back(int first, int last, bool backward) {
       const BlobInfo::Version* newest = nullptr;
       for (const BlobInfo::Version& version : versions)
         if (backward || version.layer <= last) newest = &version;
-      if (newest) {
-        const Tensor from = plan_->data(newest->value);
-        copy(from, {host.data->data(), plain(from.shape(), options_.dtype)});
-      }
+      if (newest) exchange(plan_->data(newest->value), host.data, false);
     }
     if (host.diff && backward && versions.front().layer <= first) {
-      const Tensor from = plan_->diff(oldest_with_diff(static_cast<int>(b), last));
-      if (from) copy(from, {host.diff->data(), plain(from.shape(), options_.dtype)});
+      const Tensor& from = plan_->diff(oldest_with_diff(static_cast<int>(b), last));
+      if (from) exchange(from, host.diff, false);
     }
   }
 }

@@ -109,10 +109,11 @@ void fill_bilinear(const Shape& shape, double* out) {
 void check_filler(const std::string& who, const FillerDesc& filler, const Shape& shape) {
   const char* const types[] = {"constant", "uniform",           "gaussian", "xavier",
                                "msra",     "positive_unitball", "bilinear"};
-  std::string known;
-  for (const char* type : types) known += concat(known.empty() ? "" : ", ", type);
-  PCC_CONFIG(std::find(std::begin(types), std::end(types), filler.type) != std::end(types), who,
-             ": type '", filler.type, "' is unknown; known: ", known);
+  if (std::find(std::begin(types), std::end(types), filler.type) == std::end(types)) {
+    std::string known;
+    for (const char* type : types) known += concat(known.empty() ? "" : ", ", type);
+    PCC_THROW(config, who, ": type '", filler.type, "' is unknown; known: ", known);
+  }
   PCC_CONFIG(filler.sparse >= -1, who, ": sparse: ", filler.sparse,
              " is out of range; expected 0 or more");
   PCC_CONFIG(filler.sparse == -1 || filler.type == "gaussian", who,

@@ -270,6 +270,48 @@ TEST(the_counter_counts) {
   delete kept;
 }
 
+// Allocations of two passes over a net of one thread, after two others.
+Allocations passes(Net& net) {
+  const auto run = [&] {
+    net.forward();
+    net.backward();
+  };
+  for (int i = 0; i < 2; ++i) run();
+  return allocations_in([&] {
+    for (int i = 0; i < 2; ++i) run();
+  });
+}
+
+TEST(views_allocate_nothing) {
+#if !PCC_COUNTS_ALLOCATIONS
+  SKIP("the sanitizer's allocator cannot be replaced");
+#endif
+  set_threads(1);
+  for (const std::string& backend : backend_names()) {
+    const auto net = fed_net(residual(), net_on(backend));
+    for (const char* blob : {"data", "b0", "b1", "b2"})
+      for (const bool diff : {false, true}) net->host(net->blob_index(blob), diff);
+    CHECK_EQ(passes(*net).others, 0);
+  }
+}
+
+TEST(random_data_allocates_nothing) {
+#if !PCC_COUNTS_ALLOCATIONS
+  SKIP("the sanitizer's allocator cannot be replaced");
+#endif
+  set_threads(1);
+  for (const std::string& backend : backend_names())
+    for (const char* type : {"uniform", "gaussian", "xavier", "positive_unitball"}) {
+      const std::string text =
+          concat("layer { name: 'data' type: 'DummyData' top: 'data' dummy_data_param { shape { ",
+                 "dim: 2 dim: 3 dim: 4 dim: 4 } data_filler { type: '", type, "' } } }") +
+          layer("InnerProduct", "ip", "data", "ip",
+                "loss_weight: 1 inner_product_param { num_output: 4 }");
+      const auto net = make_net(text, net_on(backend, true));
+      CHECK_EQ(passes(*net).others, 0);
+    }
+}
+
 TEST(lenet_allocates_nothing) { check_steady(lenet(), "SGD", false); }
 
 TEST(a_residual_net_allocates_nothing) { check_steady(residual(), "Nesterov", true); }
