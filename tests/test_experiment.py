@@ -9,7 +9,8 @@ import pytest
 from pycaffe_clr.cli import main
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.experiments.manifest import load
-from pycaffe_clr.experiments.selection import Selection, ordered, select, with_bases
+from pycaffe_clr.experiments.queue import with_bases
+from pycaffe_clr.experiments.selection import Selection, ordered, select
 
 
 def chosen(**fields):
@@ -61,8 +62,9 @@ def test_a_choice_of_nothing_known_is_a_clear_error(fields, expected):
 
 
 def test_what_goes_on_from_a_snapshot_comes_after_what_makes_it():
-    found = with_bases(load(), [load().setting("cifar3_branch_wd1e-2")])
-    assert [setting.name for setting in found] == ["cifar3_fixed_wd1e-3", "cifar3_branch_wd1e-2"]
+    branch = load().setting("cifar3_branch_wd1e-2")
+    found = with_bases([(branch, branch.runs[0])])
+    assert [setting.name for setting, _ in found] == ["cifar3_fixed_wd1e-3", "cifar3_branch_wd1e-2"]
 
 
 def test_the_list_has_place_report_cost_and_what_is_done(capsys, tmp_path, monkeypatch):

@@ -138,6 +138,19 @@ def assert_near(ours, theirs) -> None:
     assert not {key: value for key, value in apart.items() if not value <= TOLERANCE}
 
 
+def assert_train_alike(whole, apart, iterations: int) -> None:
+    """One net with replicas trains as separate nets whose gradients are averaged."""
+    solver = solver_of(whole)
+    for iteration in range(iterations):
+        loss = solver.forward_backward()
+        assert loss == pytest.approx(apart.gradients(), rel=5e-5), iteration
+        solver.apply_update()
+        apart.update()
+    for key, value in params(apart.nets[0]).items():
+        if key != "conv2/1":
+            assert distance(params(whole)[key], value) <= 1e-4, key
+
+
 CASES = pytest.mark.parametrize(
     ("backend", "replicas", "fuse"),
     [(b, r, f) for b in BACKENDS for r, f in [(2, False), (2, True), (3, True)]],
@@ -172,15 +185,7 @@ def test_a_loss_weight_on_any_top_counts_as_on_separate_nets(backend, replicas, 
     assert "loss_weight" in text
     whole = make(Share(), replicas, backend, fuse, text)
     apart = Separate(replicas, backend, text=text)
-    solver = solver_of(whole)
-    for iteration in range(3):
-        loss = solver.forward_backward()
-        assert loss == pytest.approx(apart.gradients(), rel=5e-5), iteration
-        solver.apply_update()
-        apart.update()
-    for key, value in params(apart.nets[0]).items():
-        if key != "conv2/1":
-            assert distance(params(whole)[key], value) <= 1e-4, key
+    assert_train_alike(whole, apart, 3)
 
 
 @CASES
@@ -220,15 +225,7 @@ def test_record_i_goes_to_replica_i_mod_r(backend):
 def test_training_goes_as_on_separate_nets(backend, replicas, fuse):
     need(backend)
     whole, apart = make(Share(), replicas, backend, fuse), Separate(replicas, backend)
-    solver = solver_of(whole)
-    for iteration in range(5):
-        loss = solver.forward_backward()
-        assert loss == pytest.approx(apart.gradients(), rel=5e-5), iteration
-        solver.apply_update()
-        apart.update()
-    for key, value in params(apart.nets[0]).items():
-        if key != "conv2/1":
-            assert distance(params(whole)[key], value) <= 1e-4, key
+    assert_train_alike(whole, apart, 5)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -11,7 +11,13 @@ from typing import NamedTuple
 from pycaffe_clr.errors import DataError
 from pycaffe_clr.experiments.logs import read_log
 from pycaffe_clr.experiments.manifest import Row, Setting
-from pycaffe_clr.experiments.statistics import Comparison, Summary, summarize, welch
+from pycaffe_clr.experiments.statistics import (
+    Comparison,
+    Summary,
+    counted_accuracy,
+    summarize,
+    welch,
+)
 from pycaffe_clr.experiments.store import FILE, Store, StoredRun
 from pycaffe_clr.train.result import LOG
 
@@ -74,7 +80,7 @@ def _sorted_runs(setting: Setting, store: Store) -> _Sorted:
             (found.unreadable if run.state == "unreadable" else found.unfinished).append(run)
         elif run.scaled or not is_whole(run, setting):
             found.shortened.append(run)
-        elif run.diverged or math.isfinite(_number(run)):
+        elif math.isfinite(_number(run, setting.classes)):
             found.counted.append(run)
         else:
             found.unreadable.append(run)
@@ -92,15 +98,15 @@ def runs_that_count(setting: Setting, store: Store) -> list[StoredRun]:
 def outcome_of(setting: Setting, store: Store) -> Outcome:
     """Read what there is of a setting. Raises DataError where a folder cannot be listed."""
     counted, unfinished, shortened, unreadable = _sorted_runs(setting, store)
-    chance = 100 / setting.classes
+    classes = setting.classes
     diverged = [(run.plan, run.iteration) for run in counted if run.diverged]
-    accuracies = [chance if run.diverged else 100 * run.final_accuracy for run in counted]
-    wholes = [chance if run.diverged else 100 * run.whole_accuracy for run in counted]
+    accuracies = [100 * counted_accuracy(run, classes) for run in counted]
+    wholes = [100 * counted_accuracy(run, classes, whole=True) for run in counted]
     timed = [time_of(run) for run in counted if not run.diverged]
     extra = store.run(setting.name, FILE)
     file = math.nan
     if extra is not None and extra.final and not extra.scaled and is_whole(extra, setting):
-        file = chance if extra.diverged else 100 * _number(extra)
+        file = 100 * _number(extra, classes)
     return Outcome(
         setting=setting,
         accuracy=summarize(accuracies, len(diverged)),
@@ -145,9 +151,10 @@ def log_in(folder: Path) -> Path:
     return packed if packed.is_file() else folder / LOG
 
 
-def _number(run: StoredRun) -> float:
+def _number(run: StoredRun, classes: int) -> float:
+    """The accuracy by which a run counts; nan where its files do not tell."""
     try:
-        return run.final_accuracy
+        return counted_accuracy(run, classes)
     except (DataError, KeyError, TypeError, ValueError):
         return math.nan
 

@@ -75,7 +75,7 @@ def make_jobs(
     root = Path(root or default_root(scale)).absolute()
     if fields.get("data_dir") is not None:
         fields["data_dir"] = Path(fields["data_dir"]).absolute()
-    pairs = list(_with_bases(_pairs(chosen)))
+    pairs = list(with_bases(_pairs(chosen)))
     small: dict[str, Path | None] = {}
     if scale is not None:
         scaling.check(scale)
@@ -168,7 +168,7 @@ def _plan(setting: Setting, name: str) -> RunPlan:
     raise ConfigError(f"{setting.name} has no run {name!r}; it has: {names}")
 
 
-def _with_bases(
+def with_bases(
     pairs: Iterable[tuple[Setting, RunPlan]],
 ) -> Iterator[tuple[Setting, RunPlan]]:
     """Each pair once, and in front of it the run whose snapshot it starts from."""

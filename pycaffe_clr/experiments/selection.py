@@ -67,16 +67,6 @@ def ordered(manifest: Manifest) -> list[str]:
     return list(dict.fromkeys([*names, *manifest.settings]))
 
 
-def with_bases(manifest: Manifest, settings: Iterable[Setting]) -> list[Setting]:
-    """The settings, and in front of each that goes on from a snapshot the one that makes it."""
-    found: dict[str, Setting] = {}
-    for setting in settings:
-        if setting.start:
-            found.setdefault(setting.start[0], manifest.settings[setting.start[0]])
-        found.setdefault(setting.name, setting)
-    return list(found.values())
-
-
 def _fits(setting: Setting, selection: Selection, estimates: Estimates) -> bool:
     if selection.datasets and setting.dataset not in selection.datasets:
         return False

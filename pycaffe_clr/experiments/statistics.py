@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
-
-from pycaffe_clr.train.result import RunResult
 
 
 @dataclass(frozen=True)
@@ -49,13 +48,27 @@ def summarize(values: Iterable[float], diverged: int = 0) -> Summary:
 # --- one run's number -----------------------------------------------------------------------------
 
 
-def counted_accuracy(run: RunResult, classes: int) -> float:
-    """The accuracy by which a run counts in a mean: its last logged test's.
+class Ended(Protocol):
+    """What is asked of a run, read whole or not: RunResult or StoredRun."""
+
+    @property
+    def diverged(self) -> bool: ...
+    @property
+    def final_accuracy(self) -> float: ...
+    @property
+    def whole_accuracy(self) -> float: ...
+
+
+def counted_accuracy(run: Ended, classes: int, whole: bool = False) -> float:
+    """The accuracy by which a run counts in a mean: its last logged test's, or on the whole set.
 
     A run that diverged counts at chance, 1 / classes: the report's own diverged runs go on to
-    their last iteration and end there (its logs show 10.0 % on CIFAR-10).
+    their last iteration and end there (its logs show 10.0 % on CIFAR-10). classes: 0 where it is
+    not known; such a run is nan.
     """
-    return 1.0 / classes if run.diverged else run.final_accuracy
+    if run.diverged:
+        return 1.0 / classes if classes else math.nan
+    return run.whole_accuracy if whole else run.final_accuracy
 
 
 # --- whether two means differ ---------------------------------------------------------------------

@@ -18,7 +18,7 @@ from pycaffe_clr.prototxt import (
     read_solver,
     solver_nets,
 )
-from pycaffe_clr.train.lock import is_locked, take_lock
+from pycaffe_clr.train.lock import take_lock
 from pycaffe_clr.train.record import RECORD, read_record
 from pycaffe_clr.train.result import FINAL_STATES
 
@@ -105,10 +105,6 @@ class RunFolder:
     def lock(self) -> None:
         """Keep other runs out until the end of this one. Raises ConfigError, DataError."""
         self._lock = take_lock(self.path)
-
-    def is_alive(self) -> bool | None:
-        """Whether a process is writing the run here; None where that cannot be told."""
-        return is_locked(self.path)
 
     # --- files ----------------------------------------------------------------------------------
 
