@@ -204,7 +204,7 @@ double Net::forward(int first, int last) {
   const ThreadScope scope(threads_);
   take_in(first, false);
   if (first == 0) ++state_.pass;  // a pass in parts is one pass: Dropout draws the same masks
-  plan_->forward(state_, first, last);
+  plan_->forward(context(), first, last);
   give_back(first, last, false);
   return losses(first, last);
 }
@@ -219,7 +219,7 @@ void Net::backward(int first, int last) {
              "this net was planned for forward passes only");
   const ThreadScope scope(threads_);
   take_in(first, true);
-  plan_->backward(state_, first, last);
+  plan_->backward(context(), first, last);
   give_back(first, last, true);
 }
 

@@ -85,7 +85,7 @@ class Net {
   // longer followed.
   void reshape(const std::map<std::string, Shape>& inputs);
 
-  StepState& state() { return state_; }  // seed and pass number: part of what a resume restores
+  StepBlock& state() { return state_; }  // seed and pass number: part of what a resume restores
   const std::map<std::string, LayerFeed>& feeds() const { return feeds_; }
   // Seconds of every op, forward then backward, in the plan's order: runs one pass, which leaves
   // what the caller put into blobs and the parameters' diffs as they were.
@@ -98,6 +98,7 @@ class Net {
   int64_t memory_bytes() const;
 
  private:
+  Context context() const { return {&state_}; }
   void make_params(const Net* share);
   void fill_params();
   void make_plan(const Net* share);
@@ -137,7 +138,7 @@ class Net {
   // Changes of layout between the plan and hosts_, by source and target: made at the first pass
   // that needs them.
   std::map<std::pair<const void*, const void*>, std::unique_ptr<Op>> copies_;
-  StepState state_;
+  StepBlock state_;
 };
 
 }  // namespace pcc

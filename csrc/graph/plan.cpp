@@ -32,8 +32,9 @@ Plan::Plan(Program& program, const Backend& backend, DType dtype, bool keep, boo
   arena_ = lend && lend->bytes() >= sizes_.arena ? std::move(lend)
                                                  : std::make_shared<Memory>(sizes_.arena);
   bind();
+  const StepBlock none;  // constants draw nothing
   for (const Node& node : program.nodes)
-    if (Program::made_once(node)) node.op->forward(StepState{});
+    if (Program::made_once(node)) node.op->forward(Context{&none});
 }
 
 int Plan::new_block(int64_t bytes, int step) {
@@ -359,21 +360,21 @@ void Plan::bind() {
 
 // --- running
 
-void Plan::forward(const StepState& state, int first_layer, int last_layer) {
+void Plan::forward(const Context& context, int first_layer, int last_layer) {
   for (const Node& node : program_.nodes) {
     const int layer = node.layers.empty() ? first_layer : node.layers.back();
     if (Program::made_once(node)) continue;
-    if (layer >= first_layer && layer <= last_layer) node.op->forward(state);
+    if (layer >= first_layer && layer <= last_layer) node.op->forward(context);
   }
 }
 
-void Plan::backward(const StepState& state, int first_layer, int last_layer) {
+void Plan::backward(const Context& context, int first_layer, int last_layer) {
   for (const BackwardStep& step : backward_) {
     if (step.layer > first_layer || step.layer < last_layer) continue;
     if (step.node >= 0)
-      at(program_.nodes, step.node).op->backward(state);
+      at(program_.nodes, step.node).op->backward(context);
     else
-      step.sum->forward(state);
+      step.sum->forward(context);
   }
 }
 

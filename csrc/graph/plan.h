@@ -29,8 +29,8 @@ class Plan {
   Plan(Program& program, const Backend& backend, DType dtype, bool keep, bool gradients,
        const std::vector<std::pair<int, double>>& seeds, std::shared_ptr<Memory> lend);
 
-  void forward(const StepState& state, int first_layer, int last_layer);
-  void backward(const StepState& state, int first_layer, int last_layer);
+  void forward(const Context& context, int first_layer, int last_layer);
+  void backward(const Context& context, int first_layer, int last_layer);
 
   const Tensor& data(int value) const { return data_[static_cast<size_t>(value)]; }
   // The summed diff of a value: null where the plan has none.

@@ -74,7 +74,7 @@ std::vector<Net::NodeTime> Net::time_nodes() {
     row.layers = node.layers;
     if (!Program::made_once(node)) {
       const auto begin = Clock::now();
-      node.op->forward(state_);
+      node.op->forward(context());
       row.forward = seconds(begin);
     }
     times.push_back(std::move(row));
@@ -82,14 +82,14 @@ std::vector<Net::NodeTime> Net::time_nodes() {
   for (const BackwardStep& step : plan_->backward_steps()) {
     const auto begin = Clock::now();
     if (step.node < 0) {
-      step.sum->forward(state_);
+      step.sum->forward(context());
       // Summing a diff is part of its reader's backward; readers come after, so charge the value's
       // producer.
       const int producer = at(built_.program.values, step.value).producer;
       if (producer >= 0) at(times, producer).backward += seconds(begin);
       continue;
     }
-    at(built_.program.nodes, step.node).op->backward(state_);
+    at(built_.program.nodes, step.node).op->backward(context());
     at(times, step.node).backward += seconds(begin);
   }
   return times;

@@ -44,7 +44,7 @@ void Net::copy(const Tensor& from, const Tensor& to) const {
     return;
   }
   const ThreadScope scope(threads_);
-  make_copy(from, to)->forward(state_);
+  make_copy(from, to)->forward(context());
 }
 
 // Between a value of the plan and the user's array of it, at every pass: allocates nothing after
@@ -61,7 +61,7 @@ void Net::exchange(const Tensor& value, const std::shared_ptr<Memory>& array, bo
     const Tensor user{array->data(), plain(value.shape(), options_.dtype)};
     op = in ? make_copy(user, value) : make_copy(value, user);
   }
-  op->forward(state_);
+  op->forward(context());
 }
 
 // The blob with all others that are its data under another name: Caffe's Split shares memory, so

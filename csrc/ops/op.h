@@ -8,19 +8,11 @@
 #include <string>
 #include <vector>
 
-#include "core/random.h"
 #include "core/tensor.h"
 #include "ops/desc.h"
+#include "ops/step.h"
 
 namespace pcc {
-
-// What changes from one iteration to the next. A GPU backend keeps a copy on the device.
-struct StepState {
-  uint64_t seed = 0;
-  uint32_t net = 0;   // RandomStream::net
-  uint64_t pass = 0;  // number of the forward pass
-  float lr = 0, momentum = 0, momentum_previous = 0, weight_decay = 0;
-};
 
 // Where an op stands: its name, its tensors' specs and what will be asked of it.
 struct OpSite {
@@ -74,8 +66,8 @@ class Op {
   // Called once, before the first forward. All pointers stay valid and unmoved. Work that depends
   // on pointers only is done here.
   virtual void bind(const OpBuffers& buffers) { buffers_ = buffers; }
-  virtual void forward(const StepState& state) = 0;
-  virtual void backward(const StepState& state) { (void)state; }
+  virtual void forward(const Context& context) = 0;
+  virtual void backward(const Context& context) { (void)context; }
   // Which implementation it is, for the plan: "jit:avx2", "kernel avx2", "plain loops".
   virtual std::string implementation() const { return ""; }
 

@@ -67,11 +67,12 @@ double Solver::forward_backward() {
 
 void Solver::apply_update() {
   const ThreadScope scope(net_->threads());
-  StepState state = net_->state();
+  StepBlock state = net_->state();
+  state.iteration = iteration_;
   state.lr = lr();
   state.momentum = momentum();
   state.weight_decay = params_.weight_decay;
-  update_->forward(state);
+  update_->forward(Context{&state});
   ++iteration_;
 }
 

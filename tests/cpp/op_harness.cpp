@@ -256,14 +256,15 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
   buffers.backward_scratch = backward_scratch.data();
   made->bind(buffers);
 
-  StepState state = op.state;
+  StepBlock state = op.state;
+  const Context context{&state};
   for (int step = 0; step < op.steps; ++step) {
     for (size_t i = 0; i < site.in.size(); ++i)
       store(buffers.in[i], pick(op.in_values, i, buffers.in[i].count(), op.seed + 100 + i));
     for (size_t i = 0; i < site.out.size(); ++i)
       if (!(i == 0 && over_input)) spoil(buffers.out[i]);
     scratch.spoil();
-    made->forward(state);
+    made->forward(context);
     memory.check("forward");
     result.out.clear();
     for (const Tensor& tensor : buffers.out) result.out.push_back(load(tensor));
@@ -291,7 +292,7 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
     for (const Tensor& tensor : buffers.dparams)
       if (tensor) store(tensor, Values(static_cast<size_t>(tensor.count()), kNoise));
     backward_scratch.spoil();
-    made->backward(state);
+    made->backward(context);
     memory.check("backward");
     ++state.pass;
   }

@@ -24,8 +24,7 @@ struct OpCase {
   std::vector<int>
       dout_parts;  // parts per output; empty: one each; 0: that output gets no gradient
   bool training = true;
-  StepState state{
-      .seed = 7, .lr = 0.1f, .momentum = 0.9f, .momentum_previous = 0.9f, .weight_decay = 0.01f};
+  StepBlock state{.seed = 7, .lr = 0.1f, .momentum = 0.9f, .weight_decay = 0.01f};
 
   // Values; an empty or missing entry is drawn uniformly from [-1, 1) by the seed.
   std::vector<Values> in_values, param_values;

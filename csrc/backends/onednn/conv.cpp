@@ -83,11 +83,11 @@ class ConvOp : public Op {
     }
   }
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     for (const Call& call : forward_calls_) call.run();
   }
 
-  void backward(const StepState&) override {
+  void backward(const Context&) override {
     if (data_calls_.empty() && buffers_.din[0]) std::memset(buffers_.din[0].data, 0, x_.get_size());
     for (const Call& call : data_calls_) call.run();
     for (const Call& call : weights_calls_) call.run();

@@ -56,7 +56,7 @@ class DirectConvOp : public Op {
 
   OpNeeds needs() const override { return needs_; }
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     float* const packed = static_cast<float*>(buffers_.scratch);
     loops_.pack_forward(shape_, block_, buffers_.params[0].as<float>(), packed);
     const float* const bias = bias_ ? buffers_.params[1].as<float>() : nullptr;
@@ -69,7 +69,7 @@ class DirectConvOp : public Op {
     });
   }
 
-  void backward(const StepState&) override {
+  void backward(const Context&) override {
     float* const dx = buffers_.din[0].as<float>();
     if (buffers_.dout[0].empty()) {
       if (dx) std::memset(dx, 0, static_cast<size_t>(samples_ * shape_.x_count() * kFloat));

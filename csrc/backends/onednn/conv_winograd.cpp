@@ -48,12 +48,12 @@ class WinogradOp : public Op {
 
   OpNeeds needs() const override { return needs_; }
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     convolve(shape_, false, forward_, buffers_.scratch, buffers_.in[0].as<float>(),
              bias_ ? buffers_.params[1].as<float>() : nullptr, buffers_.out[0].as<float>());
   }
 
-  void backward(const StepState&) override {
+  void backward(const Context&) override {
     float* const dx = buffers_.din[0].as<float>();
     if (buffers_.dout[0].empty()) {
       if (dx) std::memset(dx, 0, static_cast<size_t>(values_in_ * kFloat));

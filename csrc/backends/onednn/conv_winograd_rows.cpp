@@ -45,7 +45,7 @@ class WinogradRowsOp : public Op {
 
   OpNeeds needs() const override { return needs_; }
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     float* const u = static_cast<float*>(at(buffers_.scratch, u_));
     float* const v = static_cast<float*>(at(buffers_.scratch, v_));
     loops_.pack(shape_, true, buffers_.params[0].as<float>(), u);
@@ -59,7 +59,7 @@ class WinogradRowsOp : public Op {
     });
   }
 
-  void backward(const StepState&) override {
+  void backward(const Context&) override {
     float* const dx = buffers_.din[0].as<float>();
     if (buffers_.dout[0].empty()) {
       if (dx) std::memset(dx, 0, static_cast<size_t>(samples_ * shape_.x_count() * kFloat));

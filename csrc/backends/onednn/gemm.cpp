@@ -26,7 +26,7 @@ class GemmOp : public Op {
 
   OpNeeds needs() const override { return needs_; }
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     const auto [m, k, n, transpose, bias] = desc_;
     // w lies (N, K), or (K, N) where transpose.
     const GemmShape shape{.m = m,
@@ -41,7 +41,7 @@ class GemmOp : public Op {
              bias ? buffers_.params[1].as<float>() : nullptr, buffers_.out[0]);
   }
 
-  void backward(const StepState&) override {
+  void backward(const Context&) override {
     const auto [m, k, n, transpose, bias] = desc_;
     const bool nothing = buffers_.dout[0].empty();
     const Tensor& dx = buffers_.din[0];

@@ -72,7 +72,7 @@ class PoolOp : public Op {
 
   OpNeeds needs() const override { return needs_; }
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     const float* const x = buffers_.in[0].as<float>();
     float* const y = buffers_.out[0].as<float>();
     void* const stash = backward_ ? buffers_.stash : nullptr;
@@ -92,7 +92,7 @@ class PoolOp : public Op {
     });
   }
 
-  void backward(const StepState&) override {
+  void backward(const Context&) override {
     float* const dx = buffers_.din[0].as<float>();
     if (!dx) return;
     if (buffers_.dout[0].empty()) {

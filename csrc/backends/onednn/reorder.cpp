@@ -32,9 +32,9 @@ class ReorderOp : public Op {
           back_.call(buffers.dout[0][0].data, buffers.din[0].data, buffers.backward_scratch);
   }
 
-  void forward(const StepState&) override { forward_call_.run(); }
+  void forward(const Context&) override { forward_call_.run(); }
 
-  void backward(const StepState&) override {
+  void backward(const Context&) override {
     if (backward_call_)
       backward_call_.run();
     else if (buffers_.din[0])

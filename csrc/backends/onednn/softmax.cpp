@@ -51,9 +51,9 @@ class SoftmaxOp : public Op {
     backward_call_.argument(DNNL_ARG_SCRATCHPAD, backward_scratchpad_, buffers.backward_scratch);
   }
 
-  void forward(const StepState&) override { forward_call_.run(); }
+  void forward(const Context&) override { forward_call_.run(); }
 
-  void backward(const StepState&) override {
+  void backward(const Context&) override {
     if (backward_call_)
       backward_call_.run();
     else if (buffers_.din[0])

@@ -138,7 +138,7 @@ class Conv : public ReferenceOp<T> {
               " axes, at most ", kMaxAxes, " are known");
   }
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     scratch_ = static_cast<T*>(this->buffers_.scratch);
     if (desc_.transposed)
       to_image(this->in(0), this->out());
@@ -153,7 +153,7 @@ class Conv : public ReferenceOp<T> {
     needs.backward_scratch = needs.forward_scratch;
   }
   void backward_needs(OpNeeds& needs) const override { needs.in = {this->site_.want_dparam[0]}; }
-  void backward_op(const StepState&) override {
+  void backward_op(const Context&) override {
     const T* dy = this->dout();
     scratch_ = static_cast<T*>(this->buffers_.backward_scratch);
     if (desc_.bias && this->dparam(1)) bias_gradient();

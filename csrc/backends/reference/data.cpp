@@ -13,11 +13,10 @@ class Fill : public ReferenceOp<T> {
  public:
   Fill(const FillDesc& desc, const OpSite& site) : ReferenceOp<T>(site), desc_(desc) {}
 
-  void forward(const StepState& state) override {
+  void forward(const Context& context) override {
     const int64_t count = this->out_shape().count();
     double* values = static_cast<double*>(this->buffers_.scratch);
-    fill(desc_.filler, this->out_shape(), {state.seed, state.net, this->site_.stream, state.pass},
-         values);
+    fill(desc_.filler, this->out_shape(), context.step->random(this->site_.stream), values);
     T* y = this->out();
     for_each(count, [=](int64_t i) { y[i] = static_cast<T>(values[i]); });
   }
@@ -47,9 +46,9 @@ class Transform : public ReferenceOp<T> {
               desc.replicas, " replicas");
   }
 
-  void forward(const StepState& state) override {
+  void forward(const Context& context) override {
     const RecordBatch batch = desc_.feed->next(samples_);
-    const RandomStream stream{state.seed, state.net, this->site_.stream, state.pass};
+    const RandomStream stream = context.step->random(this->site_.stream);
     for_each_piece(samples_, record_.count(), [&, this](int64_t k) {
       const int64_t sample = k % desc_.replicas * (samples_ / desc_.replicas) + k / desc_.replicas;
       const int64_t record = (batch.first + k) % batch.total;

@@ -10,7 +10,7 @@ class Gemm : public ReferenceOp<T> {
  public:
   Gemm(const GemmDesc& desc, const OpSite& site) : ReferenceOp<T>(site), desc_(desc) {}
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     const auto [m, k, n, transpose, has_bias] = desc_;
     T* y = this->out();
     multiply_parallel<T>(m, n, k, {this->in(0), k, 1}, weights().transposed(), y, n, false);
@@ -23,7 +23,7 @@ class Gemm : public ReferenceOp<T> {
 
  protected:
   void backward_needs(OpNeeds& needs) const override { needs.in = {this->site_.want_dparam[0]}; }
-  void backward_op(const StepState&) override {
+  void backward_op(const Context&) override {
     const auto [m, k, n, transpose, has_bias] = desc_;
     const T *x = this->in(0), *dy = this->dout();
     if (T* dw = this->dparam(0)) {

@@ -31,7 +31,7 @@ class Softmax : public ReferenceOp<T> {
   Softmax(const SoftmaxDesc& desc, const OpSite& site)
       : ReferenceOp<T>(site), columns_(site.in[0].shape, desc.axis) {}
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     const auto [outer, classes, inner] = columns_;
     for_each_piece(columns_.count(), classes,
                    [=, this, classes = classes, inner = inner](int64_t column) {
@@ -43,7 +43,7 @@ class Softmax : public ReferenceOp<T> {
 
  protected:
   void backward_needs(OpNeeds& needs) const override { needs.out = this->all_outs(); }
-  void backward_op(const StepState&) override {
+  void backward_op(const Context&) override {
     const int64_t classes = columns_.classes, inner = columns_.inner;
     for_each_piece(columns_.count(), classes, [=, this](int64_t column) {
       const int64_t first = columns_.first(column);
@@ -71,7 +71,7 @@ class SoftmaxLoss : public ReferenceOp<T> {
               " samples do not divide by ", desc.groups, " groups");
   }
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     const T *x = this->in(0), *labels = this->in(1);
     labels_.check(this->site_.name, labels, columns_.count(),
                   columns_.count() / this->in_shape(0)[0]);
@@ -87,7 +87,7 @@ class SoftmaxLoss : public ReferenceOp<T> {
 
  protected:
   void backward_needs(OpNeeds& needs) const override { needs.in = this->all_ins(); }
-  void backward_op(const StepState&) override {
+  void backward_op(const Context&) override {
     const T *x = this->in(0), *labels = this->in(1);
     T* dx = this->din(0);
     if (!this->dout(0)) {  // as in Caffe, the probabilities pass no gradient on
@@ -155,7 +155,7 @@ class Accuracy : public ReferenceOp<T> {
         columns_(site.in[0].shape, desc.axis),
         labels_(desc.has_ignore_label, desc.ignore_label, columns_.classes) {}
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     const T *x = this->in(0), *labels = this->in(1);
     const int64_t counted = columns_.count() / desc_.groups;
     labels_.check(this->site_.name, labels, counted, columns_.count() / this->in_shape(0)[0]);

@@ -105,7 +105,7 @@ class Lrn : public ReferenceOp<T> {
   Lrn(const LrnDesc& desc, const OpSite& site)
       : ReferenceOp<T>(site), region_(desc, site.in[0].shape) {}
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     T* scale = this->site_.training && this->site_.backward()
                    ? static_cast<T*>(this->buffers_.stash)
                    : nullptr;
@@ -122,7 +122,7 @@ class Lrn : public ReferenceOp<T> {
     needs.out = this->all_outs();
     needs.stash_bytes = this->site_.in[0].bytes();
   }
-  void backward_op(const StepState&) override {
+  void backward_op(const Context&) override {
     const T* scale = static_cast<const T*>(this->buffers_.stash);
     const int64_t size = this->in_shape(0).count(1);
     for_each_piece(this->in_shape(0)[0], size, [=, this](int64_t n) {

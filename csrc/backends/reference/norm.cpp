@@ -22,7 +22,7 @@ class NormAct : public ReferenceOp<T> {
               " samples do not divide by ", groups_, " groups");
   }
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     for_each_piece(channels_, samples_ * area_, [this](int64_t c) { forward_channel(c); });
     if (!desc_.use_global_stats) {
       T* factor = this->param(2);
@@ -36,7 +36,7 @@ class NormAct : public ReferenceOp<T> {
     needs.in[0] = true;
     needs.stash_bytes = mask_offset() + (desc_.relu ? samples_ * channels_ * area_ : 0);
   }
-  void backward_op(const StepState&) override {
+  void backward_op(const Context&) override {
     for_each_piece(channels_, samples_ * area_, [this](int64_t c) { backward_channel(c); });
   }
 

@@ -10,7 +10,7 @@ class Pointwise : public ReferenceOp<T> {
  public:
   Pointwise(const PointwiseDesc& desc, const OpSite& site) : ReferenceOp<T>(site), desc_(desc) {}
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     const T* x = this->in(0);
     T* y = this->out();
     const T slope = static_cast<T>(desc_.a);
@@ -24,7 +24,7 @@ class Pointwise : public ReferenceOp<T> {
 
  protected:
   void backward_needs(OpNeeds& needs) const override { needs.in = this->all_ins(); }
-  void backward_op(const StepState&) override {
+  void backward_op(const Context&) override {
     const T *x = this->in(0), *dy = this->dout();
     T* dx = this->din(0);
     const T slope = static_cast<T>(desc_.a);
@@ -47,11 +47,11 @@ class Dropout : public ReferenceOp<T> {
   Dropout(const DropoutDesc& desc, const OpSite& site)
       : ReferenceOp<T>(site), desc_(desc), scale_(static_cast<T>(1.0 / (1.0 - desc.ratio))) {}
 
-  void forward(const StepState& state) override {
+  void forward(const Context& context) override {
     const T* x = this->in(0);
     T* y = this->out();
     uint8_t* mask = static_cast<uint8_t*>(this->buffers_.stash);
-    const RandomStream stream{state.seed, state.net, this->site_.stream, state.pass};
+    const RandomStream stream = context.step->random(this->site_.stream);
     const uint32_t threshold = desc_.threshold();
     const bool keep = this->site_.training && this->site_.backward();
     for_each((count() + 3) / 4, [=, this](int64_t block) {
@@ -67,7 +67,7 @@ class Dropout : public ReferenceOp<T> {
 
  protected:
   void backward_needs(OpNeeds& needs) const override { needs.stash_bytes = count(); }
-  void backward_op(const StepState&) override {
+  void backward_op(const Context&) override {
     const T* dy = this->dout();
     T* dx = this->din(0);
     const uint8_t* mask = static_cast<const uint8_t*>(this->buffers_.stash);
@@ -87,7 +87,7 @@ class Eltwise : public ReferenceOp<T> {
  public:
   Eltwise(const EltwiseDesc& desc, const OpSite& site) : ReferenceOp<T>(site), desc_(desc) {}
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     T* y = this->out();
     switch (desc_.operation) {
       case Operation::sum:
@@ -110,7 +110,7 @@ class Eltwise : public ReferenceOp<T> {
     if (desc_.operation != Operation::sum) needs.in = this->all_ins();
     if (desc_.operation == Operation::product) needs.out = this->all_outs();
   }
-  void backward_op(const StepState&) override {
+  void backward_op(const Context&) override {
     for (int k = 0; k < this->ins(); ++k)
       if (this->din(k)) backward_to(k, this->din(k));
   }
@@ -163,7 +163,7 @@ class Affine : public ReferenceOp<T> {
     if (desc.bias) bias_ = desc.bias_from_input ? input++ : parameter++;
   }
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     const T* x = this->in(0);
     T* y = this->out();
     const T *scale = scale_values(), *bias = bias_values();
@@ -181,7 +181,7 @@ class Affine : public ReferenceOp<T> {
     needs.in = this->all_ins();
     if (desc_.bias_from_input) needs.in.back() = false;
   }
-  void backward_op(const StepState&) override {
+  void backward_op(const Context&) override {
     const T *x = this->in(0), *dy = this->dout(), *scale = scale_values();
     if (desc_.scale)
       reduce(desc_.scale_from_input ? this->din(scale_) : this->dparam(scale_),

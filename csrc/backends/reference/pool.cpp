@@ -18,7 +18,7 @@ class Pool : public ReferenceOp<T> {
         out_rows_(site.out[0].shape[2]),
         out_columns_(site.out[0].shape[3]) {}
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     const int64_t area = rows_ * columns_, out_area = out_rows_ * out_columns_;
     for_each_piece(planes(), area, [=, this](int64_t plane) {
       const T* x = this->in(0) + plane * area;
@@ -35,7 +35,7 @@ class Pool : public ReferenceOp<T> {
     if (desc_.method == PoolDesc::Method::max)
       needs.stash_bytes = this->out_shape().count() * static_cast<int64_t>(sizeof(int32_t));
   }
-  void backward_op(const StepState&) override {
+  void backward_op(const Context&) override {
     const int64_t area = rows_ * columns_, out_area = out_rows_ * out_columns_;
     const T* dy = this->dout();
     if (!dy) {  // only the mask has a gradient, which means nothing

@@ -46,12 +46,12 @@ class Concat : public ReferenceOp<T> {
   Concat(const ConcatDesc& desc, const OpSite& site)
       : ReferenceOp<T>(site), cut_(site.out[0].shape, site.in, desc.axis) {}
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     for (int k = 0; k < this->ins(); ++k) cut_.scatter(k, this->in(k), this->out());
   }
 
  protected:
-  void backward_op(const StepState&) override {
+  void backward_op(const Context&) override {
     for (int k = 0; k < this->ins(); ++k)
       if (this->din(k)) cut_.gather(k, this->dout(), this->din(k));
   }
@@ -66,12 +66,12 @@ class Slice : public ReferenceOp<T> {
   Slice(const SliceDesc& desc, const OpSite& site)
       : ReferenceOp<T>(site), cut_(site.in[0].shape, site.out, desc.axis) {}
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     for (int k = 0; k < this->outs(); ++k) cut_.gather(k, this->in(0), this->out(k));
   }
 
  protected:
-  void backward_op(const StepState&) override {
+  void backward_op(const Context&) override {
     for (int k = 0; k < this->outs(); ++k) cut_.scatter(k, this->dout(k), this->din(0));
   }
 
@@ -110,10 +110,10 @@ class Reorder : public ReferenceOp<T> {
     PCC_CHECK(site.in[0].shape == site.out[0].shape, "'", site.name, "': a reorder from ",
               site.in[0].shape, " to ", site.out[0].shape);
   }
-  void forward(const StepState&) override { copy(from_, this->in(0), to_, this->out()); }
+  void forward(const Context&) override { copy(from_, this->in(0), to_, this->out()); }
 
  protected:
-  void backward_op(const StepState&) override { copy(to_, this->dout(), from_, this->din(0)); }
+  void backward_op(const Context&) override { copy(to_, this->dout(), from_, this->din(0)); }
 
  private:
   static void copy(const Walk& from, const T* x, const Walk& to, T* y) {
@@ -134,7 +134,7 @@ class Sum : public ReferenceOp<T> {
     for (const TensorSpec& part : site.in)
       PCC_CHECK(part == site.out[0], "'", site.name, "': a sum of unlike parts");
   }
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     T* y = this->out();
     const T* first = this->in(0);
     for_each(count(), [=](int64_t i) { y[i] = first[i]; });
@@ -145,7 +145,7 @@ class Sum : public ReferenceOp<T> {
   }
 
  protected:
-  void backward_op(const StepState&) override {
+  void backward_op(const Context&) override {
     const T* dy = this->dout();
     for (int k = 0; k < this->ins(); ++k)
       if (T* dx = this->din(k)) std::copy_n(dy, count(), dx);

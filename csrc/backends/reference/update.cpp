@@ -10,15 +10,16 @@ class Update : public ReferenceOp<T> {
  public:
   Update(const UpdateDesc& desc, const OpSite& site) : ReferenceOp<T>(site), desc_(desc) {}
 
-  void forward(const StepState& state) override {
+  void forward(const Context& context) override {
     const T clip_factor = clip();
     const T share = T(1) / static_cast<T>(desc_.iter_size);
     for (const UpdateSegment& segment : desc_.segments) {
       if (clip_factor != T(1)) scale(segment, clip_factor);
       if (desc_.iter_size != 1) scale(segment, share);
-      decay(segment, static_cast<T>(state.weight_decay) * static_cast<T>(segment.decay_mult));
-      step(segment, static_cast<T>(state.lr) * static_cast<T>(segment.lr_mult),
-           static_cast<T>(state.momentum));
+      decay(segment,
+            static_cast<T>(context.step->weight_decay) * static_cast<T>(segment.decay_mult));
+      step(segment, static_cast<T>(context.step->lr) * static_cast<T>(segment.lr_mult),
+           static_cast<T>(context.step->momentum));
     }
   }
 

@@ -42,7 +42,7 @@ class AffineOp : public KernelOp {
     needs_.max_parts = kMaxParts;
   }
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     const int64_t size = desc_.dim * geometry_.numbers_per_item();
     parallel(geometry_.items(), std::max<int64_t>(1, kElementGrain / size),
              [this](int64_t begin, int64_t end, int) {

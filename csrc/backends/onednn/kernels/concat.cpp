@@ -43,7 +43,7 @@ class ConcatOp : public KernelOp {
     needs_.max_parts = kMaxParts;
   }
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     if (cut_.outer == 1) return forward_whole();
     cut_.for_rows([this](int64_t o) {
       for (size_t k = 0; k < site_.in.size(); ++k)
@@ -90,7 +90,7 @@ class SliceOp : public KernelOp {
     needs_.max_parts = kMaxParts;
   }
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     cut_.for_rows([this](int64_t o) {
       for (size_t k = 0; k < site_.out.size(); ++k)
         std::memcpy(out(k) + o * cut_.size[k], in(0) + o * cut_.row + cut_.first[k],

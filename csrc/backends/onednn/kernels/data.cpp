@@ -23,9 +23,9 @@ class TransformOp : public KernelOp {
     flat_ = mean_ && desc.mean->size() == 1;
   }
 
-  void forward(const StepState& state) override {
+  void forward(const Context& context) override {
     const RecordBatch batch = desc_.feed->next(samples_);
-    const RandomStream stream{state.seed, state.net, site_.stream, state.pass};
+    const RandomStream stream = context.step->random(site_.stream);
     for_pieces(samples_, record_.count(), [&, this](int64_t k) {
       const int64_t sample = k % desc_.replicas * (samples_ / desc_.replicas) + k / desc_.replicas;
       const int64_t record = (batch.first + k) % batch.total;
@@ -78,7 +78,7 @@ class FillOp : public KernelOp {
     if (!constant()) needs_.forward_scratch = out_count() * static_cast<int64_t>(sizeof(double));
   }
 
-  void forward(const StepState& state) override {
+  void forward(const Context& context) override {
     if (constant()) {
       for_elements(out_count(), [this](int64_t first, int64_t count) {
         std::fill_n(out() + first, count, static_cast<float>(desc_.filler.value));
@@ -86,8 +86,7 @@ class FillOp : public KernelOp {
       return;
     }
     double* values = static_cast<double*>(buffers_.scratch);
-    fill(desc_.filler, site_.out[0].shape, {state.seed, state.net, site_.stream, state.pass},
-         values);
+    fill(desc_.filler, site_.out[0].shape, context.step->random(site_.stream), values);
     for_elements(out_count(), [=, this](int64_t first, int64_t count) {
       for (int64_t i = first; i < first + count; ++i) out()[i] = static_cast<float>(values[i]);
     });

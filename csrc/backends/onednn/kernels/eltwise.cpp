@@ -36,7 +36,7 @@ class EltwiseOp : public KernelOp {
     }
   }
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     for_elements(out_count(), [this](int64_t first, int64_t count) {
       const float* x[kMaxTerms];
       const int terms = inputs(first, x);
@@ -101,7 +101,7 @@ class SumOp : public KernelOp {
  public:
   explicit SumOp(const OpSite& site) : KernelOp(site) {}
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     for_elements(out_count(), [this](int64_t first, int64_t count) {
       const float* x[kMaxTerms];
       for (size_t k = 0; k < site_.in.size(); ++k) x[k] = in(k) + first;

@@ -24,7 +24,7 @@ class KernelOp : public Op {
   OpNeeds needs() const override { return needs_; }
   std::string implementation() const override { return std::string("kernel ") + loops_.isa; }
   // Without any gradient from above there is nothing to add, and every din is zero.
-  void backward(const StepState&) final {
+  void backward(const Context&) final {
     bool any = false;
     for (const std::vector<Tensor>& parts : buffers_.dout) any = any || !parts.empty();
     if (any) return differentiate();

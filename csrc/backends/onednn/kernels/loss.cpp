@@ -33,7 +33,7 @@ class SoftmaxLossOp : public KernelOp {
     }
   }
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     const float* labels = in(1);
     labels_.check(site_.name, labels, columns_.count(), columns_.count() / site_.in[0].shape[0]);
     for_pieces(columns_.count(), 8 * columns_.classes, [this](int64_t column) { softmax(column); });
@@ -138,7 +138,7 @@ class AccuracyOp : public KernelOp {
       needs_.forward_scratch = columns_.classes * static_cast<int64_t>(sizeof(int64_t));
   }
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     const float *x = in(0), *labels = in(1);
     const int64_t counted = columns_.count() / desc_.groups;
     labels_.check(site_.name, labels, counted, columns_.count() / site_.in[0].shape[0]);

@@ -38,7 +38,7 @@ class LrnOp : public KernelOp {
     needs_.backward_scratch = scratch;
   }
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     float* const s = trains_ ? static_cast<float*>(buffers_.stash) : nullptr;
     for_jobs([=, this](int64_t at, int64_t count, int64_t split) {
       const float* const x = in(0) + at;

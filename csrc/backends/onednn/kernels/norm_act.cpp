@@ -97,7 +97,7 @@ class NormActOp : public Op {
     back_moments_ = static_cast<Moments*>(at(buffers.backward_scratch, back_moments_at_));
   }
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     if (desc_.use_global_stats) {
       read_global_statistics();
       parallel(geometry_.items(), item_grain(),
@@ -134,7 +134,7 @@ class NormActOp : public Op {
   // With g = dy behind the ReLU: dx = gain / sigma * (g - mean(g) - x^ * mean(g * x^)), means over
   // the group; global statistics: dx = gain / sigma * g. g is written where the addend wants it, or
   // where several parts of dy had to be summed.
-  void backward(const StepState&) override {
+  void backward(const Context&) override {
     if (parts_ == 0) {
       for (const Tensor& din : buffers_.din)
         if (din) std::memset(din.data, 0, static_cast<size_t>(din.spec.bytes()));

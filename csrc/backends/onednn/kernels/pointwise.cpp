@@ -20,7 +20,7 @@ class ReluOp : public KernelOp {
     needs_.max_parts = kMaxParts;
   }
 
-  void forward(const StepState&) override {
+  void forward(const Context&) override {
     for_elements(out_count(), [this](int64_t first, int64_t count) {
       loops_.element.relu(count, in(0) + first, slope_, out() + first);
     });
@@ -60,8 +60,8 @@ class DropoutOp : public KernelOp {
     if (trains_) needs_.diff_in_place = 0;
   }
 
-  void forward(const StepState& state) override {
-    const RandomStream stream{state.seed, state.net, site_.stream, state.pass};
+  void forward(const Context& context) override {
+    const RandomStream stream = context.step->random(site_.stream);
     if (blocked_)
       draw_rows(stream);
     else

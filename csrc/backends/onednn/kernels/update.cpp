@@ -28,16 +28,16 @@ class UpdateOp : public KernelOp {
     if (desc.clip >= 0) needs_.forward_scratch = pieces_ * static_cast<int64_t>(sizeof(double));
   }
 
-  void forward(const StepState& state) override {
+  void forward(const Context& context) override {
     const float factor = clip() / static_cast<float>(desc_.iter_size);
     parallel(total_, kElementGrain, [&, this](int64_t begin, int64_t end, int) {
       for_segments(begin, end,
                    [&, this](const UpdateSegment& segment, int64_t first, int64_t count) {
                      UpdateRates rates;
                      rates.factor = factor;
-                     rates.decay = state.weight_decay * segment.decay_mult;
-                     rates.rate = state.lr * segment.lr_mult;
-                     rates.momentum = state.momentum;
+                     rates.decay = context.step->weight_decay * segment.decay_mult;
+                     rates.rate = context.step->lr * segment.lr_mult;
+                     rates.momentum = context.step->momentum;
                      rates.l1 = desc_.l1;
                      rates.nesterov = desc_.rule == UpdateDesc::Rule::nesterov;
                      loops_.element.update(count, rates, param(0) + first, param(1) + first,
