@@ -66,7 +66,7 @@ std::unique_ptr<Layer> make_layer(LayerSpec spec, LayerContext context) {
   std::string known;
   for (const std::string& name : layer_types()) known += (known.empty() ? "" : ", ") + name;
   PCC_THROW(config, spec.title(), ": type '", spec.type, "' is unknown",
-            near.empty() ? "" : concat("; did you mean '", near, "'?"), " Known: ", known);
+            near.empty() ? "" : concat(" (did you mean '", near, "'?)"), "; known: ", known);
 }
 
 }  // namespace pcc

@@ -66,7 +66,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 
 def selection_of(args: argparse.Namespace) -> Selection:
     """The Selection that the flags name. Raises ConfigError."""
-    from pycaffe_clr.experiments.estimate import parse_duration
+    from pycaffe_clr.durations import parse_duration
     from pycaffe_clr.experiments.selection import Selection
 
     return Selection(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pycaffe_clr.cli.experiment import add_selection, selection_of
+from pycaffe_clr.durations import duration
 from pycaffe_clr.experiments.roots import add_roots
 
 
@@ -47,15 +48,6 @@ def main(args: argparse.Namespace) -> int:
         f"the missing ones {duration(missing)}"
     )
     return 0
-
-
-def duration(seconds: float) -> str:
-    """Three characters and a unit: 45 s, 12 min, 3.4 h, 12 d."""
-    for size, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
-        if seconds >= 2 * size:
-            count = seconds / size
-            return f"{count:.1f} {unit}" if count < 9.95 else f"{count:,.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _where(uses: list[str]) -> str:

@@ -51,8 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Make the runs; raises ConfigError and DataError, returns the exit code."""
     from pycaffe_clr.cli.messages import show_warnings
+    from pycaffe_clr.durations import parse_duration
     from pycaffe_clr.errors import ConfigError
-    from pycaffe_clr.experiments.estimate import Estimates, measured_runs, parse_duration
+    from pycaffe_clr.experiments.estimate import Estimates, measured_runs
     from pycaffe_clr.experiments.manifest import load
     from pycaffe_clr.experiments.queue import default_root, exit_code, run_settings
     from pycaffe_clr.experiments.selection import select

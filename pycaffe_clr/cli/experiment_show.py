@@ -7,7 +7,7 @@ import math
 import textwrap
 from typing import TYPE_CHECKING
 
-from pycaffe_clr.cli.experiment_list import duration
+from pycaffe_clr.durations import duration
 from pycaffe_clr.experiments.roots import add_roots
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Cook; raises the errors of pycaffe_clr.errors, returns the exit code."""
-    from pycaffe_clr.experiments.estimate import parse_duration
+    from pycaffe_clr.durations import parse_duration
     from pycaffe_clr.experiments.recipe import recipe
     from pycaffe_clr.experiments.recipe_words import table
 

@@ -8,8 +8,9 @@ import time
 from collections.abc import Sequence
 from typing import Any, TextIO
 
+from pycaffe_clr.durations import duration
 from pycaffe_clr.experiments.jobs import Event, Job, Outcome
-from pycaffe_clr.train.progress import Speed, duration
+from pycaffe_clr.train.progress import Speed
 from pycaffe_clr.train.result import LOG
 
 _REDRAW_SECONDS = 0.2
@@ -194,9 +195,9 @@ def describe(outcome: Outcome) -> str:
 
 
 def _accuracies(outcome: Outcome) -> str:
-    if math.isnan(outcome.accuracy):
+    if math.isnan(outcome.final_accuracy):
         return ""
-    text = f": accuracy {100 * outcome.accuracy:.2f} %"
+    text = f": accuracy {100 * outcome.final_accuracy:.2f} %"
     if not math.isnan(outcome.whole_accuracy):
         text += f", whole test set {100 * outcome.whole_accuracy:.2f} %"
     return text

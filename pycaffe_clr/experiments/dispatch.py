@@ -113,7 +113,7 @@ def known_outcome(job: Job) -> Outcome | None:
         str(run.record.get("reason", "")),
         run.iteration,
         run.max_iter,
-        accuracy=run.final_accuracy,
+        final_accuracy=run.final_accuracy,
         whole_accuracy=run.whole_accuracy,
         known=True,
     )

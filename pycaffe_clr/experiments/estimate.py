@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from pycaffe_clr.errors import ConfigError, DataError
+from pycaffe_clr.errors import DataError
 from pycaffe_clr.experiments.manifest import Setting
 from pycaffe_clr.experiments.store import Store
 
@@ -22,17 +21,6 @@ SPEEDS = {
     "resnet50": 10.0,
     "inception_resnet_v2": 3.0,
 }
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of `90m`, `1h30m`, `45s`, `2d`; a bare number is minutes. Raises ConfigError."""
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return 60 * float(text)
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ConfigError(f"{text!r} is no duration; expected e.g. 90m, 1h30m, 45s, 2d")
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class Outcome:
     """How a job ended.
 
     state: of the run (see RunResult), "held" where another process writes its folder, "skipped"
-    where it was not started. reason: why. seconds: that this process spent on it. accuracy,
+    where it was not started. reason: why. seconds: that this process spent on it. final_accuracy,
     whole_accuracy: fractions, nan where there is none. memory: most bytes that it held. known: it
     was final already, nothing was done.
     """
@@ -66,7 +66,7 @@ class Outcome:
     iteration: int = 0
     max_iter: int = 0
     seconds: float = 0.0
-    accuracy: float = math.nan
+    final_accuracy: float = math.nan
     whole_accuracy: float = math.nan
     memory: int = 0
     known: bool = field(default=False, compare=False)
@@ -75,3 +75,8 @@ class Outcome:
     def final(self) -> bool:
         """Whether the run is done: finished, ended early or diverged."""
         return self.state in FINAL_STATES
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the loss stopped being a number."""
+        return self.state == "diverged"

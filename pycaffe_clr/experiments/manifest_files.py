@@ -98,7 +98,7 @@ def _with(made: Manifest, reading: Reading) -> Manifest:
         {**made.settings, **reading.settings(made.settings.values())},
         {number: tuple(map(reading.row, rows)) for number, rows in made.tables.items()},
         {number: reading.figure(figure) for number, figure in made.figures.items()},
-        {number: reading.claims(claims) for number, claims in made.table_claims.items()},
+        made.table_claims,
         made.disagreements,
     )
 

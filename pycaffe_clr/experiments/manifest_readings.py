@@ -12,28 +12,25 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from pycaffe_clr.experiments.manifest import Claim, Curve, Figure, Row, Setting
+from pycaffe_clr.experiments.manifest import Curve, Figure, Row, Setting
 from pycaffe_clr.experiments.protocol import filler_plans
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Settings `name + suffix` for those that fit a pattern of `of` and none of `but`.
-
-    main: rows and curves show these, the plain ones are their other readings; else the reverse.
-    """
+    """Settings `name + suffix` for those that fit a pattern of `of` and none of `but`, as other
+    readings of the rows and curves that show the plain ones."""
 
     suffix: str
     of: tuple[str, ...]
     but: tuple[str, ...]
     note: str
-    main: bool
 
     @classmethod
     def read(cls, entry: Mapping[str, Any]) -> Reading:
         """From an entry of a file."""
         of, but = tuple(entry["of"]), tuple(entry.get("but", ()))
-        return cls(entry["suffix"], of, but, entry["note"], bool(entry.get("main", False)))
+        return cls(entry["suffix"], of, but, entry["note"])
 
     def fits(self, name: str) -> bool:
         """Whether a setting has this reading."""
@@ -58,11 +55,11 @@ class Reading:
 
     def row(self, row: Row) -> Row:
         """The row with its reading."""
-        return dataclasses.replace(row, **self._names(row.setting, row.alternates))
+        return dataclasses.replace(row, alternates=self._names(row.setting, row.alternates))
 
     def curve(self, curve: Curve) -> Curve:
         """The curve with its reading."""
-        return dataclasses.replace(curve, **self._names(curve.setting, curve.alternates))
+        return dataclasses.replace(curve, alternates=self._names(curve.setting, curve.alternates))
 
     def figure(self, figure: Figure) -> Figure:
         """The figure with all its curves so."""
@@ -70,22 +67,7 @@ class Reading:
             letter: dataclasses.replace(panel, curves=tuple(map(self.curve, panel.curves)))
             for letter, panel in figure.panels.items()
         }
-        return dataclasses.replace(figure, panels=panels, claims=self.claims(figure.claims))
+        return dataclasses.replace(figure, panels=panels)
 
-    def claims(self, claims: Iterable[Claim]) -> tuple[Claim, ...]:
-        """Claims that name settings, about those that are main."""
-        return tuple(
-            dataclasses.replace(
-                claim,
-                of=tuple(n + self.suffix if self.main and self.fits(n) else n for n in claim.of),
-            )
-            for claim in claims
-        )
-
-    def _names(self, setting: str, alternates: tuple[str, ...]) -> dict[str, Any]:
-        if not self.fits(setting):
-            return {}
-        other = setting + self.suffix
-        if self.main:
-            return {"setting": other, "alternates": (setting, *alternates)}
-        return {"alternates": (*alternates, other)}
+    def _names(self, setting: str, alternates: tuple[str, ...]) -> tuple[str, ...]:
+        return (*alternates, setting + self.suffix) if self.fits(setting) else alternates

@@ -18,7 +18,7 @@ from pycaffe_clr.experiments.statistics import (
     summarize,
     welch,
 )
-from pycaffe_clr.experiments.store import FILE, Store, StoredRun
+from pycaffe_clr.experiments.store import Store, StoredRun
 from pycaffe_clr.train.result import LOG
 
 # A run with fewer iterations than this part of its setting's was shortened by hand: a trial.
@@ -33,8 +33,7 @@ class Outcome:
     whole: the same runs on the whole test set, where measured. diverged: name and iteration of
     those among them that diverged. unfinished: runs that are not through. shortened: runs that are,
     but with fewer iterations than the setting has. unreadable: runs whose files are damaged.
-    file: of the run with the file's own fillers, nan without it. seconds: of training, the mean
-    of the runs that did not diverge. speed: images a second.
+    seconds: of training, the mean of the runs that did not diverge. speed: images a second.
     """
 
     setting: Setting
@@ -44,7 +43,6 @@ class Outcome:
     unfinished: tuple[StoredRun, ...]
     shortened: tuple[StoredRun, ...]
     unreadable: tuple[StoredRun, ...]
-    file: float
     seconds: float
     speed: float
 
@@ -103,10 +101,6 @@ def outcome_of(setting: Setting, store: Store) -> Outcome:
     accuracies = [100 * counted_accuracy(run, classes) for run in counted]
     wholes = [100 * counted_accuracy(run, classes, whole=True) for run in counted]
     timed = [time_of(run) for run in counted if not run.diverged]
-    extra = store.run(setting.name, FILE)
-    file = math.nan
-    if extra is not None and extra.final and not extra.scaled and is_whole(extra, setting):
-        file = 100 * _number(extra, classes)
     return Outcome(
         setting=setting,
         accuracy=summarize(accuracies, len(diverged)),
@@ -115,7 +109,6 @@ def outcome_of(setting: Setting, store: Store) -> Outcome:
         unfinished=tuple(unfinished),
         shortened=tuple(shortened),
         unreadable=tuple(unreadable),
-        file=file,
         seconds=_mean(seconds for seconds, _ in timed),
         speed=_mean(speed for _, speed in timed),
     )

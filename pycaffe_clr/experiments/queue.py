@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pycaffe_clr.catalog import find_solver
+from pycaffe_clr.durations import duration
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.experiments import cores, protocol
 from pycaffe_clr.experiments import scale as scaling
@@ -19,7 +20,6 @@ from pycaffe_clr.experiments.manifest import Setting, load
 from pycaffe_clr.experiments.protocol import RunPlan
 from pycaffe_clr.experiments.store import RUNS, Store
 from pycaffe_clr.prototxt import read_solver
-from pycaffe_clr.train.progress import duration
 from pycaffe_clr.train.spec import RunSpec
 
 __all__ = ["default_root", "exit_code", "fitting", "make_jobs", "run_settings"]

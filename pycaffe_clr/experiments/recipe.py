@@ -8,7 +8,7 @@ a step, which is measured once.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -174,20 +174,22 @@ class _Cook:
         self.study.say("\n2. Total batch size: the same time for each")
         own = self.base.pass_batch
         sizes = sorted({max(1, own // 2), own, 2 * own} if batches is None else {own, *batches})
-        momenta = (FIRST_MOMENTUM, LOWEST_MOMENTUM)
-        seconds: dict[str, float] = {}
-        for count in range(1, _RANGES + 1):
-            more: dict[str, Any] = {"values": sizes, "seconds": seconds}
-            found = self._search("batch", maximum, momenta, f"batch{count}", **more)
-            seconds = found.seconds
-            kept = next(t for t in found.tried if t.value == own)
-            if not kept.key(True)[0]:
-                allowed = [t for t in found.tried if batches is not None or batch_of(t) >= own]
-                better = allowed[0].accuracy - kept.accuracy > _SAME_ACCURACY
-                return maximum, allowed[0] if better else kept, found
-            self.study.say(f"A whole cycle to {number(maximum)} diverges: half of that")
-            maximum = two_digits(maximum / 2)
-        raise ConfigError(f"{self.study.path}: a whole cycle diverges at every rate tried")
+
+        def with_own(found: Search) -> Tried:
+            return next(t for t in found.tried if t.value == own)
+
+        found, maximum = self._held(
+            "batch",
+            maximum,
+            (FIRST_MOMENTUM, LOWEST_MOMENTUM),
+            "a whole cycle",
+            lambda found: not with_own(found).key(True)[0],
+            values=sizes,
+        )
+        kept = with_own(found)
+        allowed = [t for t in found.tried if batches is not None or batch_of(t) >= own]
+        better = allowed[0].accuracy - kept.accuracy > _SAME_ACCURACY
+        return maximum, allowed[0] if better else kept, found
 
     def finish(
         self,
@@ -237,40 +239,47 @@ class _Cook:
     def _trained(
         self, vary: str, maximum: float, momentum: Sequence[float], **settings: Any
     ) -> tuple[Search, float]:
-        """A search in which a value trains, and the maximum rate of its runs.
+        """A search in which a value trains, and the maximum rate of its runs: see _held."""
 
-        Where every value diverges the rate is too large for the runs: half of it is tried. Raises
-        ConfigError where that does not help either.
-        """
-        for count in range(1, _RANGES + 1):
-            folder = vary if count == 1 else f"{vary}{count}"
-            found = self._search(vary, maximum, momentum, folder, **settings)
-            if found.best is not None:
-                return found, maximum
-            self.study.say(f"Every {vary} diverges below {number(maximum)}: half of that")
-            maximum = two_digits(maximum / 2)
-        raise ConfigError(f"{self.study.path}: every {vary} diverges at every rate tried")
+        def trains(found: Search) -> bool:
+            return found.best is not None
 
-    def _search(
+        return self._held(vary, maximum, momentum, f"every {vary}", trains, **settings)
+
+    def _held(
         self,
         vary: str,
         maximum: float,
         momentum: Sequence[float],
-        folder: str | None = None,
+        what: str,
+        holds: Callable[[Search], bool],
         **settings: Any,
-    ) -> Search:
-        return search(
-            self.study.solver,
-            vary,
-            out=self.study.path / (folder or vary),
-            min_lr=plain(maximum / 10),
-            max_lr=plain(maximum),
-            iterations=self.iterations,
-            momentum=momentum,
-            **settings,
-            **self.shared,
-            **self.fields,
-        )
+    ) -> tuple[Search, float]:
+        """A search that holds below a maximum rate, and that rate.
+
+        Where it does not, the rate is too large for the runs: half of it is tried. what: diverges
+        then, in words. Raises ConfigError where no rate of a few helps.
+        """
+        seconds: dict[str, float] = {}
+        for count in range(1, _RANGES + 1):
+            found = search(
+                self.study.solver,
+                vary,
+                out=self.study.path / (vary if count == 1 else f"{vary}{count}"),
+                min_lr=plain(maximum / 10),
+                max_lr=plain(maximum),
+                iterations=self.iterations,
+                momentum=momentum,
+                seconds=seconds,
+                **settings,
+                **self.shared,
+                **self.fields,
+            )
+            if holds(found):
+                return found, maximum
+            self.study.say(f"At rates up to {number(maximum)} {what} diverges: half of that")
+            seconds, maximum = found.seconds, two_digits(maximum / 2)
+        raise ConfigError(f"{self.study.path}: {what} diverges at every rate tried")
 
     def _decays(self) -> list[float]:
         """The grid of section 5: larger values for a shallow net."""

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pycaffe_clr.atomic import write_atomically
+from pycaffe_clr.durations import duration
 from pycaffe_clr.experiments.manifest import Manifest
 from pycaffe_clr.experiments.outcome import Outcome, outcome_of, time_of
 from pycaffe_clr.experiments.store import Store, StoredRun
 from pycaffe_clr.experiments.table_text import markdown
-from pycaffe_clr.experiments.tables import clock, lines_of
+from pycaffe_clr.experiments.tables import lines_of
 
 NAME = "README.md"
 _HEAD = """\
@@ -62,7 +63,12 @@ def _others(names: list[str], manifest: Manifest, store: Store) -> Iterator[str]
         if name in manifest.settings:
             outcome = outcome_of(manifest.settings[name], store)
             where = ", ".join(manifest.uses(name))
-            values = [outcome.n, _mean(outcome), _mean(outcome, True), clock(outcome.seconds)]
+            values = [
+                outcome.n,
+                _mean(outcome),
+                _mean(outcome, True),
+                duration(outcome.seconds, unknown=""),
+            ]
         else:
             where, values = "", [sum(run.final for run in store.counted(name)), "", "", ""]
         yield f"| [{name}]({name}) | {where} | {' | '.join(map(str, values))} |"
@@ -102,7 +108,7 @@ def _cells(run: StoredRun) -> list[str]:
         str(record.get("seed", "")),
         _percent(run.final_accuracy),
         _percent(run.whole_accuracy),
-        clock(seconds),
+        duration(seconds, unknown=""),
         f"{model}, {record.get('threads', '?')} thread{'' if record.get('threads') == 1 else 's'}",
     ]
 

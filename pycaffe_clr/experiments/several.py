@@ -11,7 +11,7 @@ from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.experiments import protocol
 from pycaffe_clr.experiments.groups import classes_of
 from pycaffe_clr.experiments.jobs import Job, Outcome
-from pycaffe_clr.experiments.statistics import Summary, summarize
+from pycaffe_clr.experiments.statistics import Summary, counted_accuracy, summarize
 from pycaffe_clr.train.folder import default_folder
 from pycaffe_clr.train.read_spec import read_spec
 from pycaffe_clr.train.result import RECORD, read_run
@@ -71,25 +71,26 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     """
     counted = [o for o in outcomes if o.job.name != protocol.FILE_RUN]
     through = [o for o in counted if o.final]
-    chances = {o.job.name: _chance(o) for o in through if o.state == "diverged"}
+    classes = {o.job.name: _classes(o) for o in through if o.diverged}
     parts = [f"{len(through)} of {len(counted)} runs"]
-    finals = [chances.get(o.job.name, o.accuracy) for o in through]
-    wholes = [chances.get(o.job.name, o.whole_accuracy) for o in through]
+    finals, wholes = (
+        [counted_accuracy(o, classes.get(o.job.name, 0), whole) for o in through]
+        for whole in (False, True)
+    )
     final, whole = (summarize(v for v in values if math.isfinite(v)) for values in (finals, wholes))
     if final.n:
         parts.append(f"final accuracy {_percent(final)}")
     if whole.n:
         parts.append(f"whole test set {_percent(whole)}")
-    for name, chance in chances.items():
-        how = f"counts at chance, {100 * chance:g} %" if math.isfinite(chance) else "is not counted"
+    for name, among in classes.items():
+        how = f"counts at chance, {100 / among:g} %" if among else "is not counted"
         parts.append(f"{name} diverged and {how}")
     return ", ".join(parts)
 
 
-def _chance(outcome: Outcome) -> float:
-    """Accuracy of guessing, a fraction; nan where the number of classes is not known."""
-    classes = classes_of(read_run(outcome.job.folder))
-    return 1 / classes if classes else math.nan
+def _classes(outcome: Outcome) -> int:
+    """Classes that the run's net tells apart; 0 where that is not known."""
+    return classes_of(read_run(outcome.job.folder))
 
 
 def _percent(sample: Summary) -> str:

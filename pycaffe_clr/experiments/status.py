@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pycaffe_clr.durations import duration
 from pycaffe_clr.experiments.manifest import Setting
 from pycaffe_clr.experiments.store import Store, StoredRun
-from pycaffe_clr.train.progress import duration
 
 # Written by every run, a row in every few seconds: iteration, seconds of training until then.
 _TIMINGS = "timings.csv"
@@ -115,5 +115,5 @@ def lines(found: Sequence[Progress], every: bool = False) -> list[str]:
 
 
 def _words(run: Running) -> str:
-    left = f", {duration(run.seconds_left)} left" if run.seconds_left == run.seconds_left else ""
+    left = "" if math.isnan(run.seconds_left) else f", {duration(run.seconds_left)} left"
     return f"{run.plan} at {run.iteration}/{run.max_iter}{left}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from pycaffe_clr.experiments.tables import Line
@@ -25,18 +24,11 @@ def notes_of(lines: Sequence[Line], readings: bool = True) -> list[str]:
     if readings:
         notes += _readings(lines)
     notes += _runs(lines)
-    files = [f"{ln.label}: {ln.outcome.file:.2f}" for ln in lines if _known(ln.outcome.file)]
-    if files:
-        notes.append(f"One more run with the fillers of the net's file: {'; '.join(files)}.")
     notes += _assumed(lines)
     notes += [
         f"{line.label}: {note}" for line in lines for note in line.row.notes if not line.reading
     ]
     return notes
-
-
-def _known(value: float) -> bool:
-    return not math.isnan(value)
 
 
 def _readings(lines: Sequence[Line]) -> list[str]:

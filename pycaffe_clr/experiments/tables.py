@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from pycaffe_clr.durations import duration
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.experiments.manifest import Manifest, Row, Setting
 from pycaffe_clr.experiments.outcome import Outcome, against_report, outcome_of
@@ -111,7 +112,7 @@ class Line:
     @property
     def time(self) -> str:
         """Wall time of a run, the mean."""
-        return clock(self.outcome.seconds)
+        return duration(self.outcome.seconds, unknown="")
 
     @property
     def speed(self) -> str:
@@ -187,19 +188,3 @@ def _lr(setting: Setting) -> str:
 def _momentum(setting: Setting) -> str:
     cycle = f"/{setting.stepsize_epochs:g}" if len(setting.momentum) > 1 else ""
     return span(setting.momentum) + cycle
-
-
-def clock(seconds: float) -> str:
-    """A duration in two parts at most: "46 s", "26 min", "2 h 49 min", "3 d 4 h"."""
-    if math.isnan(seconds):
-        return ""
-    minutes = round(seconds / 60)
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if minutes < 120:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h"

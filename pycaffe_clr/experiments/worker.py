@@ -141,7 +141,7 @@ def _summary(result: RunResult) -> dict[str, Any]:
         "reason": result.reason,
         "iteration": result.iteration,
         "max_iter": result.max_iter,
-        "accuracy": result.final_accuracy,
+        "final_accuracy": result.final_accuracy,
         "whole_accuracy": result.whole_accuracy,
         "memory": peak_memory(),
     }

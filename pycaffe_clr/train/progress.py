@@ -8,6 +8,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from pycaffe_clr.durations import duration
+
 
 @dataclass
 class Status:
@@ -24,17 +26,6 @@ class Status:
     doing: str = ""
 
 
-def duration(seconds: float) -> str:
-    """`0:12`, `1:02:03`, `2d 3:04`; `-` where it is not known."""
-    if not math.isfinite(seconds) or seconds < 0:
-        return "-"
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    if hours >= 24:
-        return f"{hours // 24}d {hours % 24}:{minute:02d}"
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
-
-
 def short(value: float) -> str:
     """Three or four significant digits; `-` for nan."""
     return "-" if math.isnan(value) else f"{value:.4g}"
@@ -43,7 +34,7 @@ def short(value: float) -> str:
 def line(status: Status, width: int) -> str:
     """The live line, cut to the width: what matters least stands last.
 
-    `1234/9277 loss 0.512 lr 0.0823 m 0.85 acc 91.2% 1530 img/s 12:34 left`
+    `1234/9277 loss 0.512 lr 0.0823 m 0.85 acc 91.2% 1530 img/s 12 min left`
     """
     accuracy = f"{100 * status.accuracy:.2f}%" if not math.isnan(status.accuracy) else "-"
     rate = status.images_per_second

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from pycaffe_clr.durations import duration
 from pycaffe_clr.errors import PycaffeClrError
 from pycaffe_clr.prototxt.writer import format_float
 from pycaffe_clr.train import folder as files
 from pycaffe_clr.train.evaluate import WholeTest, describe
-from pycaffe_clr.train.progress import duration
 from pycaffe_clr.train.result import is_accuracy, is_loss, measured
 from pycaffe_clr.train.schedule import core_settings
 from pycaffe_clr.train.session import Session

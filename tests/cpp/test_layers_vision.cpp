@@ -272,7 +272,7 @@ TEST(lrn_reads_both_regions) {
 TEST(unknown_types_name_the_nearest_one) {
   CHECK_THROWS_WITH("did you mean 'Convolution'?", BuiltLayer("type: 'Convolutoin'", {}));
   CHECK_THROWS_WITH("did you mean 'ReLU'?", BuiltLayer("type: 'RELU'", {}));
-  CHECK_THROWS_WITH("Known: Convolution, Deconvolution, Pooling",
+  CHECK_THROWS_WITH("is unknown; known: Convolution, Deconvolution, Pooling",
                     BuiltLayer("type: 'Frobnicate'", {}));
   CHECK_THROWS_WITH("is unknown", BuiltLayer("type: ''", {}));
   CHECK_EQ(pcc::layer_types().size(), 24u);
