@@ -64,7 +64,7 @@ def test_cpp(build: Path, name: str) -> None:
         [ctest, "--test-dir", str(build), "--output-on-failure", "-R", f"^{name}$"]
     )
     if "No tests were found" in output:
-        pytest.skip("not in this build, which has no oneDNN")
+        pytest.fail(f"{name} is not among the tests of {build}")
 
 
 def test_vector_kernels_share_no_functions(build: Path) -> None:
@@ -74,7 +74,7 @@ def test_vector_kernels_share_no_functions(build: Path) -> None:
         pytest.skip("no nm: install binutils")
     shared = []
     for isa in ("avx2", "avx512"):
-        for path in (build / "csrc").glob(f"CMakeFiles/pcc_isa_{isa}.dir/**/*.o"):
+        for path in (build / "csrc").rglob(f"CMakeFiles/pcc_isa_{isa}.dir/**/*.o"):
             listed = subprocess.check_output([nm, "-C", str(path)], text=True)
             for line in listed.splitlines():
                 kind, _, name = line[17:].partition(" ")

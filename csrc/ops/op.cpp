@@ -1,5 +1,6 @@
 #include "ops/op.h"
 
+#include "backends/cpu/cpu.h"
 #include "backends/reference/reference.h"
 #ifdef PCC_WITH_ONEDNN
 #include "backends/onednn/onednn.h"
@@ -14,9 +15,9 @@ LayoutChoice Backend::layouts(const OpDesc&, const OpSite& site) const {
 
 std::vector<std::string> backend_names() {
 #ifdef PCC_WITH_ONEDNN
-  return {"reference", "onednn"};
+  return {"reference", "cpu", "onednn"};
 #else
-  return {"reference"};
+  return {"reference", "cpu"};
 #endif
 }
 
@@ -24,6 +25,7 @@ std::string default_backend() { return backend_names().back(); }
 
 const Backend& backend(const std::string& name) {
   if (name == "reference") return reference_backend();
+  if (name == "cpu") return cpu_backend();
 #ifdef PCC_WITH_ONEDNN
   if (name == "onednn") return onednn_backend();
 #endif

@@ -1,7 +1,5 @@
 // Records turned into samples, fillers and the solver's step: the CPU backend against the plain
 // loops.
-#ifdef PCC_WITH_ONEDNN
-
 #include <memory>
 
 #include "kernel_cases.h"
@@ -52,9 +50,9 @@ void check_transform(TransformDesc desc, const Shape& record, bool is_float) {
     return run_op(op, backend, DType::f32);
   };
   const OpResult expected = run("reference");
-  for (const std::string& isa : onednn::loop_isas()) {
-    onednn::select_loops(isa);
-    const OpResult got = run("onednn");
+  for (const std::string& isa : cpu::loop_isas()) {
+    cpu::select_loops(isa);
+    const OpResult got = run("cpu");
     REQUIRE(got.made);
     CHECK(got.out == expected.out);
   }
@@ -133,5 +131,3 @@ TEST(parameters_without_a_segment_are_left_alone) {
   op = update(UpdateDesc::Rule::sgd, {}, 7);
   check_kernels(op, 1e-6);
 }
-
-#endif

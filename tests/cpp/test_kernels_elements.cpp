@@ -1,6 +1,4 @@
 // ReLU, dropout, Eltwise, Concat, Slice and sums of the CPU backend against the plain loops.
-#ifdef PCC_WITH_ONEDNN
-
 #include "kernel_cases.h"
 
 using namespace pcc;
@@ -126,5 +124,3 @@ TEST(slice) {
   op.dout_parts = {1, 0, 3};
   check_kernels(op, kTolerance);
 }
-
-#endif

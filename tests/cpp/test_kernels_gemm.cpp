@@ -2,8 +2,6 @@
 #include "core/parallel.h"
 #include "kernel_cases.h"
 
-#ifdef PCC_WITH_ONEDNN
-
 namespace pcc {
 namespace {
 
@@ -38,16 +36,16 @@ TEST(long_sums_are_made_of_blocks) {
 }
 
 TEST(the_cut_among_threads_does_not_show) {
-  for (const std::string& isa : onednn::loop_isas()) {
-    onednn::select_loops(isa);
+  for (const std::string& isa : cpu::loop_isas()) {
+    cpu::select_loops(isa);
     // Cut by columns, by rows, and two rows alone.
     for (const OpCase& op : {product(64, 300, 210, false, true), product(800, 700, 10, true, true),
                              product(2, 4000, 400, false, true)}) {
       set_threads(1);
-      const OpResult one = run_op(op, "onednn", DType::f32);
+      const OpResult one = run_op(op, "cpu", DType::f32);
       for (const int count : {2, 3}) {
         set_threads(count);
-        const OpResult some = run_op(op, "onednn", DType::f32);
+        const OpResult some = run_op(op, "cpu", DType::f32);
         CHECK_EQ(some.out[0], one.out[0]);
         CHECK_EQ(some.din[0], one.din[0]);
         CHECK_EQ(some.dparams[0], one.dparams[0]);
@@ -60,5 +58,3 @@ TEST(the_cut_among_threads_does_not_show) {
 
 }  // namespace
 }  // namespace pcc
-
-#endif

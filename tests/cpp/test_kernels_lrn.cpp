@@ -1,6 +1,4 @@
 // Local response normalisation of the CPU backend against the plain loops.
-#ifdef PCC_WITH_ONEDNN
-
 #include "kernel_cases.h"
 
 using namespace pcc;
@@ -35,5 +33,3 @@ TEST(within_a_channel) {
       for (const Shape& shape : {Shape{2, 16, 5, 3}, Shape{3, 7, 9, 9}, Shape{2, 8, 1, 1}})
         check_kernels(lrn(false, size, beta, shape), 3e-6);
 }
-
-#endif

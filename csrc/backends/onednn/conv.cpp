@@ -151,12 +151,7 @@ class ConvOp : public Op {
 }  // namespace
 
 std::unique_ptr<Op> make_conv(const ConvDesc& desc, const OpSite& site) {
-  const bool plain = site.in[0].layout == Layout::plain && site.out[0].layout == Layout::plain;
-  if (plain && winograd_rows_suits(desc, site)) return make_winograd_rows_conv(desc, site);
-  if (plain && direct_conv_suits(desc, site)) return make_direct_conv(desc, site);
-  const std::optional<Layout> blocks = winograd_suits(desc, site);
-  if (blocks && site.in[0].layout == *blocks && site.out[0].layout == *blocks)
-    return make_winograd_conv(desc, site);
+  if (std::unique_ptr<Op> own = cpu::make_conv(desc, site)) return own;
   const ConvPlan plan(desc, site, describe(site.in[0]), describe(site.out[0]));
   return guarded(site.name, "prepare a convolution", [&]() -> std::unique_ptr<Op> {
     std::optional<ConvStep> forward = plan.forward(true), data, weights;

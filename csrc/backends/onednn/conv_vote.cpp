@@ -91,10 +91,8 @@ std::string key_of(const ConvDesc& desc, const OpSite& site) {
 }  // namespace
 
 LayoutChoice vote_conv(const ConvDesc& desc, const OpSite& site) {
-  if (site.in[0].shape.axes() != 4 || direct_conv_suits(desc, site)) return vote_plain(site);
-  if (const std::optional<Layout> blocks = winograd_suits(desc, site);
-      blocks && site.in[0].layout != Layout::nhwc)
-    return {{*blocks}, {*blocks}};
+  if (site.in[0].shape.axes() != 4) return vote_plain(site);
+  if (const std::optional<LayoutChoice> own = cpu::vote_conv(desc, site)) return *own;
   // A deep net asks the same question dozens of times, and oneDNN takes its time to answer.
   static std::mutex mutex;
   static std::map<std::string, LayoutChoice> known;

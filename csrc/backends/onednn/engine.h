@@ -6,9 +6,13 @@
 #include <string>
 #include <vector>
 
+#include "backends/cpu/pieces.h"
 #include "ops/op.h"
 
 namespace pcc::onednn {
+
+using cpu::at;
+using cpu::Pieces;
 
 // One engine and one stream per process.
 const dnnl::engine& engine();
@@ -36,22 +40,6 @@ auto guarded(const std::string& op, const char* action, Body&& body) {
 
 // Attributes of every primitive here: its scratchpad is memory that the planner gave.
 dnnl::primitive_attr user_scratchpad();
-
-// Hands out consecutive 64-byte aligned pieces of a buffer that is not there yet.
-class Pieces {
- public:
-  int64_t take(int64_t bytes) {
-    const int64_t offset = total_;
-    total_ += (bytes + 63) / 64 * 64;
-    return offset;
-  }
-  int64_t total() const { return total_; }
-
- private:
-  int64_t total_ = 0;
-};
-
-inline void* at(void* base, int64_t offset) { return static_cast<char*>(base) + offset; }
 
 // A primitive with its arguments, ready to run any number of times without a single allocation of
 // ours.

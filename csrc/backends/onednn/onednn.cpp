@@ -1,92 +1,40 @@
 #include "backends/onednn/onednn.h"
 
-#include <type_traits>
-
+#include "backends/cpu/cpu.h"
 #include "backends/onednn/makers.h"
 
 namespace pcc {
 
 namespace {
 
-using namespace onednn;
-
-// Which maker answers which descriptor: the whole backend at a glance.
+// What oneDNN is asked first; the rest goes on to the CPU backend.
 struct Maker {
   const OpSite& site;
   using Made = std::unique_ptr<Op>;
 
-  Made operator()(const ConvDesc& d) const { return make_conv(d, site); }
-  Made operator()(const PoolDesc& d) const { return make_pool(d, site); }
-  Made operator()(const LrnDesc& d) const { return make_lrn(d, site); }
-  Made operator()(const NormActDesc& d) const { return make_norm_act(d, site); }
-  Made operator()(const AffineDesc& d) const { return make_affine(d, site); }
-  Made operator()(const PointwiseDesc& d) const { return make_pointwise(d, site); }
-  Made operator()(const DropoutDesc& d) const { return make_dropout(d, site); }
-  Made operator()(const EltwiseDesc& d) const { return make_eltwise(d, site); }
-  Made operator()(const ConcatDesc& d) const { return make_concat(d, site); }
-  Made operator()(const SliceDesc& d) const { return make_slice(d, site); }
-  Made operator()(const GemmDesc& d) const { return make_gemm(d, site); }
-  Made operator()(const SoftmaxDesc& d) const { return make_softmax(d, site); }
-  Made operator()(const SoftmaxLossDesc& d) const { return make_softmax_loss(d, site); }
-  Made operator()(const AccuracyDesc& d) const { return make_accuracy(d, site); }
-  Made operator()(const FillDesc& d) const { return make_fill(d, site); }
-  Made operator()(const TransformDesc& d) const { return make_transform(d, site); }
-  Made operator()(const ReorderDesc& d) const { return make_reorder(d, site); }
-  Made operator()(const SumDesc& d) const { return make_sum(d, site); }
-  Made operator()(const UpdateDesc& d) const { return make_update(d, site); }
-};
-
-// Who asks for a layout and who takes what comes.
-struct Voter {
-  const OpSite& site;
-
-  LayoutChoice operator()(const ConvDesc& d) const { return vote_conv(d, site); }
-  LayoutChoice operator()(const PoolDesc& d) const { return vote_pool(d, site); }
-  LayoutChoice operator()(const ConcatDesc& d) const { return vote_concat(d, site); }
-  LayoutChoice operator()(const SliceDesc& d) const { return vote_slice(d, site); }
-  LayoutChoice operator()(const LrnDesc& d) const {
-    return d.across ? vote_plain(site) : vote_follow(site);
-  }
-  LayoutChoice operator()(const NormActDesc&) const { return vote_follow(site); }
-  LayoutChoice operator()(const AffineDesc& d) const { return vote_affine(d, site); }
-  LayoutChoice operator()(const PointwiseDesc&) const { return vote_follow(site); }
-  LayoutChoice operator()(const DropoutDesc&) const { return vote_follow(site); }
-  LayoutChoice operator()(const EltwiseDesc&) const { return vote_follow(site); }
-  LayoutChoice operator()(const SumDesc&) const { return vote_follow(site); }
+  Made operator()(const ConvDesc& d) const { return onednn::make_conv(d, site); }
+  Made operator()(const SoftmaxDesc& d) const { return onednn::make_softmax(d, site); }
+  Made operator()(const ReorderDesc& d) const { return onednn::make_reorder(d, site); }
   template <typename Desc>
-  LayoutChoice operator()(const Desc&) const {
-    return vote_plain(site);
+  Made operator()(const Desc&) const {
+    return nullptr;
   }
 };
-
-bool is_float32(const OpSite& site) {
-  for (const std::vector<TensorSpec>* list : {&site.in, &site.out, &site.params})
-    for (const TensorSpec& spec : *list)
-      if (spec.dtype != DType::f32) return false;
-  return true;
-}
-
-// Nothing to compute: the plain loops do that well enough, and oneDNN need not be asked about sizes
-// of zero.
-bool is_empty(const OpSite& site) {
-  for (const std::vector<TensorSpec>* list : {&site.in, &site.out})
-    for (const TensorSpec& spec : *list)
-      if (spec.shape.count() == 0) return true;
-  return false;
-}
 
 class OnednnBackend : public Backend {
  public:
   std::string name() const override { return "onednn"; }
 
   LayoutChoice layouts(const OpDesc& desc, const OpSite& site) const override {
-    if (!is_float32(site) || is_empty(site)) return vote_plain(site);
-    return std::visit(Voter{site}, desc);
+    const ConvDesc* const conv = std::get_if<ConvDesc>(&desc);
+    if (conv && cpu::has_kernels(site)) return onednn::vote_conv(*conv, site);
+    return cpu_backend().layouts(desc, site);
   }
 
   std::unique_ptr<Op> make(const OpDesc& desc, const OpSite& site) const override {
-    if (!is_float32(site) || is_empty(site)) return nullptr;
-    return std::visit(Maker{site}, desc);
+    if (cpu::has_kernels(site))
+      if (std::unique_ptr<Op> made = std::visit(Maker{site}, desc)) return made;
+    return cpu_backend().make(desc, site);
   }
 };
 

@@ -1,6 +1,5 @@
-// The CPU backend: oneDNN's primitives for convolutions, products and reorders, own kernels for
-// what oneDNN lacks or does slowly (fused BatchNorm chains, LRN, losses, data transformation, the
-// update). float32 only.
+// The oneDNN backend: its convolutions, softmax and changes of layout where kernels of our own do
+// not serve; everything else is the CPU backend's.
 #pragma once
 
 #include "ops/op.h"

@@ -1,0 +1,11 @@
+// The CPU backend: kernels of our own, compiled once per instruction set. It runs on every
+// processor; on x86-64 it takes the widest vectors that are there.
+#pragma once
+
+#include "ops/op.h"
+
+namespace pcc {
+
+const Backend& cpu_backend();
+
+}  // namespace pcc

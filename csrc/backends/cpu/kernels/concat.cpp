@@ -1,0 +1,140 @@
+// Concat and Slice: copies of rows. Cut along the channels, a blocked sample is as contiguous as a
+// plain one, and channels-last rows are pixels.
+#include "backends/cpu/kernels/kernel_op.h"
+
+namespace pcc::cpu {
+
+namespace {
+
+// Where parts of a whole lie: part k begins first[k] elements into each row of the whole and has
+// size[k] of them.
+struct Cut {
+  int64_t outer = 1, row = 1;
+  std::vector<int64_t> first, size;
+
+  Cut(const TensorSpec& whole, const std::vector<TensorSpec>& parts, int axis) {
+    const bool pixels = whole.layout == Layout::nhwc && axis == 1;
+    const Shape& shape = whole.shape;
+    outer = pixels ? shape[0] * shape.count(2) : shape.count(0, axis);
+    row = shape.count() / outer;
+    int64_t at = 0;
+    for (const TensorSpec& part : parts) {
+      first.push_back(at);
+      size.push_back(part.shape.count() / outer);
+      at += size.back();
+    }
+  }
+  // body(row number), spread over threads.
+  template <typename Body>
+  void for_rows(Body&& body) const {
+    parallel(outer, std::max<int64_t>(1, kElementGrain / row),
+             [&](int64_t begin, int64_t end, int) {
+               for (int64_t o = begin; o < end; ++o) body(o);
+             });
+  }
+};
+
+class ConcatOp : public KernelOp {
+ public:
+  ConcatOp(const ConcatDesc& desc, const OpSite& site)
+      : KernelOp(site), cut_(site.out[0], site.in, desc.axis) {
+    if (!trains_) return;
+    needs_.sums_parts = true;
+    needs_.max_parts = kMaxParts;
+  }
+
+  void forward(const Context&) override {
+    if (cut_.outer == 1) return forward_whole();
+    cut_.for_rows([this](int64_t o) {
+      for (size_t k = 0; k < site_.in.size(); ++k)
+        std::memcpy(out() + o * cut_.row + cut_.first[k], in(k) + o * cut_.size[k],
+                    static_cast<size_t>(cut_.size[k]) * sizeof(float));
+    });
+  }
+
+ protected:
+  void differentiate() override {
+    cut_.for_rows([this](int64_t o) {
+      for (size_t k = 0; k < site_.in.size(); ++k) {
+        if (!din(k)) continue;
+        const float* dy[kMaxParts];
+        const int parts = dout_parts(0, o * cut_.row + cut_.first[k], dy);
+        float* dx = din(k) + o * cut_.size[k];
+        if (parts == 1)
+          std::memcpy(dx, dy[0], static_cast<size_t>(cut_.size[k]) * sizeof(float));
+        else
+          loops_.element.sum(cut_.size[k], dy, nullptr, parts, dx);
+      }
+    });
+  }
+
+ private:
+  // Along the first axis there is one row: the threads share each part instead.
+  void forward_whole() {
+    for (size_t k = 0; k < site_.in.size(); ++k)
+      for_elements(cut_.size[k], [=, this](int64_t first, int64_t count) {
+        std::memcpy(out() + cut_.first[k] + first, in(k) + first,
+                    static_cast<size_t>(count) * sizeof(float));
+      });
+  }
+
+  Cut cut_;
+};
+
+class SliceOp : public KernelOp {
+ public:
+  SliceOp(const SliceDesc& desc, const OpSite& site)
+      : KernelOp(site), cut_(site.in[0], site.out, desc.axis) {
+    if (!trains_) return;
+    needs_.sums_parts = true;
+    needs_.max_parts = kMaxParts;
+  }
+
+  void forward(const Context&) override {
+    cut_.for_rows([this](int64_t o) {
+      for (size_t k = 0; k < site_.out.size(); ++k)
+        std::memcpy(out(k) + o * cut_.size[k], in(0) + o * cut_.row + cut_.first[k],
+                    static_cast<size_t>(cut_.size[k]) * sizeof(float));
+    });
+  }
+
+ protected:
+  void differentiate() override {
+    if (!din(0)) return;
+    cut_.for_rows([this](int64_t o) {
+      for (size_t k = 0; k < site_.out.size(); ++k) {
+        const float* dy[kMaxParts];
+        const int parts = dout_parts(k, o * cut_.size[k], dy);
+        float* dx = din(0) + o * cut_.row + cut_.first[k];
+        if (parts == 0)
+          std::memset(dx, 0, static_cast<size_t>(cut_.size[k]) * sizeof(float));
+        else
+          loops_.element.sum(cut_.size[k], dy, nullptr, parts, dx);
+      }
+    });
+  }
+
+ private:
+  Cut cut_;
+};
+
+bool cuts_in(const OpSite& site, int axis, Layout layout) {
+  for (const std::vector<TensorSpec>* list : {&site.in, &site.out})
+    for (const TensorSpec& spec : *list)
+      if (spec.layout != layout) return false;
+  return layout == Layout::plain || axis <= 1;
+}
+
+}  // namespace
+
+std::unique_ptr<Op> make_concat(const ConcatDesc& desc, const OpSite& site) {
+  if (!cuts_in(site, desc.axis, site.out[0].layout)) return nullptr;
+  return std::make_unique<ConcatOp>(desc, site);
+}
+
+std::unique_ptr<Op> make_slice(const SliceDesc& desc, const OpSite& site) {
+  if (!cuts_in(site, desc.axis, site.in[0].layout)) return nullptr;
+  return std::make_unique<SliceOp>(desc, site);
+}
+
+}  // namespace pcc::cpu

@@ -1,0 +1,189 @@
+// Plain loops: the compiler turns them into vectors. `ivdep`: where two arrays are the same,
+// element i meets element i only.
+#include "backends/cpu/kernels/element_loops.h"
+
+namespace pcc::cpu::PCC_ISA {
+
+namespace {
+
+constexpr int64_t kTile = 2048;  // stays in the first-level cache while several inputs pass over it
+
+void relu(int64_t count, const float* x, float slope, float* y) {
+  if (slope == 0) {
+#pragma GCC ivdep
+    for (int64_t i = 0; i < count; ++i) y[i] = x[i] < 0 ? 0 : x[i];
+    return;
+  }
+#pragma GCC ivdep
+  for (int64_t i = 0; i < count; ++i) y[i] = x[i] > 0 ? x[i] : slope * x[i];
+}
+
+void relu_backward(int64_t count, const float* sign, const float* const* dy, int parts, float slope,
+                   float* dx) {
+  const float* const a = dy[0];
+  if (parts == 1) {
+#pragma GCC ivdep
+    for (int64_t i = 0; i < count; ++i) dx[i] = sign[i] > 0 ? a[i] : slope * a[i];
+    return;
+  }
+  const float* const b = dy[1];
+  if (parts == 2) {
+#pragma GCC ivdep
+    for (int64_t i = 0; i < count; ++i) {
+      const float g = a[i] + b[i];
+      dx[i] = sign[i] > 0 ? g : slope * g;
+    }
+    return;
+  }
+  const float *const c = dy[2], *const d = dy[parts - 1];
+  const float fourth = parts > 3 ? 1 : 0;
+#pragma GCC ivdep
+  for (int64_t i = 0; i < count; ++i) {
+    const float g = a[i] + b[i] + c[i] + fourth * d[i];
+    dx[i] = sign[i] > 0 ? g : slope * g;
+  }
+}
+
+void sum(int64_t count, const float* const* x, const float* coeff, int terms, float* y) {
+  for (int64_t first = 0; first < count; first += kTile) {
+    const int64_t n = count - first < kTile ? count - first : kTile;
+    const float* const a = x[0] + first;
+    float* const to = y + first;
+    if (terms == 1) {
+      const float ca = coeff ? coeff[0] : 1;
+#pragma GCC ivdep
+      for (int64_t i = 0; i < n; ++i) to[i] = ca * a[i];
+      continue;
+    }
+    const float* const b = x[1] + first;
+    if (coeff) {
+      const float ca = coeff[0], cb = coeff[1];
+#pragma GCC ivdep
+      for (int64_t i = 0; i < n; ++i) to[i] = ca * a[i] + cb * b[i];
+    } else {
+#pragma GCC ivdep
+      for (int64_t i = 0; i < n; ++i) to[i] = a[i] + b[i];
+    }
+    for (int k = 2; k < terms; ++k) {
+      const float* const more = x[k] + first;
+      const float ck = coeff ? coeff[k] : 1;
+#pragma GCC ivdep
+      for (int64_t i = 0; i < n; ++i) to[i] += ck * more[i];
+    }
+  }
+}
+
+void product(int64_t count, const float* const* x, int terms, int skip, const float* factor,
+             float* y) {
+  for (int64_t first = 0; first < count; first += kTile) {
+    const int64_t n = count - first < kTile ? count - first : kTile;
+    float* const to = y + first;
+    bool begun = false;
+    const auto take = [&](const float* from) {
+      if (begun) {
+#pragma GCC ivdep
+        for (int64_t i = 0; i < n; ++i) to[i] *= from[i];
+      } else {
+#pragma GCC ivdep
+        for (int64_t i = 0; i < n; ++i) to[i] = from[i];
+      }
+      begun = true;
+    };
+    for (int k = 0; k < terms; ++k)
+      if (k != skip) take(x[k] + first);
+    if (factor) take(factor + first);
+  }
+}
+
+void quotient(int64_t count, const float* y, const float* x, const float* dy, float* dx) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < count; ++i) dx[i] = y[i] / x[i] * dy[i];
+}
+
+void maximum(int64_t count, const float* const* x, int terms, float* y, uint8_t* winner) {
+  for (int64_t i = 0; i < count; ++i) {
+    int best = x[0][i] > x[1][i] ? 0 : 1;
+    for (int k = 2; k < terms; ++k)
+      if (x[k][i] > x[best][i]) best = k;
+    y[i] = x[best][i];
+    if (winner) winner[i] = static_cast<uint8_t>(best);
+  }
+}
+
+void maximum_backward(int64_t count, const uint8_t* winner, int k, const float* dy, float* dx) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < count; ++i) dx[i] = winner[i] == k ? dy[i] : 0;
+}
+
+void mask(int64_t count, const float* x, const uint8_t* kept, float scale, float* y) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < count; ++i) y[i] = kept[i] ? x[i] * scale : 0;
+}
+
+template <bool kL1, bool kNesterov>
+void update_as(int64_t count, const UpdateRates& rates, float* w, float* dw, float* history) {
+  const float factor = rates.factor, decay = rates.decay, rate = rates.rate, m = rates.momentum;
+#pragma GCC ivdep
+  for (int64_t i = 0; i < count; ++i) {
+    const float pull = kL1 ? (w[i] > 0 ? 1.0f : w[i] < 0 ? -1.0f : 0.0f) : w[i];
+    const float g = dw[i] * factor + decay * pull;
+    const float before = history[i], after = m * before + rate * g;
+    const float step = kNesterov ? (1 + m) * after - m * before : after;
+    history[i] = after;
+    dw[i] = step;
+    w[i] -= step;
+  }
+}
+
+void update(int64_t count, const UpdateRates& rates, float* w, float* dw, float* history) {
+  const auto run = rates.l1 ? (rates.nesterov ? update_as<true, true> : update_as<true, false>)
+                            : (rates.nesterov ? update_as<false, true> : update_as<false, false>);
+  run(count, rates, w, dw, history);
+}
+
+double squares(int64_t count, const float* x) {
+  double lanes[8] = {};
+  int64_t i = 0;
+  for (; i + 8 <= count; i += 8)
+    for (int lane = 0; lane < 8; ++lane)
+      lanes[lane] += static_cast<double>(x[i + lane]) * static_cast<double>(x[i + lane]);
+  for (; i < count; ++i) lanes[0] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  double total = 0;
+  for (const double lane : lanes) total += lane;
+  return total;
+}
+
+template <typename T>
+void transform(int64_t count, const T* x, const float* mean, float flat, float scale, bool mirrored,
+               float* y) {
+  if (mirrored) {
+    float* const last = y + count - 1;
+    if (mean)
+      for (int64_t i = 0; i < count; ++i) last[-i] = (static_cast<float>(x[i]) - mean[i]) * scale;
+    else
+      for (int64_t i = 0; i < count; ++i) last[-i] = (static_cast<float>(x[i]) - flat) * scale;
+    return;
+  }
+  if (mean)
+    for (int64_t i = 0; i < count; ++i) y[i] = (static_cast<float>(x[i]) - mean[i]) * scale;
+  else
+    for (int64_t i = 0; i < count; ++i) y[i] = (static_cast<float>(x[i]) - flat) * scale;
+}
+
+}  // namespace
+
+extern const ElementLoops element_loops;
+const ElementLoops element_loops = {relu,
+                                    relu_backward,
+                                    sum,
+                                    product,
+                                    quotient,
+                                    maximum,
+                                    maximum_backward,
+                                    mask,
+                                    update,
+                                    squares,
+                                    transform<uint8_t>,
+                                    transform<float>};
+
+}  // namespace pcc::cpu::PCC_ISA

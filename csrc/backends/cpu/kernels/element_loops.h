@@ -1,0 +1,42 @@
+// Inner loops that go element by element: ReLU, sums, products, masks, the solver's rules, bytes to
+// floats. y may be the first input wherever an op offers to work in place.
+#pragma once
+
+#include <cstdint>
+
+namespace pcc::cpu {
+
+// One solver step over neighbouring parameters: g = dw * factor + decay * w (or its sign), then the
+// rule.
+struct UpdateRates {
+  float factor, decay, rate, momentum;
+  bool l1, nesterov;
+};
+
+struct ElementLoops {
+  void (*relu)(int64_t count, const float* x, float slope, float* y);
+  // dx = (sum of parts of dy) where sign > 0, slope times that elsewhere. sign: x or y.
+  void (*relu_backward)(int64_t count, const float* sign, const float* const* dy, int parts,
+                        float slope, float* dx);
+  // y = sum of coeff[k] * x[k]; coeff null: ones.
+  void (*sum)(int64_t count, const float* const* x, const float* coeff, int terms, float* y);
+  // y = product of all x[k] but x[skip] (-1: of all), times factor (null: 1).
+  void (*product)(int64_t count, const float* const* x, int terms, int skip, const float* factor,
+                  float* y);
+  void (*quotient)(int64_t count, const float* y, const float* x, const float* dy, float* dx);
+  // winner: which input the maximum came from (null: not wanted). Ties as Caffe has them
+  // (EltwiseDesc).
+  void (*maximum)(int64_t count, const float* const* x, int terms, float* y, uint8_t* winner);
+  void (*maximum_backward)(int64_t count, const uint8_t* winner, int k, const float* dy, float* dx);
+  // y = mask ? x * scale : 0.
+  void (*mask)(int64_t count, const float* x, const uint8_t* mask, float scale, float* y);
+  void (*update)(int64_t count, const UpdateRates&, float* w, float* dw, float* history);
+  double (*squares)(int64_t count, const float* x);
+  // y = (x - mean) * scale; mean null: flat. Mirrored: y[count - 1 - i] instead of y[i].
+  void (*transform_bytes)(int64_t count, const uint8_t* x, const float* mean, float flat,
+                          float scale, bool mirrored, float* y);
+  void (*transform_floats)(int64_t count, const float* x, const float* mean, float flat,
+                           float scale, bool mirrored, float* y);
+};
+
+}  // namespace pcc::cpu

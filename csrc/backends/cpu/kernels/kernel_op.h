@@ -1,0 +1,79 @@
+// What the ops over our own loops share.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "backends/cpu/kernels/loops.h"
+#include "backends/cpu/makers.h"
+#include "core/parallel.h"
+
+namespace pcc::cpu {
+
+// Ranges of at least this many cheap elements are worth a thread.
+inline constexpr int64_t kElementGrain = 16 << 10;
+// Most parts of a gradient that an op of ours sums while it reads.
+inline constexpr int kMaxParts = 4;
+
+class KernelOp : public Op {
+ public:
+  explicit KernelOp(const OpSite& site) : site_(site), trains_(trains(site)), loops_(loops()) {}
+
+  OpNeeds needs() const override { return needs_; }
+  std::string implementation() const override { return std::string("kernel ") + loops_.isa; }
+  // Without any gradient from above there is nothing to add, and every din is zero.
+  void backward(const Context&) final {
+    bool any = false;
+    for (const std::vector<Tensor>& parts : buffers_.dout) any = any || !parts.empty();
+    if (any) return differentiate();
+    for (const Tensor& din : buffers_.din)
+      if (din) std::memset(din.data, 0, static_cast<size_t>(din.spec.bytes()));
+  }
+
+ protected:
+  virtual void differentiate() {}
+
+  const float* in(size_t i) const { return buffers_.in[i].as<float>(); }
+  float* out(size_t i = 0) const { return buffers_.out[i].as<float>(); }
+  float* param(size_t i) const { return buffers_.params[i].as<float>(); }
+  // Null where nobody wants that gradient.
+  float* din(size_t i) const { return buffers_.din[i].as<float>(); }
+  float* dparam(size_t i) const { return buffers_.dparams[i].as<float>(); }
+  // Null where that output got no gradient.
+  const float* dout(size_t i = 0) const {
+    return buffers_.dout[i].empty() ? nullptr : buffers_.dout[i][0].as<float>();
+  }
+  int parts(size_t i = 0) const { return static_cast<int>(buffers_.dout[i].size()); }
+  // The parts of an output's gradient, moved on by `first` elements. Returns their number.
+  int dout_parts(size_t i, int64_t first, const float* (&to)[kMaxParts]) const {
+    int count = 0;
+    for (const Tensor& part : buffers_.dout[i]) to[count++] = part.as<float>() + first;
+    return count;
+  }
+  int64_t out_count() const { return site_.out[0].shape.count(); }
+  std::vector<bool> all_ins() const { return std::vector<bool>(site_.in.size(), true); }
+
+  // body(first element, number of elements), spread over threads.
+  template <typename Body>
+  static void for_elements(int64_t count, Body&& body) {
+    parallel(count, kElementGrain,
+             [&](int64_t begin, int64_t end, int) { body(begin, end - begin); });
+  }
+  // body(piece) for each of `count` independent pieces of `size` elements.
+  template <typename Body>
+  static void for_pieces(int64_t count, int64_t size, Body&& body) {
+    const int64_t grain = std::max<int64_t>(1, kElementGrain / std::max<int64_t>(1, size));
+    parallel(count, grain, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) body(i);
+    });
+  }
+
+  OpSite site_;
+  bool trains_;
+  const Loops& loops_;
+  OpNeeds needs_;
+};
+
+}  // namespace pcc::cpu

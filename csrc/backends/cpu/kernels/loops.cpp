@@ -1,0 +1,93 @@
+#include "backends/cpu/kernels/loops.h"
+
+#include <atomic>
+#include <cctype>
+#include <cstdlib>
+
+#include "core/check.h"
+
+namespace pcc::cpu {
+
+#define PCC_DECLARE_LOOPS(isa)             \
+  namespace isa {                          \
+  extern const NormLoops norm_loops;       \
+  extern const ElementLoops element_loops; \
+  extern const LrnLoops lrn_loops;         \
+  }
+#define PCC_LOOPS(isa) \
+  Loops { #isa, isa::norm_loops, isa::element_loops, isa::lrn_loops }
+
+PCC_DECLARE_LOOPS(baseline)
+#if defined(__x86_64__)
+PCC_DECLARE_LOOPS(avx2)
+PCC_DECLARE_LOOPS(avx512)
+#endif
+
+namespace {
+
+#if defined(__x86_64__)
+// How far the user lets vectors go by the variables that oneDNN reads, too: the numbers of a net
+// are then those of one instruction set. 0: baseline, 1: AVX2, 2: AVX-512. Sets that are neither
+// (AVX, SSE41) lie below AVX2; words that oneDNN does not know allow everything, as there.
+int most_allowed() {
+  for (const char* variable : {"ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"}) {
+    const char* const value = std::getenv(variable);
+    if (!value) continue;
+    std::string word;
+    for (const char* c = value; *c; ++c)
+      word += static_cast<char>(std::toupper(static_cast<unsigned char>(*c)));
+    if (word == "SSE41" || word == "AVX") return 0;
+    return word == "AVX2" || word.starts_with("AVX2_") ? 1 : 2;
+  }
+  return 2;
+}
+#endif
+
+// What the compiler may use under -march=x86-64-v3 and -v4 (isa.cmake).
+std::vector<Loops> available() {
+  std::vector<Loops> list = {PCC_LOOPS(baseline)};
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const int most = most_allowed();
+  if (most >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+      __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2")) {
+    list.push_back(PCC_LOOPS(avx2));
+    if (most >= 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
+      list.push_back(PCC_LOOPS(avx512));
+  }
+#endif
+  return list;
+}
+
+const std::vector<Loops>& tables() {
+  static const std::vector<Loops> list = available();
+  return list;
+}
+
+std::atomic<const Loops*> chosen = nullptr;
+
+}  // namespace
+
+const Loops& loops() {
+  const Loops* table = chosen.load();
+  return table ? *table : tables().back();
+}
+
+std::vector<std::string> loop_isas() {
+  std::vector<std::string> names;
+  for (const Loops& table : tables()) names.emplace_back(table.isa);
+  return names;
+}
+
+void select_loops(const std::string& isa) {
+  for (const Loops& table : tables())
+    if (table.isa == isa) {
+      chosen = &table;
+      return;
+    }
+  PCC_THROW(config, "no kernels for the instruction set '", isa, "' on this processor");
+}
+
+}  // namespace pcc::cpu

@@ -1,0 +1,193 @@
+// SoftmaxWithLoss and Accuracy. Scores are seen as (outer, classes, inner), cut at an axis; a
+// column is one (outer, inner).
+#include <cfloat>
+#include <cmath>
+
+#include "backends/cpu/kernels/kernel_op.h"
+#include "ops/classes.h"
+
+namespace pcc::cpu {
+
+namespace {
+
+// The probabilities are kept for backward.
+class SoftmaxLossOp : public KernelOp {
+ public:
+  SoftmaxLossOp(const SoftmaxLossDesc& desc, const OpSite& site)
+      : KernelOp(site),
+        desc_(desc),
+        columns_(site.in[0].shape, desc.axis),
+        labels_(desc.has_ignore_label, desc.ignore_label, columns_.classes) {
+    PCC_CHECK(columns_.outer % desc.groups == 0, "'", site.name, "': ", columns_.outer,
+              " samples do not divide by ", desc.groups, " groups");
+    shows_ = site.out.size() > 1;
+    const int64_t bytes = site.in[0].bytes();
+    if (trains_) {
+      needs_.in = {false, true};
+      if (shows_)
+        needs_.out = {false, true};
+      else
+        needs_.stash_bytes = bytes;
+    } else if (!shows_) {
+      needs_.forward_scratch = bytes;
+    }
+  }
+
+  void forward(const Context&) override {
+    const float* labels = in(1);
+    labels_.check(site_.name, labels, columns_.count(), columns_.count() / site_.in[0].shape[0]);
+    for_pieces(columns_.count(), 8 * columns_.classes, [this](int64_t column) { softmax(column); });
+    double loss = 0;
+    for (int64_t column = 0; column < group_columns(); ++column) {
+      if (labels_.ignored(labels[column])) continue;
+      const int64_t label = static_cast<int64_t>(labels[column]);
+      const float p = probabilities()[columns_.first(column) + label * columns_.inner];
+      loss -= static_cast<double>(std::log(std::max(p, FLT_MIN)));
+    }
+    out()[0] = static_cast<float>(loss / normalizer(0));
+  }
+
+ protected:
+  void differentiate() override {
+    float* dx = din(0);
+    if (!dx) return;
+    if (!dout(0)) {  // as in Caffe, the probabilities pass no gradient on
+      std::memset(dx, 0, static_cast<size_t>(site_.in[0].bytes()));
+      return;
+    }
+    for (int64_t group = 0; group < desc_.groups; ++group) {
+      const float weight = static_cast<float>(static_cast<double>(dout(0)[0]) / normalizer(group));
+      for_pieces(group_columns(), columns_.classes, [=, this](int64_t piece) {
+        differentiate_column(group * group_columns() + piece, weight);
+      });
+    }
+  }
+
+ private:
+  int64_t group_columns() const { return columns_.count() / desc_.groups; }
+  float* probabilities() const {
+    if (shows_) return out(1);
+    return static_cast<float*>(trains_ ? buffers_.stash : buffers_.scratch);
+  }
+
+  void softmax(int64_t column) {
+    const int64_t first = columns_.first(column), inner = columns_.inner;
+    const float* x = in(0) + first;
+    float* p = probabilities() + first;
+    float largest = x[0];
+    for (int64_t c = 1; c < columns_.classes; ++c) largest = std::max(largest, x[c * inner]);
+    double total = 0;
+    for (int64_t c = 0; c < columns_.classes; ++c) {
+      p[c * inner] = std::exp(x[c * inner] - largest);
+      total += static_cast<double>(p[c * inner]);
+    }
+    const float sum = static_cast<float>(total);
+    for (int64_t c = 0; c < columns_.classes; ++c) p[c * inner] /= sum;
+  }
+
+  void differentiate_column(int64_t column, float weight) {
+    const int64_t first = columns_.first(column), inner = columns_.inner;
+    const float* p = probabilities() + first;
+    float* dx = din(0) + first;
+    if (labels_.ignored(in(1)[column])) {
+      for (int64_t c = 0; c < columns_.classes; ++c) dx[c * inner] = 0;
+      return;
+    }
+    for (int64_t c = 0; c < columns_.classes; ++c) dx[c * inner] = p[c * inner] * weight;
+    const int64_t label = static_cast<int64_t>(in(1)[column]);
+    dx[label * inner] = (p[label * inner] - 1) * weight;
+  }
+
+  // What the sum over a group's columns is divided by; at least 1, as in Caffe.
+  double normalizer(int64_t group) const {
+    int64_t count = 1;
+    switch (desc_.normalization) {
+      case Normalization::full:
+        count = group_columns();
+        break;
+      case Normalization::valid: {
+        const float* labels = in(1) + group * group_columns();
+        count = std::count_if(labels, labels + group_columns(),
+                              [this](float label) { return !labels_.ignored(label); });
+        break;
+      }
+      case Normalization::batch_size:
+        count = columns_.outer / desc_.groups;
+        break;
+      case Normalization::none:
+        break;
+    }
+    return static_cast<double>(std::max<int64_t>(1, count));
+  }
+
+  SoftmaxLossDesc desc_;
+  Columns columns_;
+  Labels<float> labels_;
+  bool shows_ = false;
+};
+
+// On one thread: it runs in tests, over as many numbers as a batch has scores.
+class AccuracyOp : public KernelOp {
+ public:
+  AccuracyOp(const AccuracyDesc& desc, const OpSite& site)
+      : KernelOp(site),
+        desc_(desc),
+        columns_(site.in[0].shape, desc.axis),
+        labels_(desc.has_ignore_label, desc.ignore_label, columns_.classes) {
+    if (site.out.size() > 1)
+      needs_.forward_scratch = columns_.classes * static_cast<int64_t>(sizeof(int64_t));
+  }
+
+  void forward(const Context&) override {
+    const float *x = in(0), *labels = in(1);
+    const int64_t counted = columns_.count() / desc_.groups;
+    labels_.check(site_.name, labels, counted, columns_.count() / site_.in[0].shape[0]);
+    float* per_class = site_.out.size() > 1 ? out(1) : nullptr;
+    int64_t* seen = static_cast<int64_t*>(buffers_.scratch);
+    if (per_class) {
+      std::fill_n(per_class, columns_.classes, 0.0f);
+      std::fill_n(seen, columns_.classes, 0);
+    }
+    int64_t right = 0, valid = 0;
+    for (int64_t column = 0; column < counted; ++column) {
+      if (labels_.ignored(labels[column])) continue;
+      const int64_t label = static_cast<int64_t>(labels[column]);
+      const bool hit = among_top(x + columns_.first(column), label);
+      ++valid;
+      right += hit;
+      if (!per_class) continue;
+      ++seen[label];
+      per_class[label] += hit ? 1.0f : 0.0f;
+    }
+    out()[0] = valid == 0 ? 0 : static_cast<float>(right) / static_cast<float>(valid);
+    if (!per_class) return;
+    for (int64_t c = 0; c < columns_.classes; ++c)
+      per_class[c] = seen[c] == 0 ? 0 : per_class[c] / static_cast<float>(seen[c]);
+  }
+
+ private:
+  // Fewer than top_k other classes score as high as the true one, or higher.
+  bool among_top(const float* x, int64_t label) const {
+    const float score = x[label * columns_.inner];
+    int64_t better = -1;  // the true class itself will be counted
+    for (int64_t c = 0; c < columns_.classes && better < desc_.top_k; ++c)
+      better += x[c * columns_.inner] >= score;
+    return better < desc_.top_k;
+  }
+
+  AccuracyDesc desc_;
+  Columns columns_;
+  Labels<float> labels_;
+};
+
+}  // namespace
+
+std::unique_ptr<Op> make_softmax_loss(const SoftmaxLossDesc& desc, const OpSite& site) {
+  return std::make_unique<SoftmaxLossOp>(desc, site);
+}
+
+std::unique_ptr<Op> make_accuracy(const AccuracyDesc& desc, const OpSite& site) {
+  return std::make_unique<AccuracyOp>(desc, site);
+}
+
+}  // namespace pcc::cpu
