@@ -9,7 +9,7 @@ from typing import Any
 TRAIN, TEST = 0, 1
 
 _HOMES = {
-    "Net": "net",
+    "Net": "pycaffe",
     "SGDSolver": "pycaffe",
     "NesterovSolver": "pycaffe",
     "get_solver": "pycaffe",

@@ -9,7 +9,7 @@ import pytest
 from train_cases import make_case
 
 import pycaffe_clr as caffe
-from pycaffe_clr.net import Settings, fresh_seed
+from pycaffe_clr.pycaffe.settings import Settings, fresh_seed
 from pycaffe_clr.train.run import run
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from pycaffe_clr.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pycaffe_clr.net import Net
+    from pycaffe_clr.pycaffe.built import BuiltNet
 
 
 class _Shaped:
@@ -58,7 +58,7 @@ class Blob(_Shaped):
     pass, and each pass writes its results back.
     """
 
-    def __init__(self, net: Net, name: str) -> None:
+    def __init__(self, net: BuiltNet, name: str) -> None:
         self._net = net
         self._name = name
 
@@ -103,7 +103,7 @@ class Blob(_Shaped):
 class ParamBlob(_Shaped):
     """One parameter of a layer: `data` and `diff` are views of the memory that training uses."""
 
-    def __init__(self, net: Net, index: int, shape: Sequence[int]) -> None:
+    def __init__(self, net: BuiltNet, index: int, shape: Sequence[int]) -> None:
         self._core = net._core
         self._index = index
         self._shape = tuple(shape)
@@ -132,7 +132,7 @@ class ParamBlob(_Shaped):
 class LayerView:
     """What pycaffe's net.layers holds: type and parameters of one layer."""
 
-    def __init__(self, net: Net, row: Mapping[str, Any]) -> None:
+    def __init__(self, net: BuiltNet, row: Mapping[str, Any]) -> None:
         self.type: str = row["type"]
         self.name: str = row["name"]
         params = net._param_rows

@@ -1,4 +1,4 @@
-"""pycaffe's solvers and module functions, with their names and meaning."""
+"""pycaffe's solvers, with their names and meaning."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pycaffe_clr.engine import backend_of, ready_core
-from pycaffe_clr.errors import ConfigError
-from pycaffe_clr.net import Net, Settings, fresh_seed
 from pycaffe_clr.prototxt import read_solver
+from pycaffe_clr.pycaffe.net import Net
+from pycaffe_clr.pycaffe.settings import Settings, fresh_seed
 from pycaffe_clr.train.changes import Changes
 from pycaffe_clr.train.session import Session
 
@@ -146,36 +145,3 @@ def get_solver(solver_file: str | Path, **settings: Any) -> Solver:
     """The solver of the type that the file names. settings: those of Solver."""
     kind = read_solver(solver_file, settings.get("defines")).type
     return {"SGD": SGDSolver, "Nesterov": NesterovSolver}.get(kind, Solver)(solver_file, **settings)
-
-
-# --- module functions -----------------------------------------------------------------------------
-
-
-def set_mode_cpu() -> None:
-    """Nets made from now on run on the CPU, with the fastest backend of this build."""
-    Settings.device = "cpu"
-
-
-def set_mode_gpu() -> None:
-    """Nets made from now on run on the GPU. Raises ConfigError where this build has none."""
-    backend_of("gpu")
-    Settings.device = "gpu"
-
-
-def set_device(device: int | str) -> None:
-    """Choose a GPU by number, which has no effect on the CPU; or a backend by name."""
-    if isinstance(device, str):
-        backend_of(device)
-        Settings.device = device
-
-
-def set_random_seed(seed: int) -> None:
-    """Seed of the nets and solvers made from now on. Raises ConfigError below 0."""
-    if seed < 0:
-        raise ConfigError(f"the seed must be 0 or more, not {seed}")
-    Settings.seed = int(seed)
-
-
-def layer_type_list() -> list[str]:
-    """Types of layers that can be built."""
-    return list(ready_core().layer_types())

@@ -10,10 +10,10 @@ import numpy as np
 from pycaffe_clr.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pycaffe_clr.net import Net
+    from pycaffe_clr.pycaffe.passes import Passes
 
 
-def batches(net: Net, arrays: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], int]]:
+def batches(net: Passes, arrays: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], int]]:
     """Batches of the net, and how many samples each has; the last one is padded with zeros.
 
     arrays: by blob, all of one length. Raises ConfigError where they are not.

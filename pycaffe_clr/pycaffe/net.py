@@ -1,0 +1,129 @@
+"""Net, with pycaffe's names and meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pycaffe_clr import TEST, TRAIN
+from pycaffe_clr.engine import Records, build_net
+from pycaffe_clr.errors import ConfigError, DataError
+from pycaffe_clr.prototxt import filter_net, load_net
+from pycaffe_clr.prototxt.rules import merged_state
+from pycaffe_clr.pycaffe.passes import Passes
+from pycaffe_clr.pycaffe.settings import Settings, fresh_seed
+from pycaffe_clr.weights import load_weights, read_weights, save_weights
+
+
+class Net(Passes):
+    """A net read from a prototxt.
+
+    Net(file, phase), Net(file, weights, phase), or by keyword as in pycaffe: Net(file, phase,
+    level=, stages=, weights=). Every blob is kept; fuse=True builds the fast plan that `run` uses,
+    in which only inputs and outputs (and the blobs in `keep`) can be looked at.
+
+    device: "cpu", "reference" or "onednn"; dtype: "float32", or "float64" on the reference backend;
+    data_dir: where databases lie; defines: values of placeholders, {"xBS": "128"}.
+    Raises ConfigError for a wrong prototxt, DataError for wrong databases or weights.
+    """
+
+    def __init__(
+        self,
+        network_file: str | Path,
+        *args: Any,
+        phase: int | None = None,
+        level: int = 0,
+        stages: Sequence[str] | None = None,
+        weights: str | Path | None = None,
+        device: str | None = None,
+        dtype: str = "float32",
+        fuse: bool = False,
+        keep: Sequence[str] = (),
+        replicas: int = 1,
+        seed: int | None = None,
+        data_dir: str | Path | None = None,
+        defines: Mapping[str, str] | None = None,
+    ) -> None:
+        if len(args) == 2:
+            weights, phase = args
+        elif len(args) == 1:
+            (phase,) = args
+        elif args:
+            raise TypeError("Net takes a file, optional weights, and a phase")
+        if phase not in (TRAIN, TEST):
+            raise ConfigError(f"phase must be caffe.TRAIN (0) or caffe.TEST (1), not {phase!r}")
+        param, source = load_net(network_file, defines)
+        core, specs, feeds = build_net(
+            param,
+            phase=phase,
+            level=level,
+            stages=tuple(stages or ()),
+            device=device or Settings.device,
+            dtype=dtype,
+            fuse=fuse,
+            keep=keep,
+            replicas=replicas,
+            seed=fresh_seed() if seed is None else seed,
+            records=Records(data_dir),
+            source=source,
+        )
+        state = merged_state(phase, param)
+        state.level = level
+        state.stage.extend(stages or ())
+        super().__init__(core, filter_net(param, state, source), feeds, fuse)
+        if weights is not None:
+            self.copy_from(weights)
+
+    @classmethod
+    def from_core(cls, core: Any, param: Any, feeds: Mapping[str, Any], fused: bool = False) -> Net:
+        """A Net around a core net that exists (a solver's). param: its filtered NetParameter."""
+        net = cls.__new__(cls)
+        Passes.__init__(net, core, param, feeds, fused)
+        return net
+
+    def set_input_arrays(self, data: np.ndarray, labels: np.ndarray, ind: int = 0) -> None:
+        """Feed the net's MemoryData layer number `ind`.
+
+        data: (N, C, H, W) float32; labels: (N,). N must be a multiple of the batch size. Raises
+        ConfigError if the net has no such layer, DataError for wrong shapes.
+        """
+        layers = [row["name"] for row in self._rows if row["type"] == "MemoryData"]
+        if ind >= len(layers):
+            raise ConfigError(f"the net has {len(layers)} MemoryData layers; number {ind} is asked")
+        name = layers[ind]
+        batch = self.blobs[self.top_names[name][0]].shape[0]
+        if len(data) % batch:
+            raise DataError(
+                f"layer '{name}': {len(data)} samples are no multiple of its batch_size {batch}"
+            )
+        flat = np.asarray(labels).reshape(len(labels), -1)[:, 0].astype(np.int32)
+        self._feeds[name].replace(np.ascontiguousarray(data, np.float32), flat)
+
+    def copy_from(self, weights: str | Path) -> None:
+        """Copy the weights of layers of the same name from a .caffemodel (binary or HDF5).
+
+        Layers that the net lacks are left out, as in Caffe. Nothing is changed if a shape does not
+        fit. Raises DataError naming the layer and both shapes.
+        """
+        load_weights(self._core, read_weights(weights), str(weights))
+
+    def share_with(self, other: Net) -> None:
+        """Copy the weights of another net's layers of the same name into this one.
+
+        Unlike in pycaffe later changes do not follow; a solver's test nets do share.
+        """
+        weights = {n: [p.data for p in blobs] for n, blobs in other.params.items()}
+        load_weights(self._core, weights, f"net '{other.name}'")
+
+    def save(self, path: str | Path, write_diff: bool = False) -> None:
+        """Write a .caffemodel that Caffe reads; HDF5 where the name ends in .h5."""
+        save_weights(path, self._core, self._param, write_diff)
+
+    def save_hdf5(self, path: str | Path, write_diff: bool = False) -> None:
+        """Write the weights as HDF5, whatever the name."""
+        save_weights(path, self._core, self._param, write_diff, hdf5=True)
+
+    load_hdf5 = copy_from
