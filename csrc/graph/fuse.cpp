@@ -6,7 +6,7 @@ namespace pcc {
 
 bool Program::made_once(const Node& node) {
   const auto* made = std::get_if<FillDesc>(&node.desc);
-  return made && made->filler.type == "constant";
+  return made && made->filler.type == FillerDesc::Type::constant;
 }
 
 bool Program::from_outside(int value) const {

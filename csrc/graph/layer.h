@@ -141,9 +141,4 @@ LayerType entry(const char* type) {
           }};
 }
 
-// Fills a parameter; `stream` is its own random stream. fan_in = count / shape[0], fan_out = count
-// / shape[1], as Caffe's fillers. Throws a config error for an unknown type (names the known ones)
-// or a shape the filler cannot fill.
-void fill(const FillerDesc& filler, const Shape& shape, const RandomStream& stream, double* out);
-
 }  // namespace pcc

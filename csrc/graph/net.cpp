@@ -5,6 +5,7 @@
 
 #include "core/parallel.h"
 #include "graph/splits.h"
+#include "ops/fill.h"
 
 namespace pcc {
 

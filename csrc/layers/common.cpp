@@ -57,8 +57,8 @@ class InnerProductLayer : public LayerBase {
     desc_.bias = params.get_bool("bias_term");
     desc_.transpose = params.get_bool("transpose");
     axis_ = params.get_int("axis");
-    weight_filler_ = read_filler(params.sub("weight_filler"));
-    bias_filler_ = read_filler(params.sub("bias_filler"));  // read without a bias, too: no note
+    weight_filler_ = read_filler(params.sub("weight_filler"), "weight_filler");
+    bias_filler_ = read_filler(params.sub("bias_filler"), "bias_filler", desc_.bias);
   }
 
   std::vector<ParamDecl> params() const override {

@@ -53,9 +53,9 @@ class ConvolutionLayer : public LayerBase {
     desc_.group = extent("group", params.get_int("group"), 1);
     desc_.bias = params.get_bool("bias_term");
     desc_.transposed = transposed_;
-    weight_filler_ = read_filler(params.sub("weight_filler"));
-    bias_filler_ = read_filler(params.sub("bias_filler"));  // read without a bias, too: no note
-    params.has("force_nd_im2col");                          // how Caffe computes, not what
+    weight_filler_ = read_filler(params.sub("weight_filler"), "weight_filler");
+    bias_filler_ = read_filler(params.sub("bias_filler"), "bias_filler", desc_.bias);
+    params.has("force_nd_im2col");  // how Caffe computes, not what
     params.has("engine");
   }
 

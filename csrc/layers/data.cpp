@@ -127,7 +127,8 @@ class DummyDataLayer : public SourceLayer {
   DummyDataLayer(LayerSpec spec, LayerContext context)
       : SourceLayer(std::move(spec), std::move(context)) {
     const Attributes& params = attributes().sub("dummy_data_param");
-    for (const auto& filler : params.subs("data_filler")) fillers_.push_back(read_filler(*filler));
+    for (const auto& filler : params.subs("data_filler"))
+      fillers_.push_back(read_filler(*filler, "data_filler"));
     const size_t count = top_count();
     require(fillers_.size() <= 1 || fillers_.size() == count, "data_filler is given ",
             fillers_.size(), " times; expected none, one, or one for each of the ", count, " tops");

@@ -2,16 +2,35 @@
 
 namespace pcc {
 
-FillerDesc read_filler(const Attributes& params) {
+namespace {
+
+FillerDesc::Fan fan_of(const std::string& variance_norm) {
+  if (variance_norm == "AVERAGE") return FillerDesc::Fan::average;
+  return variance_norm == "FAN_OUT" ? FillerDesc::Fan::out : FillerDesc::Fan::in;
+}
+
+}  // namespace
+
+FillerDesc LayerBase::read_filler(const Attributes& params, const std::string& field,
+                                  bool used) const {
   FillerDesc filler;
-  filler.type = params.get_string("type");
   filler.value = params.get_double("value");
   filler.min = params.get_double("min");
   filler.max = params.get_double("max");
   filler.mean = params.get_double("mean");
   filler.std = params.get_double("std");
   filler.sparse = params.get_int("sparse");
-  filler.variance_norm = params.get_string("variance_norm");
+  filler.variance_norm = fan_of(params.get_string("variance_norm"));
+  const std::string type = params.get_string("type");
+  std::string known;
+  for (const FillerDesc::Type each : kFillerTypes) {
+    if (type == name_of(each)) {
+      filler.type = each;
+      return filler;
+    }
+    known += concat(known.empty() ? "" : ", ", name_of(each));
+  }
+  require(!used, field, ": type '", type, "' is unknown; known: ", known);
   return filler;
 }
 

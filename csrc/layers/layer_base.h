@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "graph/layer.h"
+#include "ops/fill.h"
 
 namespace pcc {
 
@@ -15,11 +16,6 @@ inline constexpr int64_t kMaxExtent = int64_t{1} << 30;
 // As Caffe's blobs: at most 32 axes, and fewer than 2^31 elements.
 inline constexpr int kMaxAxes = 32;
 inline constexpr int64_t kMaxCount = (int64_t{1} << 31) - 1;
-
-// Reads a FillerParameter. Its type is checked where the shape is known: check_filler.
-FillerDesc read_filler(const Attributes& params);
-// Throws a config error that begins with `who` if the filler is unknown or cannot fill that shape.
-void check_filler(const std::string& who, const FillerDesc& filler, const Shape& shape);
 
 class LayerBase : public Layer {
  public:
@@ -43,6 +39,10 @@ class LayerBase : public Layer {
     if (!condition) fail(parts...);
   }
 
+  // A FillerParameter, which stands in `field`; throws a config error for an unknown type. Not
+  // `used`: any type will do, as in Caffe, and no field is reported as unread.
+  FillerDesc read_filler(const Attributes& filler, const std::string& field,
+                         bool used = true) const;
   int64_t replicas() const { return context().replicas; }
   size_t top_count() const { return spec().tops.size(); }
   // "'conv1' (64x20x12x12)".

@@ -113,8 +113,8 @@ class ScaleLayer : public BroadcastLayer {
     desc_.bias = params.get_bool("bias_term");
     desc_.scale_from_input = !learned_;
     filler_.value = 1;
-    if (learned_ && params.has("filler")) filler_ = read_filler(params.sub("filler"));
-    bias_filler_ = read_filler(params.sub("bias_filler"));  // read without a bias, too: no note
+    if (learned_ && params.has("filler")) filler_ = read_filler(params.sub("filler"), "filler");
+    bias_filler_ = read_filler(params.sub("bias_filler"), "bias_filler", desc_.bias);
   }
 
   std::vector<ParamDecl> params() const override {
@@ -139,7 +139,7 @@ class BiasLayer : public BroadcastLayer {
     desc_.scale = false;
     desc_.bias = true;
     desc_.bias_from_input = !learned_;
-    if (learned_) filler_ = read_filler(params.sub("filler"));
+    if (learned_) filler_ = read_filler(params.sub("filler"), "filler");
   }
 
   std::vector<ParamDecl> params() const override {

@@ -142,11 +142,18 @@ struct AccuracyDesc {
 
 // How a blob is filled; Caffe's FillerParameter.
 struct FillerDesc {
-  std::string type =
-      "constant";  // constant uniform gaussian xavier msra positive_unitball bilinear
+  enum class Type {
+    constant,
+    uniform,
+    gaussian,
+    xavier,
+    msra,
+    unitball,
+    bilinear
+  } type = Type::constant;
   double value = 0, min = 0, max = 1, mean = 0, std = 1;
   int64_t sparse = -1;
-  std::string variance_norm = "FAN_IN";  // FAN_OUT AVERAGE
+  enum class Fan { in, out, average } variance_norm = Fan::in;
 };
 
 // DummyData: -> y, filled anew at each pass (constants: once).

@@ -4,11 +4,13 @@
 #include <vector>
 
 #include "core/parallel.h"
-#include "graph/layer.h"
+#include "ops/fill.h"
 #include "testing.h"
 
 using pcc::FillerDesc;
 using pcc::Shape;
+using Type = FillerDesc::Type;
+using Fan = FillerDesc::Fan;
 
 namespace {
 
@@ -39,7 +41,7 @@ Statistics of(const std::vector<double>& values) {
   return result;
 }
 
-FillerDesc filler(const std::string& type, const std::string& norm = "FAN_IN") {
+FillerDesc filler(Type type, Fan norm = Fan::in) {
   FillerDesc desc;
   desc.type = type;
   desc.variance_norm = norm;
@@ -58,21 +60,21 @@ TEST(filler_statistics_are_caffes) {
     FillerDesc filler;
     double conv_std, product_std;
   };
-  FillerDesc gaussian = filler("gaussian"), uniform = filler("uniform");
+  FillerDesc gaussian = filler(Type::gaussian), uniform = filler(Type::uniform);
   gaussian.mean = 0.5;
   gaussian.std = 0.02;
   uniform.min = -0.3;
   uniform.max = 0.7;
   const Case cases[] = {
-      {filler("xavier"), 0.07033595933405136, 0.05001228820570704},
-      {filler("xavier", "FAN_OUT"), 0.02486751555901121, 0.05774922237395681},
-      {filler("xavier", "AVERAGE"), 0.03315668741179878, 0.05346539014549389},
-      {filler("msra"), 0.10038627124609997, 0.07078095610942156},
-      {filler("msra", "FAN_OUT"), 0.035491903872735, 0.08173081592586964},
-      {filler("msra", "AVERAGE"), 0.047322542232807664, 0.07566803265631127},
+      {filler(Type::xavier), 0.07033595933405136, 0.05001228820570704},
+      {filler(Type::xavier, Fan::out), 0.02486751555901121, 0.05774922237395681},
+      {filler(Type::xavier, Fan::average), 0.03315668741179878, 0.05346539014549389},
+      {filler(Type::msra), 0.10038627124609997, 0.07078095610942156},
+      {filler(Type::msra, Fan::out), 0.035491903872735, 0.08173081592586964},
+      {filler(Type::msra, Fan::average), 0.047322542232807664, 0.07566803265631127},
       {gaussian, 0.020077253359936778, 0.020019878314437186},
       {uniform, 0.2871453412193323, 0.28874608570297083},
-      {filler("positive_unitball"), 0.002851628384262865, 0.0014425565687639366},
+      {filler(Type::unitball), 0.002851628384262865, 0.0014425565687639366},
   };
   for (const Case& each : cases) {
     CHECK_NEAR(of(filled(each.filler, kConv)).std / each.conv_std, 1, 0.03);
@@ -80,22 +82,22 @@ TEST(filler_statistics_are_caffes) {
   }
   CHECK_NEAR(of(filled(gaussian, kProduct)).mean, 0.5, 3e-4);
   CHECK_NEAR(of(filled(uniform, kProduct)).mean, 0.2, 4e-3);
-  CHECK_NEAR(of(filled(filler("msra"), kProduct)).mean, 0, 1e-3);
+  CHECK_NEAR(of(filled(filler(Type::msra), kProduct)).mean, 0, 1e-3);
 }
 
 TEST(filler_ranges_are_caffes) {
-  const Statistics conv = of(filled(filler("xavier"), kConv)),
-                   product = of(filled(filler("xavier", "FAN_OUT"), kProduct));
+  const Statistics conv = of(filled(filler(Type::xavier), kConv)),
+                   product = of(filled(filler(Type::xavier, Fan::out), kProduct));
   CHECK_NEAR(conv.max, 0.12247448, 1e-4);  // sqrt(3 / 200)
   CHECK_NEAR(conv.min, -0.12247448, 1e-4);
   CHECK_NEAR(product.max, 0.1, 1e-4);  // sqrt(3 / 300)
-  const Statistics uniform = of(filled(filler("uniform"), kProduct));
+  const Statistics uniform = of(filled(filler(Type::uniform), kProduct));
   CHECK(uniform.min >= 0 && uniform.min < 1e-4);
   CHECK(uniform.max < 1 && uniform.max > 1 - 1e-4);
 }
 
 TEST(gaussian_is_normal) {
-  const std::vector<double> values = filled(filler("gaussian"), kProduct);
+  const std::vector<double> values = filled(filler(Type::gaussian), kProduct);
   double third = 0, fourth = 0, beyond_two = 0;
   for (const double value : values) {
     third += value * value * value / 120000;
@@ -108,7 +110,7 @@ TEST(gaussian_is_normal) {
 }
 
 TEST(sparse_gaussian_keeps_as_many_as_caffe) {
-  FillerDesc sparse = filler("gaussian");
+  FillerDesc sparse = filler(Type::gaussian);
   sparse.std = 0.1;
   sparse.sparse = 10;
   const Statistics conv = of(filled(sparse, kConv)), product = of(filled(sparse, kProduct));
@@ -122,25 +124,25 @@ TEST(sparse_gaussian_keeps_as_many_as_caffe) {
 }
 
 TEST(unitball_rows_sum_to_one) {
-  const std::vector<double> values = filled(filler("positive_unitball"), kConv);
+  const std::vector<double> values = filled(filler(Type::unitball), kConv);
   for (size_t row = 0; row < 64; ++row) {
     double sum = 0;
     for (size_t i = 0; i < 200; ++i) sum += values[row * 200 + i];
     CHECK_NEAR(sum, 1, 1e-12);
   }
   CHECK(of(values).min > 0);
-  CHECK_EQ(filled(filler("positive_unitball"), {3}), (std::vector<double>{1, 1, 1}));
+  CHECK_EQ(filled(filler(Type::unitball), {3}), (std::vector<double>{1, 1, 1}));
 }
 
 TEST(bilinear_kernels_interpolate) {
-  const std::vector<double> four = filled(filler("bilinear"), {1, 1, 4, 4});
+  const std::vector<double> four = filled(filler(Type::bilinear), {1, 1, 4, 4});
   const double even[] = {0.25, 0.75, 0.75, 0.25}, odd[] = {0.5, 1, 0.5};
   for (size_t i = 0; i < 16; ++i) CHECK_NEAR(four[i], even[i / 4] * even[i % 4], 1e-12);
-  const std::vector<double> three = filled(filler("bilinear"), {2, 1, 3, 3});
+  const std::vector<double> three = filled(filler(Type::bilinear), {2, 1, 3, 3});
   for (size_t i = 0; i < 18; ++i) CHECK_NEAR(three[i], odd[i % 9 / 3] * odd[i % 3], 1e-12);
   CHECK_THROWS_WITH("square kernels of 4 axes; the shape is 1x1x3x4",
-                    filled(filler("bilinear"), {1, 1, 3, 4}));
-  CHECK_THROWS_WITH("square", filled(filler("bilinear"), {3, 3}));
+                    filled(filler(Type::bilinear), {1, 1, 3, 4}));
+  CHECK_THROWS_WITH("square", filled(filler(Type::bilinear), {3, 3}));
 }
 
 TEST(constant_fills_any_shape) {
@@ -148,15 +150,15 @@ TEST(constant_fills_any_shape) {
   constant.value = 0.2;
   CHECK_EQ(filled(constant, {2, 2}), (std::vector<double>(4, 0.2)));
   CHECK_EQ(filled(constant, Shape{}), (std::vector<double>{0.2}));
-  CHECK_EQ(filled(filler("xavier"), Shape{}).size(), 1u);
-  CHECK_EQ(filled(filler("msra", "FAN_OUT"), {5}).size(), 5u);
-  CHECK_EQ(filled(filler("msra", "AVERAGE"), {2, 3, 1, 2, 2}).size(), 24u);
+  CHECK_EQ(filled(filler(Type::xavier), Shape{}).size(), 1u);
+  CHECK_EQ(filled(filler(Type::msra, Fan::out), {5}).size(), 5u);
+  CHECK_EQ(filled(filler(Type::msra, Fan::average), {2, 3, 1, 2, 2}).size(), 24u);
 }
 
 TEST(fillers_draw_the_streams_numbers) {
   const pcc::RandomStream stream{.seed = 5, .layer = 6, .pass = 7};
-  const std::vector<double> uniform = filled(filler("uniform"), {9997}, stream);
-  const std::vector<double> normal = filled(filler("gaussian"), {9997}, stream);
+  const std::vector<double> uniform = filled(filler(Type::uniform), {9997}, stream);
+  const std::vector<double> normal = filled(filler(Type::gaussian), {9997}, stream);
   for (uint64_t i = 0; i < 9997; ++i) {
     CHECK_EQ(uniform[i], stream.uniform(i));
     CHECK_NEAR(normal[i], stream.normal(i), 1e-12);
@@ -165,7 +167,8 @@ TEST(fillers_draw_the_streams_numbers) {
 
 TEST(fillers_depend_on_nothing_but_the_stream) {
   const int before = pcc::threads();
-  for (const char* type : {"uniform", "gaussian", "xavier", "msra", "positive_unitball"}) {
+  for (const Type type :
+       {Type::uniform, Type::gaussian, Type::xavier, Type::msra, Type::unitball}) {
     pcc::set_threads(1);
     const std::vector<double> one = filled(filler(type), kProduct);
     pcc::set_threads(3);
@@ -177,21 +180,19 @@ TEST(fillers_depend_on_nothing_but_the_stream) {
 }
 
 TEST(filler_errors_say_what_is_wrong) {
-  CHECK_THROWS_WITH("type 'gausian' is unknown; known: constant, uniform, gaussian",
-                    filled(filler("gausian"), {2}));
-  FillerDesc sparse = filler("xavier");
+  FillerDesc sparse = filler(Type::xavier);
   sparse.sparse = 1;
   CHECK_THROWS_WITH("not for 'xavier'", filled(sparse, {2}));
-  sparse.type = "gaussian";
+  sparse.type = Type::gaussian;
   sparse.sparse = 3;
   CHECK_THROWS_WITH("sparse: 3 exceeds the 2 outputs", filled(sparse, {2}));
   CHECK_THROWS_WITH("exceeds", filled(sparse, Shape{}));
   sparse.sparse = -2;
   CHECK_THROWS_WITH("sparse: -2", filled(sparse, {2}));
-  FillerDesc backwards = filler("uniform");
+  FillerDesc backwards = filler(Type::uniform);
   backwards.min = 2;
   CHECK_THROWS_WITH("min: 2 exceeds max: 1", filled(backwards, {2}));
-  FillerDesc negative = filler("gaussian");
+  FillerDesc negative = filler(Type::gaussian);
   negative.std = -1;
   CHECK_THROWS_WITH("std: -1", filled(negative, {2}));
 }

@@ -94,7 +94,8 @@ TEST(samples_are_those_of_the_reference) {
 }
 
 TEST(fillers) {
-  for (const char* type : {"constant", "uniform", "gaussian"}) {
+  using Type = FillerDesc::Type;
+  for (const Type type : {Type::constant, Type::uniform, Type::gaussian}) {
     FillDesc desc;
     desc.filler.type = type;
     desc.filler.value = 2.5;

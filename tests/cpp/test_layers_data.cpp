@@ -115,13 +115,15 @@ TEST(dummy_data_takes_shapes_in_both_forms) {
       2);
   CHECK_EQ(several.shapes, (std::vector<Shape>{{2, 3}, {4}}));
   CHECK_EQ(several.lowered.ops.size(), 2u);
-  CHECK_EQ(std::get<pcc::FillDesc>(several.lowered.ops[1].desc).filler.type, "uniform");
+  CHECK_EQ(std::get<pcc::FillDesc>(several.lowered.ops[1].desc).filler.type,
+           pcc::FillerDesc::Type::uniform);
   const BuiltLayer spread = dummy("shape { dim: 2 } data_filler { value: 3 }", 2);
   CHECK_EQ(spread.shapes, (std::vector<Shape>{{2}, {2}}));
   CHECK_EQ(std::get<pcc::FillDesc>(spread.lowered.ops[1].desc).filler.value, 3.0);
   const BuiltLayer old = dummy("num: 2 num: 5 channels: 3 height: 4 width: 6", 2);
   CHECK_EQ(old.shapes, (std::vector<Shape>{{2, 3, 4, 6}, {5, 3, 4, 6}}));
-  CHECK_EQ(std::get<pcc::FillDesc>(old.lowered.ops[0].desc).filler.type, "constant");
+  CHECK_EQ(std::get<pcc::FillDesc>(old.lowered.ops[0].desc).filler.type,
+           pcc::FillerDesc::Type::constant);
   CHECK_EQ(dummy("shape { }").shapes.size(), 1u);  // a scalar
   const BuiltLayer doubled = dummy("shape { dim: 2 dim: 3 }", 1, pcc::with_replicas(2));
   CHECK_EQ(doubled.shapes[0], (Shape{4, 3}));
@@ -135,7 +137,7 @@ TEST(dummy_data_takes_shapes_in_both_forms) {
   CHECK_THROWS_WITH("at least 1", dummy("shape { dim: 0 }"));
   CHECK_THROWS_WITH("at least 1", dummy("shape { dim: -5 }"));
   CHECK_THROWS_WITH("2^31", dummy("shape { dim: 2000000000 dim: 2000000000 dim: 2000000000 }"));
-  CHECK_THROWS_WITH("the filler of top 't0': type 'nope' is unknown",
+  CHECK_THROWS_WITH("data_filler: type 'nope' is unknown",
                     dummy("shape { dim: 2 } data_filler { type: 'nope' }"));
 }
 

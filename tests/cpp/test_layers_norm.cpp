@@ -38,7 +38,7 @@ TEST(batch_norm_keeps_three_statistics) {
   for (size_t i = 0; i < 3; ++i) {
     CHECK_EQ(built.params[i].shape, expected[i]);
     CHECK(built.params[i].statistic);
-    CHECK_EQ(built.params[i].filler.type, "constant");
+    CHECK_EQ(built.params[i].filler.type, pcc::FillerDesc::Type::constant);
     CHECK_EQ(built.params[i].filler.value, 0.0);
   }
   const auto& desc = built.only<pcc::NormActDesc>();
@@ -90,7 +90,7 @@ TEST(scale_of_a_parameter) {
       scale("axis: 2 bias_term: true filler { type: 'uniform' } bias_filler { value: 7 }", {x});
   check_place(biased, 6, 4, 5);
   CHECK_EQ(biased.params.size(), 2u);
-  CHECK_EQ(biased.params[0].filler.type, "uniform");
+  CHECK_EQ(biased.params[0].filler.type, pcc::FillerDesc::Type::uniform);
   CHECK_EQ(biased.params[1].filler.value, 7.0);
   CHECK_EQ(biased.params[1].shape, Shape{4});
   CHECK(biased.only<pcc::AffineDesc>().bias);

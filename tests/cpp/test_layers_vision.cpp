@@ -169,7 +169,7 @@ TEST(convolution_errors_say_what_is_wrong) {
   CHECK_THROWS_WITH("2^31", conv("num_output: 1000000000 kernel_size: 3", x));
   CHECK_THROWS_WITH("2^31", deconv("num_output: 1 kernel_size: 1 stride: 1000000000", x));
   CHECK_THROWS_WITH("out of range", conv("num_output: 1 kernel_size: 4294967295", x));
-  CHECK_THROWS_WITH("type 'xaver' is unknown; known: constant, uniform",
+  CHECK_THROWS_WITH("weight_filler: type 'xaver' is unknown; known: constant, uniform",
                     conv("num_output: 4 kernel_size: 3 weight_filler { type: 'xaver' }", x));
   CHECK_THROWS_WITH(
       "agree in shape",
@@ -185,12 +185,12 @@ TEST(convolution_reads_both_fillers) {
       "num_output: 2 kernel_size: 3 weight_filler { type: 'gaussian' std: 0.25 mean: 1 sparse: 2 } "
       "bias_filler { type: 'msra' variance_norm: AVERAGE }",
       {2, 4, 9, 8});
-  CHECK_EQ(built.params[0].filler.type, "gaussian");
+  CHECK_EQ(built.params[0].filler.type, pcc::FillerDesc::Type::gaussian);
   CHECK_EQ(built.params[0].filler.std, 0.25);
   CHECK_EQ(built.params[0].filler.mean, 1.0);
   CHECK_EQ(built.params[0].filler.sparse, 2);
-  CHECK_EQ(built.params[1].filler.type, "msra");
-  CHECK_EQ(built.params[1].filler.variance_norm, "AVERAGE");
+  CHECK_EQ(built.params[1].filler.type, pcc::FillerDesc::Type::msra);
+  CHECK_EQ(built.params[1].filler.variance_norm, pcc::FillerDesc::Fan::average);
   CHECK(!built.params[0].statistic);
 }
 

@@ -1,7 +1,7 @@
 // Where values come from: fillers, and records turned into samples.
 #include "backends/reference/reference_op.h"
 #include "core/random.h"
-#include "graph/layer.h"
+#include "ops/fill.h"
 
 namespace pcc::reference {
 namespace {

@@ -1,7 +1,7 @@
 // Where values come from: records turned into samples, and fillers.
 #include "backends/cpu/kernels/kernel_op.h"
 #include "core/random.h"
-#include "graph/layer.h"
+#include "ops/fill.h"
 
 namespace pcc::cpu {
 
@@ -93,7 +93,7 @@ class FillOp : public KernelOp {
   }
 
  private:
-  bool constant() const { return desc_.filler.type == "constant"; }
+  bool constant() const { return desc_.filler.type == FillerDesc::Type::constant; }
   FillDesc desc_;
 };
 

@@ -1,11 +1,14 @@
-// Fillers: how a parameter gets its first values. Source: Caffe's filler.hpp. Every value is a
-// function of its index and the stream, so that the result is the same for any number of threads.
+// Source: Caffe's filler.hpp. Every value is a function of its index and the stream, so that the
+// result is the same for any number of threads.
+#include "ops/fill.h"
+
 #include <algorithm>
 #include <array>
 #include <cmath>
 
+#include "core/check.h"
 #include "core/parallel.h"
-#include "layers/layer_base.h"
+#include "core/random.h"
 
 namespace pcc {
 namespace {
@@ -65,8 +68,8 @@ double fan(const FillerDesc& filler, const Shape& shape) {
   const auto count = static_cast<double>(shape.count());
   const double in = shape.axes() > 0 ? count / static_cast<double>(shape[0]) : count;
   const double out = shape.axes() > 1 ? count / static_cast<double>(shape[1]) : count;
-  if (filler.variance_norm == "AVERAGE") return (in + out) / 2;
-  return filler.variance_norm == "FAN_OUT" ? out : in;
+  if (filler.variance_norm == FillerDesc::Fan::average) return (in + out) / 2;
+  return filler.variance_norm == FillerDesc::Fan::out ? out : in;
 }
 
 // Uniform with variance 1/fan: Glorot & Bengio 2010.
@@ -106,40 +109,62 @@ void fill_bilinear(const Shape& shape, double* out) {
 
 }  // namespace
 
-void check_filler(const std::string& who, const FillerDesc& filler, const Shape& shape) {
-  const char* const types[] = {"constant", "uniform",           "gaussian", "xavier",
-                               "msra",     "positive_unitball", "bilinear"};
-  if (std::find(std::begin(types), std::end(types), filler.type) == std::end(types)) {
-    std::string known;
-    for (const char* type : types) known += concat(known.empty() ? "" : ", ", type);
-    PCC_THROW(config, who, ": type '", filler.type, "' is unknown; known: ", known);
+const char* name_of(FillerDesc::Type type) {
+  switch (type) {
+    case FillerDesc::Type::constant:
+      return "constant";
+    case FillerDesc::Type::uniform:
+      return "uniform";
+    case FillerDesc::Type::gaussian:
+      return "gaussian";
+    case FillerDesc::Type::xavier:
+      return "xavier";
+    case FillerDesc::Type::msra:
+      return "msra";
+    case FillerDesc::Type::unitball:
+      return "positive_unitball";
+    case FillerDesc::Type::bilinear:
+      return "bilinear";
   }
+  return "";
+}
+
+void check_filler(const std::string& who, const FillerDesc& filler, const Shape& shape) {
+  using Type = FillerDesc::Type;
   PCC_CONFIG(filler.sparse >= -1, who, ": sparse: ", filler.sparse,
              " is out of range; expected 0 or more");
-  PCC_CONFIG(filler.sparse == -1 || filler.type == "gaussian", who,
-             ": sparse is for type: \"gaussian\", not for '", filler.type, "'");
+  PCC_CONFIG(filler.sparse == -1 || filler.type == Type::gaussian, who,
+             ": sparse is for type: \"gaussian\", not for '", name_of(filler.type), "'");
   PCC_CONFIG(filler.sparse == -1 || (shape.axes() > 0 && filler.sparse <= shape[0]), who,
              ": sparse: ", filler.sparse, " exceeds the ", shape.axes() > 0 ? shape[0] : 0,
              " outputs of shape ", shape);
-  if (filler.type == "uniform")
+  if (filler.type == Type::uniform)
     PCC_CONFIG(filler.min <= filler.max, who, ": min: ", filler.min, " exceeds max: ", filler.max);
-  if (filler.type == "gaussian")
+  if (filler.type == Type::gaussian)
     PCC_CONFIG(filler.std >= 0, who, ": std: ", filler.std, " is out of range; expected 0 or more");
-  if (filler.type == "bilinear")
+  if (filler.type == Type::bilinear)
     PCC_CONFIG(shape.axes() == 4 && shape[2] == shape[3], who,
                ": bilinear fills square kernels of 4 axes; the shape is ", shape);
 }
 
 void fill(const FillerDesc& filler, const Shape& shape, const RandomStream& stream, double* out) {
   check_filler("filler", filler, shape);
-  if (filler.type == "constant") return fill_constant(filler, shape.count(), out);
-  if (filler.type == "uniform")
-    return fill_uniform(stream, shape.count(), filler.min, filler.max, out);
-  if (filler.type == "gaussian") return fill_gaussian(filler, shape, stream, out);
-  if (filler.type == "xavier") return fill_xavier(filler, shape, stream, out);
-  if (filler.type == "msra") return fill_msra(filler, shape, stream, out);
-  if (filler.type == "positive_unitball") return fill_unitball(shape, stream, out);
-  fill_bilinear(shape, out);
+  switch (filler.type) {
+    case FillerDesc::Type::constant:
+      return fill_constant(filler, shape.count(), out);
+    case FillerDesc::Type::uniform:
+      return fill_uniform(stream, shape.count(), filler.min, filler.max, out);
+    case FillerDesc::Type::gaussian:
+      return fill_gaussian(filler, shape, stream, out);
+    case FillerDesc::Type::xavier:
+      return fill_xavier(filler, shape, stream, out);
+    case FillerDesc::Type::msra:
+      return fill_msra(filler, shape, stream, out);
+    case FillerDesc::Type::unitball:
+      return fill_unitball(shape, stream, out);
+    case FillerDesc::Type::bilinear:
+      return fill_bilinear(shape, out);
+  }
 }
 
 }  // namespace pcc
