@@ -18,10 +18,12 @@ import pytest
 from golden_data import BACKENDS, files, need
 
 from pycaffe_clr.engine import Records, build_net, ready_core
+from pycaffe_clr.errors import DataError
 from pycaffe_clr.prototxt import read_net, read_solver
 from pycaffe_clr.train.log import CaffeLog
 from pycaffe_clr.train.schedule import core_settings
 from pycaffe_clr.train.session import Listener, Session
+from pycaffe_clr.train.state import views
 from pycaffe_clr.weights import load_weights, read_state, read_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -29,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 RUNS = {
     path.parent.name: path.parent
     for path in (folder / "run.json" for folder in files("trajectories", "*"))
-    if path.is_file() and read_solver(path.parent / "solver.prototxt").type in ("SGD", "Nesterov")
+    if path.is_file()
 }
 # These take seconds on one core; every other run takes a fraction of one. resnet56 is
 # resnet56_lowlr at a high rate: chaotic in float32, so only its losses are worth a look.
@@ -297,23 +299,90 @@ def test_a_resumed_run_goes_as_caffes_did(backend, monkeypatch, tmp_path):
     check_tests(run, recorded)
 
 
+# One of each rule, with the iteration of a snapshot of Caffe's.
+SNAPSHOTS = {
+    "v_multistep_snap": 10, "v_nesterov": 20, "v_adagrad": 20, "v_rmsprop": 20, "v_adadelta": 20,
+    "v_adam": 20,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_our_snapshot_holds_what_caffes_does(backend, monkeypatch, tmp_path):
+@pytest.mark.parametrize("hdf5", [False, True], ids=["binary", "hdf5"])
+@pytest.mark.parametrize("name", SNAPSHOTS)
+def test_our_snapshot_holds_what_caffes_does(name, hdf5, backend, monkeypatch, tmp_path):
     need(backend)
-    run = Run("v_multistep_snap", monkeypatch, tmp_path, device=backend, fuse=True)
+    at = SNAPSHOTS[name]
+    run = Run(name, monkeypatch, tmp_path, device=backend, fuse=True)
     run.session.param.snapshot_prefix = "run"
-    run.session.step(10)
+    run.session.param.snapshot_format = 0 if hdf5 else 1
+    run.session.step(at)
     weights, state = run.session.snapshot()
-    ours, caffes = read_state(state), read_state(run.path / "run_iter_10.solverstate")
+    ours, caffes = read_state(state), read_state(run.path / f"run_iter_{at}.solverstate")
     assert (ours.iter, ours.current_step) == (caffes.iter, caffes.current_step)
     for a, b in zip(ours.history, caffes.history, strict=True):
-        assert np.abs(a - b).max() <= 2e-4 * np.abs(b).max()
-    theirs = read_weights(run.path / "run_iter_10.caffemodel")
+        assert a.shape == b.shape and np.abs(a - b).max() <= 2e-4 * np.abs(b).max()
+    theirs = read_weights(run.path / f"run_iter_{at}.caffemodel")
     ours_read = read_weights(weights)
     assert list(ours_read) == list(theirs)
     for name, arrays in theirs.items():
         for a, b in zip(ours_read[name], arrays, strict=True):
             assert a.shape == b.shape and np.abs(a - b).max() <= 2e-4 * np.abs(b).max()
+
+
+@pytest.mark.parametrize("name", [name for name in SNAPSHOTS if name != "v_multistep_snap"])
+def test_a_run_goes_on_bit_for_bit_from_its_snapshot(name, monkeypatch, tmp_path):
+    """The histories and the number of the iteration, which Adam's correction reads, come back."""
+    whole, first, second = (
+        Run(name, monkeypatch, tmp_path, device="cpu", fuse=True) for _ in range(3)
+    )
+    whole.session.step(12)
+    for run, hdf5, stop in ((first, True, 5), (second, False, 9)):
+        run.session.param.snapshot_prefix = "run"
+        run.session.param.snapshot_format = 0 if hdf5 else 1
+        run.session.step(stop - run.session.iteration)
+        _, state = run.session.snapshot()
+        (second if run is first else run).session.restore(state)
+    second.session.step(3)
+    assert second.session.iteration == 12
+    own, others = (views(run.session.net, run.session.core) for run in (whole, second))
+    for key, array in own.items():
+        assert np.array_equal(array, others[key]), key
+
+
+def test_caffes_histories_arrive_at_their_parameters(monkeypatch, tmp_path):
+    """All first histories come before all second ones."""
+    run = Run("v_adam", monkeypatch, tmp_path, device="cpu", fuse=True)
+    path = run.path / "run_iter_20.solverstate"
+    run.session.restore(path)
+    core, learned = run.session.core, run.session.net.learnable()
+    arrays = read_state(path).history
+    assert len(arrays) == 2 * len(learned)
+    for k in range(2):
+        for place, index in enumerate(learned):
+            assert np.array_equal(core.history(index, k), arrays[k * len(learned) + place])
+    # Of squares.
+    assert all(core.history(index, 1).min() >= 0 for index in learned)
+    assert any(core.history(index, 0).min() < 0 for index in learned)
+
+
+@pytest.mark.parametrize(
+    ("solver", "state", "message"),
+    [
+        ("v_sgd", "v_adam", r"has 16 histories, .* \(SGD\) keeps 1 for each of 8 parameters"),
+        ("v_adam", "v_rmsprop", r"has 8 histories, .* \(Adam\) keeps 2 for each of 8"),
+    ],
+)
+def test_a_state_of_another_rule_is_refused_before_anything_changes(
+    solver, state, message, monkeypatch, tmp_path
+):
+    run = Run(solver, monkeypatch, tmp_path, device="cpu", fuse=True)
+    own = views(run.session.net, run.session.core)
+    before = {key: array.copy() for key, array in own.items()}
+    with pytest.raises(DataError, match=message):
+        run.session.restore(RUNS[state] / "run_iter_20.solverstate")
+    assert run.session.iteration == 0
+    for key, array in own.items():
+        assert np.array_equal(array, before[key])
 
 
 # Rates are of no account: how fast an iteration was. Prefetching restarts are logged by a thread.

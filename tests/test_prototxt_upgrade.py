@@ -19,7 +19,8 @@ from pycaffe_clr.prototxt import (
     read_net,
     read_solver,
 )
-from pycaffe_clr.prototxt.upgrade import upgrade_solver
+from pycaffe_clr.prototxt.upgrade import SOLVER_TYPES, upgrade_solver
+from pycaffe_clr.prototxt.validate import TYPES
 
 FILES = Path(__file__).parent / "golden" / "files"
 
@@ -91,6 +92,13 @@ def test_batch_norm_multipliers_become_zero():
 def test_what_cannot_be_upgraded_is_an_error(text, message):
     with pytest.raises(ConfigError, match=f"^net.*{message}"):
         parse_net(text, "net")
+
+
+def test_every_old_type_has_its_name():
+    for old, name in SOLVER_TYPES.items():
+        text = f'base_lr: 1 lr_policy: "fixed" solver_type: {old}'
+        assert parse_solver(text, "s").type == name
+    assert sorted(SOLVER_TYPES.values()) == sorted(TYPES)
 
 
 def test_solver_type_beside_type_is_an_error():

@@ -9,6 +9,8 @@ import pytest
 from train_cases import make_case
 
 import pycaffe_clr as caffe
+from pycaffe_clr.engine import ready_core
+from pycaffe_clr.prototxt.validate import TYPES
 from pycaffe_clr.pycaffe.settings import Settings, fresh_seed
 from pycaffe_clr.train.run import run
 
@@ -28,6 +30,27 @@ def test_get_solver_follows_the_files_type(case):
     assert isinstance(solver, caffe.NesterovSolver) and solver.iter == 0
     assert solver.param.max_iter == 60 and len(solver.test_nets) == 1
     assert isinstance(caffe.SGDSolver(str(case)), caffe.SGDSolver)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_every_type_has_a_class_and_trains(case, kind):
+    plain = [line for line in case.read_text().splitlines() if "momentum" not in line]
+    case.write_text("\n".join(plain).replace('"Nesterov"', f'"{kind}"'))
+    solver = caffe.get_solver(case)
+    assert type(solver) is getattr(caffe, f"{kind}Solver")
+    before = solver.net.params["ip"][0].data.copy()
+    solver.step(2)
+    assert np.isfinite(solver.net.params["ip"][0].data).all()
+    assert not np.array_equal(before, solver.net.params["ip"][0].data)
+
+
+def test_the_core_knows_the_types_that_the_schema_names():
+    assert tuple(ready_core().solver_types()) == TYPES
+
+
+def test_a_class_refuses_what_its_rule_cannot_use(case):
+    with pytest.raises(caffe.ConfigError, match="momentum cannot be used with type AdaGrad"):
+        caffe.AdaGradSolver(case)
 
 
 def test_steps_change_the_weights_that_the_test_net_shares(case):

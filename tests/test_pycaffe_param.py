@@ -72,8 +72,10 @@ def test_settings_that_the_core_copied_change_the_next_update(case, field, value
     assert not np.array_equal(weights(same), weights(changed))
 
 
-def test_momentum_goes_on_from_the_history_that_there_is(case):
+@pytest.mark.parametrize("kind", ["Nesterov", "Adam"])
+def test_momentum_goes_on_from_the_history_that_there_is(case, kind):
     """A change that changes nothing: the update is as if nobody had touched the settings."""
+    case.write_text(case.read_text().replace('"Nesterov"', f'"{kind}"'))
     same, touched = (caffe.get_solver(case) for _ in range(2))
     for solver in (same, touched):
         solver.step(3)
@@ -81,6 +83,22 @@ def test_momentum_goes_on_from_the_history_that_there_is(case):
     for solver in (same, touched):
         solver.step(2)
     assert np.array_equal(weights(same), weights(touched))
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [("Adam", "momentum2", 0.5), ("AdaDelta", "delta", 0.1), ("RMSProp", "rms_decay", 0.5)],
+)
+def test_what_only_some_rules_read_may_change(case, kind, field, value):
+    plain = [line for line in case.read_text().splitlines() if "momentum" not in line]
+    case.write_text("\n".join(plain).replace('"Nesterov"', f'"{kind}"'))
+    same, changed = (caffe.get_solver(case) for _ in range(2))
+    for solver in (same, changed):
+        solver.step(2)
+    setattr(changed.param, field, value)
+    for solver in (same, changed):
+        solver.step(1)
+    assert not np.array_equal(weights(same), weights(changed))
 
 
 def test_steps_taken_stay_taken(case):

@@ -187,6 +187,46 @@ def test_a_resume_without_a_checkpoint_starts_from_the_beginning(case, whole, mo
     assert results(Path("out")) == whole
 
 
+def test_a_run_with_two_histories_goes_on_from_its_checkpoint(case, monkeypatch):
+    sets = {"type": "Adam", "base_lr": 0.01, "lr_policy": "fixed", "cyclical_momentum": ""}
+    settings = {"sets": sets, "threads": 1, "max_iter": 45}
+    assert run(str(case), out="straight", **settings).state == "finished"
+    rows = Recorder.rows
+
+    def stopping(self, made):
+        rows(self, made)
+        if self.session.iteration >= 42:
+            self.session.stop()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "rows", stopping)
+        assert run(str(case), out="out", **settings).state == "stopped"
+    assert checkpoint.read(Path("out/checkpoint.bin")).header["type"] == "Adam"
+    assert run(out="out", resume=True).state == "finished"
+    states = [read_state(f"{name}/tiny_iter_45.solverstate") for name in ("out", "straight")]
+    for a, b in zip(states[0].history, states[1].history, strict=True):
+        assert np.array_equal(a, b)
+    assert results(Path("out"))["metrics"] == results(Path("straight"))["metrics"]
+
+
+@pytest.mark.parametrize("kind", ["Adam", "SGD"])
+def test_a_checkpoint_of_another_rule_is_refused(case, monkeypatch, kind):
+    rows = Recorder.rows
+
+    def stopping(self, made):
+        rows(self, made)
+        self.session.stop()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "rows", stopping)
+        run(str(case), out="out", threads=1)
+    solver = Path("out/solver.prototxt")
+    solver.write_text(solver.read_text().replace("Nesterov", kind))
+    message = rf"checkpoint\.bin: is of a Nesterov solver, this is one of {kind}"
+    with pytest.raises(DataError, match=message):
+        run(out="out", resume=True)
+
+
 def test_a_snapshot_goes_on_where_the_run_was(case, whole):
     state = "whole/tiny_iter_40.solverstate"
     assert run(str(case), out="out", snapshot=state, threads=1).state == "finished"

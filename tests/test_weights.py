@@ -16,6 +16,7 @@ from pycaffe_clr.weights import wire
 
 FILES = Path(__file__).parent / "golden" / "files"
 MODELS = ["lenet_bin_iter_5.caffemodel", "lenet_h5_iter_5.caffemodel.h5", "lenet_v1.caffemodel"]
+ADAM = FILES.parent / "trajectories" / "v_adam" / "run_iter_20.solverstate"
 STATES = ["lenet_bin_iter_5.solverstate", "lenet_h5_iter_5.solverstate.h5"]
 
 
@@ -67,9 +68,20 @@ def test_written_binary_weights_are_caffes_message(tmp_path, net):
     assert ours == caffes
 
 
-def test_written_binary_state_is_caffes_file(tmp_path):
-    w.write_state(tmp_path / "a.solverstate", w.read_state(FILES / STATES[0]))
-    assert (tmp_path / "a.solverstate").read_bytes() == (FILES / STATES[0]).read_bytes()
+# Adam's has two histories for each parameter.
+@pytest.mark.parametrize("file", [FILES / STATES[0], ADAM], ids=["SGD", "Adam"])
+def test_written_binary_state_is_caffes_file(file, tmp_path):
+    w.write_state(tmp_path / "a.solverstate", w.read_state(file))
+    assert (tmp_path / "a.solverstate").read_bytes() == file.read_bytes()
+
+
+def test_second_histories_come_back_from_hdf5_in_their_order(tmp_path):
+    state = w.read_state(ADAM)
+    w.write_state(tmp_path / "a.solverstate.h5", state)
+    again = w.read_state(tmp_path / "a.solverstate.h5")
+    assert len(again.history) == 16  # 10 comes before 2 in the file
+    for a, b in zip(again.history, state.history, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_written_hdf5_weights_have_caffes_layout(tmp_path, net, expected):

@@ -27,6 +27,9 @@ std::shared_ptr<Solver> make_solver(const std::shared_ptr<Net>& net, const py::d
   SolverParams params;
   params.type = take<std::string>(settings, "type", "SGD");
   params.schedule = schedule_from(settings);
+  params.delta = take<float>(settings, "delta", params.delta);
+  params.momentum2 = take<float>(settings, "momentum2", params.momentum2);
+  params.rms_decay = take<float>(settings, "rms_decay", params.rms_decay);
   params.weight_decay = take<float>(settings, "weight_decay", 0);
   params.regularization_type = take<std::string>(settings, "regularization_type", "L2");
   params.clip_gradients = take<float>(settings, "clip_gradients", -1);
@@ -60,6 +63,14 @@ void bind_solver(py::module_& m) {
       .def("current_step", &Schedule::current_step, arg("iteration"))
       .def("restore", &Schedule::restore, arg("iteration"), arg("current_step"));
   m.def("lr_policies", &lr_policies);
+  m.def(
+      "solver_types",
+      [] {
+        py::dict types;
+        for (const UpdateRule& rule : update_rules()) types[py::str(rule.type)] = rule.histories;
+        return types;
+      },
+      "Histories that a solver keeps for each parameter, by its type.");
   py::class_<Solver, std::shared_ptr<Solver>>(
       m, "Solver", "Iterations over one train net. See csrc/solver/solver.h.")
       .def(py::init(&make_solver), arg("net"), arg("settings"))
@@ -76,12 +87,14 @@ void bind_solver(py::module_& m) {
       .def_property_readonly("current_step", &Solver::current_step)
       .def_property_readonly("lr", &Solver::lr)
       .def_property_readonly("momentum", &Solver::momentum)
+      .def_property_readonly("histories", &Solver::histories, "How many each parameter has.")
       .def(
           "history",
-          [](const std::shared_ptr<Solver>& solver, int param) {
-            return view(solver->history(param), py::cast(solver));
+          [](const std::shared_ptr<Solver>& solver, int param, int k) {
+            return view(solver->history(param, k), py::cast(solver));
           },
-          arg("param"), "History of one learnable parameter (Net.learnable()): a writable view.");
+          arg("param"), arg("k") = 0,
+          "History k of one learnable parameter (Net.learnable()): a writable view.");
 }
 
 }  // namespace pcc

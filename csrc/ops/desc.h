@@ -210,21 +210,28 @@ struct ReorderDesc {};
 // the backward pass.
 struct SumDesc {};
 
-// The solver's step over all parameters, which lie in one block of floats: params: w, dw, history
-// (2 histories for some rules). In Caffe's order: clip (L2 norm of all dw, over iter_size sums),
-// divide by iter_size, decay into the gradient, rule, w -= update. dw is left holding the update
-// that was subtracted, as in Caffe.
+// The solver's step over all parameters, which lie in one block of floats: params: w, dw, then the
+// rule's histories, each a block like w. In Caffe's order: clip (L2 norm of all dw, over iter_size
+// sums), divide by iter_size, decay into the gradient, rule, w -= update. dw is left holding the
+// update that was subtracted, as in Caffe. The formulas: csrc/backends/reference/update.cpp.
 struct UpdateSegment {
   int64_t offset = 0, count = 0;  // in elements
   float lr_mult = 1, decay_mult = 1;
 };
 struct UpdateDesc {
-  enum class Rule { sgd, nesterov } rule = Rule::sgd;
+  enum class Rule { sgd, nesterov, adagrad, rmsprop, adadelta, adam } rule = Rule::sgd;
+  // Fields of SolverParameter, for the rules that read them.
+  float delta = 1e-8f;       // keeps roots away from 0: AdaGrad, RMSProp, AdaDelta, Adam
+  float momentum2 = 0.999f;  // of Adam's second history
+  float rms_decay = 0.99f;   // RMSProp
   std::vector<UpdateSegment>
       segments;  // one per learnable parameter, in order; parameters without one are left alone
   bool l1 = false;
   double clip = -1;  // threshold; negative: off
   int64_t iter_size = 1;
+
+  // Blocks that the rule keeps from one update to the next (ops/rules.h).
+  int histories() const;
 };
 
 using OpDesc =

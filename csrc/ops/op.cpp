@@ -5,6 +5,7 @@
 #ifdef PCC_WITH_ONEDNN
 #include "backends/onednn/onednn.h"
 #endif
+#include "ops/rules.h"
 
 namespace pcc {
 
@@ -72,9 +73,7 @@ struct Namer {
   std::string operator()(const TransformDesc&) const { return "transform"; }
   std::string operator()(const ReorderDesc&) const { return "reorder"; }
   std::string operator()(const SumDesc&) const { return "sum of diffs"; }
-  std::string operator()(const UpdateDesc& d) const {
-    return d.rule == UpdateDesc::Rule::sgd ? "sgd" : "nesterov";
-  }
+  std::string operator()(const UpdateDesc& d) const { return update_rule(d.rule).type; }
 };
 
 }  // namespace

@@ -7,23 +7,24 @@
 
 namespace pcc {
 
-namespace {
-
-UpdateDesc::Rule rule_of(const std::string& type) {
-  if (type == "SGD") return UpdateDesc::Rule::sgd;
-  if (type == "Nesterov") return UpdateDesc::Rule::nesterov;
-  PCC_THROW(config, "solver type \"", type, "\" is not implemented; known: SGD, Nesterov");
-}
-
-}  // namespace
-
 Solver::Solver(std::shared_ptr<Net> net, SolverParams params)
-    : net_(std::move(net)), params_(std::move(params)), schedule_(params_.schedule) {
+    : net_(std::move(net)),
+      params_(std::move(params)),
+      rule_(update_rule(params_.type)),
+      schedule_(params_.schedule) {
   PCC_CONFIG(params_.iter_size >= 1, "iter_size must be at least 1, not ", params_.iter_size);
   PCC_CONFIG(params_.regularization_type == "L2" || params_.regularization_type == "L1",
              "regularization_type \"", params_.regularization_type, "\" is unknown; known: L1, L2");
+  PCC_CONFIG(rule_.momentum || params_.schedule.momentum == 0, "momentum cannot be used with type ",
+             params_.type, "; it is ", params_.schedule.momentum);
+  PCC_CONFIG(
+      rule_.rule != UpdateDesc::Rule::rmsprop || (params_.rms_decay >= 0 && params_.rms_decay < 1),
+      "rms_decay must be at least 0 and less than 1, not ", params_.rms_decay);
   UpdateDesc desc;
-  desc.rule = rule_of(params_.type);
+  desc.rule = rule_.rule;
+  desc.delta = params_.delta;
+  desc.momentum2 = params_.momentum2;
+  desc.rms_decay = params_.rms_decay;
   desc.l1 = params_.regularization_type == "L1";
   desc.clip = params_.clip_gradients;
   desc.iter_size = params_.iter_size;
@@ -39,17 +40,20 @@ Solver::Solver(std::shared_ptr<Net> net, SolverParams params)
     desc.segments.push_back(segment);
   }
   const Tensor data = net_->data_block(), diff = net_->diff_block();
-  history_ = std::make_shared<Memory>(data.spec.bytes());
+  OpBuffers buffers;
+  buffers.params = {data, diff};
+  for (int k = 0; k < rule_.histories; ++k) {
+    histories_.push_back(std::make_unique<Memory>(data.spec.bytes()));
+    buffers.params.push_back({histories_.back()->data(), data.spec});
+  }
+  buffers.dparams.resize(buffers.params.size());
   OpSite site;
   site.name = "update";
-  site.params.assign(3, data.spec);
-  site.want_dparam.assign(3, false);
+  site.params.assign(buffers.params.size(), data.spec);
+  site.want_dparam.assign(buffers.params.size(), false);
   update_ = net_->backend().make(desc, site);
   if (!update_) update_ = backend("reference").make(desc, site);
   PCC_CHECK(update_, "no backend makes the update");
-  OpBuffers buffers;
-  buffers.params = {data, diff, {history_->data(), data.spec}};
-  buffers.dparams.resize(3);
   scratch_ = std::make_unique<Memory>(update_->needs().forward_scratch);
   buffers.scratch = scratch_->data();
   update_->bind(buffers);
@@ -70,7 +74,7 @@ void Solver::apply_update() {
   StepBlock state = net_->state();
   state.iteration = iteration_;
   state.lr = lr();
-  state.momentum = momentum();
+  state.momentum = rule_.cyclical_momentum ? momentum() : params_.schedule.momentum;
   state.weight_decay = params_.weight_decay;
   update_->forward(Context{&state});
   ++iteration_;
@@ -100,9 +104,12 @@ Solver::Run Solver::run(int64_t count, double seconds, const std::function<void(
   return run;
 }
 
-Tensor Solver::history(int param) const {
+Tensor Solver::history(int param, int k) const {
+  PCC_CONFIG(k >= 0 && k < rule_.histories, "a solver of type ", params_.type, " keeps ",
+             rule_.histories, " per parameter, counted from 0; there is no history ", k);
   const Param& owner = net_->params()[static_cast<size_t>(param)];
-  return {history_->data() + net_->offset(param) * size_of(net_->options().dtype),
+  return {histories_[static_cast<size_t>(k)]->data() +
+              net_->offset(param) * size_of(net_->options().dtype),
           {owner.shape, net_->options().dtype, Layout::plain}};
 }
 

@@ -9,13 +9,17 @@
 #include <vector>
 
 #include "graph/net.h"
+#include "ops/rules.h"
 #include "solver/schedule.h"
 
 namespace pcc {
 
 struct SolverParams {
-  std::string type = "SGD";  // SGD or Nesterov
+  std::string type = "SGD";  // one of update_rules()
   ScheduleParams schedule;
+  float delta = UpdateDesc().delta;
+  float momentum2 = UpdateDesc().momentum2;
+  float rms_decay = UpdateDesc().rms_decay;
   float weight_decay = 0;
   std::string regularization_type = "L2";
   float clip_gradients = -1;
@@ -51,17 +55,22 @@ class Solver {
   }
   int64_t current_step() const { return schedule_.current_step(iteration_); }
   float lr() const { return schedule_.lr(iteration_); }
+  // What the log shows: Caffe cycles it there under every rule, but uses that for SGD and Nesterov
+  // only.
   float momentum() const { return schedule_.momentum(iteration_); }
   const SolverParams& params() const { return params_; }
   Net& net() { return *net_; }
-  // History of one learnable parameter (Net::learnable()); a view into the solver's block.
-  Tensor history(int param) const;
+  // How many histories each parameter has: 2 under AdaDelta and Adam, else 1.
+  int histories() const { return rule_.histories; }
+  // History k of one learnable parameter (Net::learnable()); a view into the solver's block.
+  Tensor history(int param, int k = 0) const;
 
  private:
   std::shared_ptr<Net> net_;
   SolverParams params_;
+  const UpdateRule& rule_;
   Schedule schedule_;
-  std::shared_ptr<Memory> history_;
+  std::vector<std::unique_ptr<Memory>> histories_;  // each a block like the parameters'
   std::unique_ptr<Memory> scratch_;
   std::unique_ptr<Op> update_;
   int64_t iteration_ = 0;

@@ -8,11 +8,24 @@ from pycaffe_clr.pycaffe.settings import (
     set_mode_gpu,
     set_random_seed,
 )
-from pycaffe_clr.pycaffe.solver import NesterovSolver, SGDSolver, Solver, get_solver
+from pycaffe_clr.pycaffe.solver import (
+    AdaDeltaSolver,
+    AdaGradSolver,
+    AdamSolver,
+    NesterovSolver,
+    RMSPropSolver,
+    SGDSolver,
+    Solver,
+    get_solver,
+)
 
 __all__ = [
+    "AdaDeltaSolver",
+    "AdaGradSolver",
+    "AdamSolver",
     "Net",
     "NesterovSolver",
+    "RMSPropSolver",
     "SGDSolver",
     "Solver",
     "get_solver",

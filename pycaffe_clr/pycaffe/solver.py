@@ -141,7 +141,41 @@ class NesterovSolver(Solver):
     _type = "Nesterov"
 
 
+class AdaGradSolver(Solver):
+    """A solver that follows AdaGrad, whatever type the file names."""
+
+    _type = "AdaGrad"
+
+
+class RMSPropSolver(Solver):
+    """A solver that follows RMSProp, whatever type the file names."""
+
+    _type = "RMSProp"
+
+
+class AdaDeltaSolver(Solver):
+    """A solver that follows AdaDelta, whatever type the file names."""
+
+    _type = "AdaDelta"
+
+
+class AdamSolver(Solver):
+    """A solver that follows Adam, whatever type the file names."""
+
+    _type = "Adam"
+
+
+_SOLVERS: dict[str, type[Solver]] = {
+    "SGD": SGDSolver,
+    "Nesterov": NesterovSolver,
+    "AdaGrad": AdaGradSolver,
+    "RMSProp": RMSPropSolver,
+    "AdaDelta": AdaDeltaSolver,
+    "Adam": AdamSolver,
+}
+
+
 def get_solver(solver_file: str | Path, **settings: Any) -> Solver:
     """The solver of the type that the file names. settings: those of Solver."""
     kind = read_solver(solver_file, settings.get("defines")).type
-    return {"SGD": SGDSolver, "Nesterov": NesterovSolver}.get(kind, Solver)(solver_file, **settings)
+    return _SOLVERS.get(kind, Solver)(solver_file, **settings)

@@ -24,8 +24,8 @@ LIVE = frozenset(
 )
 # What the core solver was given a copy of.
 COPIED = frozenset(CORE_FIELDS) - FIXED
-# What the rules that there are do not read.
-UNUSED = frozenset({"delta", "momentum2", "rms_decay", "layer_wise_reduce"})
+# What nothing reads.
+UNUSED = frozenset({"layer_wise_reduce"})
 
 
 class Changes:
@@ -81,8 +81,9 @@ class Changes:
         session = self._session
         old = session.core
         new = ready_core().Solver(session.net, core_settings(session.param))
-        for index in session.net.learnable():
-            new.history(index)[...] = old.history(index)
+        for k in range(new.histories):
+            for index in session.net.learnable():
+                new.history(index, k)[...] = old.history(index, k)
         new.restore(old.iteration, old.current_step)
         schedule.restore(old.iteration, old.current_step)
         session.core, session.schedule = new, schedule

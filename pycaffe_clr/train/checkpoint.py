@@ -30,7 +30,7 @@ _LENGTHS = struct.Struct("<II")
 
 @dataclass
 class Checkpoint:
-    """header: plain values that JSON holds. arrays: float32, by "data LAYER INDEX" and "history".
+    """header: plain values that JSON holds. arrays: float32, by State's names.
 
     header["files"]: bytes that each file of the run had. header["machine"]: threads, processor
     and backend.
@@ -50,6 +50,7 @@ def of_state(state: State, **more: Any) -> Checkpoint:
         "tests": [dict(place) for place in state.tests],
         "losses": state.losses,
         "displayed": [state.since_display, state.displayed_at],
+        "type": state.type,
         **more,
     }
     return Checkpoint(header, state.arrays)
@@ -69,6 +70,7 @@ def state_of(checkpoint: Checkpoint, name: str) -> State:
             float(elapsed),
             int(displayed_at),
             checkpoint.arrays,
+            str(header.get("type", "")),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{name}: its header is not that of a checkpoint: {error!r}") from error

@@ -12,7 +12,8 @@ from pycaffe_clr.prototxt import message_tree
 # What the core solver reads of a SolverParameter.
 CORE_FIELDS = (
     "type lr_policy base_lr max_lr gamma power stepsize max_iter stepvalue momentum "
-    "cyclical_momentum weight_decay regularization_type clip_gradients iter_size"
+    "cyclical_momentum weight_decay regularization_type clip_gradients iter_size "
+    "delta momentum2 rms_decay"
 ).split()
 
 

@@ -324,7 +324,7 @@ class Session:
         DataError.
         """
         kind = core_settings(self.param)["type"]
-        state, learned = snapshots.read(Path(path), self.net, kind)
+        state, learned = snapshots.read(Path(path), self.net, self.core, kind)
         if learned is not None:
             load_weights(self.net, read_weights(learned), str(learned))
         self.log.write(f"Restoring previous solver status from {path}", "solver.cpp:277")
@@ -348,14 +348,19 @@ class Session:
             elapsed,
             self.displayed[1],
             views(self.net, self.core),
+            self.param.type,
         )
 
     def set_state(self, state: State, name: str) -> None:
         """Stand where a session stood when it gave the state. name: what errors call the state.
 
         Everything is checked before anything is changed. Raises DataError where it is of another
-        net.
+        net or solver type.
         """
+        if state.type not in ("", self.param.type):
+            raise DataError(
+                f"{name}: is of a {state.type} solver, this is one of {self.param.type}"
+            )
         own = views(self.net, self.core)
         check_arrays(state.arrays, own, name)
         places = [state.train, *state.tests]

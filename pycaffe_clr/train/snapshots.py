@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pycaffe_clr.errors import DataError
-from pycaffe_clr.weights import SolverState, read_state, write_state
+from pycaffe_clr.weights import SolverState, fit, read_state, write_state
 
 
 def names(prefix: str, iteration: int, hdf5: bool) -> tuple[str, str]:
@@ -21,31 +20,36 @@ def names(prefix: str, iteration: int, hdf5: bool) -> tuple[str, str]:
 
 def write_state_of(net: Any, core: Any, path: Path, weights: Path, hdf5: bool) -> None:
     """Write the .solverstate of a core solver. weights: the file it names. Raises DataError."""
-    history = [np.array(core.history(index)) for index in net.learnable()]
+    history = [
+        np.array(core.history(index, k)) for k in range(core.histories) for index in net.learnable()
+    ]
     write_state(path, SolverState(core.iteration, str(weights), history, core.current_step), hdf5)
 
 
-def read(path: Path, net: Any, kind: str) -> tuple[SolverState, Path | None]:
+def read(path: Path, net: Any, core: Any, kind: str) -> tuple[SolverState, Path | None]:
     """A .solverstate and the file of its weights, which may have moved along with it.
 
-    net: the core net whose parameters the histories must fit. kind: the solver's type, for errors.
-    None: it names no weights. Raises DataError.
+    net, core: the core net and solver whose parameters and number of histories the state must fit.
+    kind: the solver's type, for errors. None: it names no weights. Raises DataError.
     """
     state = read_state(path)
     rows = net.params()
     params = [rows[index] for index in net.learnable()]
-    if len(state.history) != len(params):
+    if len(state.history) != core.histories * len(params):
         raise DataError(
-            f"{path}: has {len(state.history)} histories, but this solver ({kind}) needs "
-            f"{len(params)}; is it of another net, or of another solver type?"
+            f"{path}: has {len(state.history)} histories, but this solver ({kind}) keeps "
+            f"{core.histories} for each of {len(params)} parameters; is it of another net, or of "
+            "another solver type?"
         )
-    for row, array in zip(params, state.history, strict=True):
-        shape = tuple(row["shape"])
-        if array.size != math.prod(shape):
+    for number, array in enumerate(state.history):
+        row = params[number % len(params)]
+        fitted = fit(array, row["shape"])
+        if fitted is None:
             raise DataError(
-                f"{path}: history of layer '{row['layer']}' has shape {array.shape}, "
-                f"but its parameter {row['index']} has {shape}"
+                f"{path}: history {number}, of layer '{row['layer']}', has shape {array.shape}, "
+                f"but its parameter {row['index']} has {tuple(row['shape'])}"
             )
+        state.history[number] = fitted
     if not state.learned_net:
         return state, None
     learned = Path(state.learned_net)
@@ -57,7 +61,8 @@ def read(path: Path, net: Any, kind: str) -> tuple[SolverState, Path | None]:
 
 
 def set_history(net: Any, core: Any, state: SolverState) -> None:
-    """Take over the histories of a state that `read` gave for this net."""
-    for index, array in zip(net.learnable(), state.history, strict=True):
-        view = core.history(index)
-        view[...] = np.asarray(array).reshape(view.shape)
+    """Take over the histories of a state that `read` gave for this net and solver."""
+    arrays = iter(state.history)
+    for k in range(core.histories):
+        for index in net.learnable():
+            core.history(index, k)[...] = next(arrays)

@@ -38,8 +38,8 @@ _V0_IN_V1 = 1
 class SolverState:
     """What a solver goes on from: iterations done, weights file, histories, multistep's place.
 
-    history: float32 arrays, one per parameter in the net's order; Adam and AdaDelta have a second
-    set after the first.
+    history: float32 arrays, one per parameter in the net's order; under AdaDelta and Adam all
+    second histories follow, in that order, too.
     """
 
     iter: int = 0

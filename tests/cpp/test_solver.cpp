@@ -97,6 +97,46 @@ TEST(nesterov_takes_the_current_momentum_twice) {
   CHECK(Schedule(params.schedule).momentum(1) != Schedule(params.schedule).momentum(0));
 }
 
+// Caffe with the report's patch cycles the momentum of SGD and Nesterov only, but logs the cycle.
+TEST(other_rules_take_the_plain_momentum) {
+  for (const std::string& backend : backend_names())
+    for (const char* type : {"Adam", "AdaDelta"}) {
+      SolverParams params = settings(0.1f, 0.9f);
+      params.type = type;
+      Run plain(params, linear_net(), backend);
+      params.schedule.cyclical_momentum = {0.5f, 2.0f};
+      Run cyclic(params, linear_net(), backend);
+      for (int i = 0; i < 5; ++i) {
+        plain.step();
+        cyclic.step();
+        CHECK_EQ(cyclic.weight(), plain.weight());
+      }
+      CHECK_EQ(cyclic.solver->momentum(), Schedule(params.schedule).momentum(5));
+      CHECK(cyclic.solver->momentum() != 0.9f);
+    }
+}
+
+TEST(adam_counts_its_iterations) {
+  for (const std::string& backend : backend_names()) {
+    SolverParams params = settings(0.1f, 0.9f);
+    params.type = "Adam";
+    params.delta = 1e-3f;
+    params.momentum2 = 0.99f;
+    Run run(params, linear_net(), backend);
+    double weight = 2, m = 0, v = 0;
+    for (int t = 1; t <= 5; ++t) {
+      run.step();
+      m = 0.9 * m + 0.1 * 0.75;
+      v = 0.99 * v + 0.01 * 0.75 * 0.75;
+      const double correction = std::sqrt(1 - std::pow(0.99, t)) / (1 - std::pow(0.9, t));
+      weight -= 0.1 * correction * m / (std::sqrt(v) + 1e-3);
+      CHECK_NEAR(run.history(), m, kTolerance);
+      CHECK_NEAR(values_of(run.solver->history(0, 1))[0], v, kTolerance);
+      CHECK_NEAR(run.weight(), weight, 3 * kTolerance);
+    }
+  }
+}
+
 TEST(decay_goes_into_the_gradient_behind_clip_and_iter_size) {
   for (const std::string& backend : backend_names())
     for (const char* kind : {"L2", "L1"}) {
@@ -238,24 +278,37 @@ TEST(the_schedule_counts_iterations) {
   CHECK_NEAR(run.solver->lr(), 0.2, kTolerance);
 }
 
-TEST(a_restored_history_goes_on) {
-  Run whole(settings(0.1f, 0.9f)), first(settings(0.1f, 0.9f)), second(settings(0.1f, 0.9f));
-  for (int i = 0; i < 6; ++i) whole.step();
-  for (int i = 0; i < 3; ++i) first.step();
-  set_values(second.net->params()[0].data, {first.weight()});
-  set_values(second.solver->history(0), {first.history()});
-  second.solver->restore(3, 0);
-  for (int i = 0; i < 3; ++i) second.step();
-  CHECK_EQ(second.weight(), whole.weight());
+TEST(restored_histories_go_on) {
+  for (const UpdateRule& rule : update_rules()) {
+    SolverParams params = settings(0.1f, rule.momentum ? 0.9f : 0);
+    params.type = rule.type;
+    Run whole(params), first(params), second(params);
+    for (int i = 0; i < 6; ++i) whole.step();
+    for (int i = 0; i < 3; ++i) first.step();
+    set_values(second.net->params()[0].data, {first.weight()});
+    CHECK_EQ(second.solver->histories(), rule.histories);
+    for (int k = 0; k < rule.histories; ++k)
+      set_values(second.solver->history(0, k), values_of(first.solver->history(0, k)));
+    second.solver->restore(3, 0);
+    for (int i = 0; i < 3; ++i) second.step();
+    CHECK_EQ(second.weight(), whole.weight());
+  }
 }
 
 TEST(histories_lie_beside_their_parameters) {
   const auto net =
       make_net(input_layer("data", {2, 3}) + input_layer("label", {2}) + classifier("data", 5));
-  const Solver solver(net, settings(0.1f));
-  CHECK_EQ(solver.history(0).shape(), (Shape{5, 3}));
-  CHECK_EQ(solver.history(1).shape(), (Shape{5}));
-  CHECK(solver.history(0).data != solver.history(1).data);
+  SolverParams params = settings(0.1f);
+  params.type = "Adam";
+  const Solver solver(net, params);
+  for (int k = 0; k < 2; ++k) {
+    CHECK_EQ(solver.history(0, k).shape(), (Shape{5, 3}));
+    CHECK_EQ(solver.history(1, k).shape(), (Shape{5}));
+    CHECK(solver.history(0, k).data != solver.history(1, k).data);
+  }
+  CHECK(solver.history(0, 0).data != solver.history(0, 1).data);
+  CHECK_THROWS_WITH("type Adam keeps 2 per parameter, counted from 0; there is no history 2",
+                    solver.history(0, 2));
 }
 
 TEST(a_run_counts_and_reports_every_loss) {
@@ -311,6 +364,15 @@ TEST(settings_that_make_no_sense_are_errors) {
                     with([](auto& p) { p.regularization_type = "L3"; }));
   CHECK_THROWS_WITH("solver type \"Adamant\" is not implemented",
                     with([](auto& p) { p.type = "Adamant"; }));
+  for (const char* type : {"AdaGrad", "RMSProp"})
+    CHECK_THROWS_WITH(std::string("momentum cannot be used with type ") + type, with([=](auto& p) {
+                        p.type = type;
+                        p.schedule.momentum = 0.5f;
+                      }));
+  CHECK_THROWS_WITH("rms_decay must be at least 0 and less than 1, not 1", with([](auto& p) {
+                      p.type = "RMSProp";
+                      p.rms_decay = 1;
+                    }));
   CHECK_THROWS_WITH("triangluar", with([](auto& p) { p.schedule.lr_policy = "triangluar"; }));
 }
 
