@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "kernel_cases.h"
+#include "ops/rules.h"
 
 using namespace pcc;
 
@@ -64,8 +65,13 @@ OpCase update(UpdateDesc::Rule rule, const std::vector<UpdateSegment>& segments,
   desc.segments = segments;
   OpCase op;
   op.desc = desc;
-  op.params = {{count}, {count}, {count}};
-  op.want_dparam.assign(3, false);
+  op.params.assign(static_cast<size_t>(2 + desc.histories()), {count});
+  op.want_dparam.assign(op.params.size(), false);
+  // Histories under a root are of squares. At 0 they would make a rounding error a whole step.
+  op.param_values.resize(2);
+  for (size_t k = 2; k < op.params.size(); ++k)
+    op.param_values.push_back(random_values(count, 30 + k, 0.01, 1));
+  op.state.iteration = 2;
   return op;
 }
 
@@ -113,22 +119,22 @@ TEST(updates) {
                                                {40005, 3, 2, 0},
                                                {40008, 20000, 1, 1},
                                                {60010, 9991, 0.5, 1}};
-  for (const auto rule : {UpdateDesc::Rule::sgd, UpdateDesc::Rule::nesterov})
-    for (const bool l1 : {false, true})
-      for (const double clip : {-1.0, 0.5, 1e6})
-        for (const int64_t iter_size : {1, 3}) {
-          OpCase op = update(rule, segments, count);
-          auto& desc = std::get<UpdateDesc>(op.desc);
-          desc.l1 = l1;
-          desc.clip = clip;
-          desc.iter_size = iter_size;
-          check_kernels(op, 1e-6);
-        }
+  const auto check = [&](UpdateDesc::Rule rule, bool l1, double clip, int64_t iter_size) {
+    OpCase op = update(rule, segments, count);
+    auto& desc = std::get<UpdateDesc>(op.desc);
+    desc.l1 = l1;
+    desc.clip = clip;
+    desc.iter_size = iter_size;
+    check_kernels(op, 1e-6);
+  };
+  for (const UpdateRule& rule : update_rules())
+    for (const bool l1 : {false, true}) check(rule.rule, l1, 0.5, 3);
+  for (const double clip : {-1.0, 0.5, 1e6})
+    for (const int64_t iter_size : {1, 3})
+      check(UpdateDesc::Rule::nesterov, false, clip, iter_size);
 }
 
 TEST(parameters_without_a_segment_are_left_alone) {
-  OpCase op = update(UpdateDesc::Rule::nesterov, {{2, 3, 1, 1}}, 7);
-  check_kernels(op, 1e-6);
-  op = update(UpdateDesc::Rule::sgd, {}, 7);
-  check_kernels(op, 1e-6);
+  for (const UpdateRule& rule : update_rules()) check_kernels(update(rule.rule, {{2, 3, 1, 1}}, 7));
+  check_kernels(update(UpdateDesc::Rule::sgd, {}, 7));
 }

@@ -120,27 +120,6 @@ void mask(int64_t count, const float* x, const uint8_t* kept, float scale, float
   for (int64_t i = 0; i < count; ++i) y[i] = kept[i] ? x[i] * scale : 0;
 }
 
-template <bool kL1, bool kNesterov>
-void update_as(int64_t count, const UpdateRates& rates, float* w, float* dw, float* history) {
-  const float factor = rates.factor, decay = rates.decay, rate = rates.rate, m = rates.momentum;
-#pragma GCC ivdep
-  for (int64_t i = 0; i < count; ++i) {
-    const float pull = kL1 ? (w[i] > 0 ? 1.0f : w[i] < 0 ? -1.0f : 0.0f) : w[i];
-    const float g = dw[i] * factor + decay * pull;
-    const float before = history[i], after = m * before + rate * g;
-    const float step = kNesterov ? (1 + m) * after - m * before : after;
-    history[i] = after;
-    dw[i] = step;
-    w[i] -= step;
-  }
-}
-
-void update(int64_t count, const UpdateRates& rates, float* w, float* dw, float* history) {
-  const auto run = rates.l1 ? (rates.nesterov ? update_as<true, true> : update_as<true, false>)
-                            : (rates.nesterov ? update_as<false, true> : update_as<false, false>);
-  run(count, rates, w, dw, history);
-}
-
 double squares(int64_t count, const float* x) {
   double lanes[8] = {};
   int64_t i = 0;
@@ -181,7 +160,6 @@ const ElementLoops element_loops = {relu,
                                     maximum,
                                     maximum_backward,
                                     mask,
-                                    update,
                                     squares,
                                     transform<uint8_t>,
                                     transform<float>};

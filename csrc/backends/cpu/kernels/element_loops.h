@@ -1,17 +1,10 @@
-// Inner loops that go element by element: ReLU, sums, products, masks, the solver's rules, bytes to
-// floats. y may be the first input wherever an op offers to work in place.
+// Inner loops that go element by element: ReLU, sums, products, masks, norms, bytes to floats. y
+// may be the first input wherever an op offers to work in place.
 #pragma once
 
 #include <cstdint>
 
 namespace pcc::cpu {
-
-// One solver step over neighbouring parameters: g = dw * factor + decay * w (or its sign), then the
-// rule.
-struct UpdateRates {
-  float factor, decay, rate, momentum;
-  bool l1, nesterov;
-};
 
 struct ElementLoops {
   void (*relu)(int64_t count, const float* x, float slope, float* y);
@@ -30,7 +23,6 @@ struct ElementLoops {
   void (*maximum_backward)(int64_t count, const uint8_t* winner, int k, const float* dy, float* dx);
   // y = mask ? x * scale : 0.
   void (*mask)(int64_t count, const float* x, const uint8_t* mask, float scale, float* y);
-  void (*update)(int64_t count, const UpdateRates&, float* w, float* dw, float* history);
   double (*squares)(int64_t count, const float* x);
   // y = (x - mean) * scale; mean null: flat. Mirrored: y[count - 1 - i] instead of y[i].
   void (*transform_bytes)(int64_t count, const uint8_t* x, const float* mean, float flat,

@@ -13,9 +13,10 @@ namespace pcc::cpu {
   extern const NormLoops norm_loops;       \
   extern const ElementLoops element_loops; \
   extern const LrnLoops lrn_loops;         \
+  extern const UpdateLoops update_loops;   \
   }
 #define PCC_LOOPS(isa) \
-  Loops { #isa, isa::norm_loops, isa::element_loops, isa::lrn_loops }
+  Loops { #isa, isa::norm_loops, isa::element_loops, isa::lrn_loops, isa::update_loops }
 
 PCC_DECLARE_LOOPS(baseline)
 #if defined(__x86_64__)

@@ -9,6 +9,7 @@
 
 #include "backends/cpu/kernels/element_loops.h"
 #include "backends/cpu/kernels/lrn_loops.h"
+#include "backends/cpu/kernels/update_loops.h"
 
 namespace pcc::cpu {
 
@@ -56,6 +57,7 @@ struct Loops {
   NormLoops norm;
   ElementLoops element;
   LrnLoops lrn;
+  UpdateLoops update;
 };
 
 // The table in use: the best for this processor, or what select_loops chose. An op keeps what it

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "backends/cpu/kernels/kernel_op.h"
+#include "ops/rules.h"
 
 namespace pcc::cpu {
 
@@ -10,7 +11,10 @@ namespace {
 
 class UpdateOp : public KernelOp {
  public:
-  UpdateOp(const UpdateDesc& desc, const OpSite& site) : KernelOp(site), desc_(desc) {
+  UpdateOp(const UpdateDesc& desc, const OpSite& site)
+      : KernelOp(site), desc_(desc), second_(desc.histories() > 1) {
+    const RuleLoops& rule = loops_of(desc.rule);
+    update_ = desc.l1 ? rule.l1 : rule.l2;
     // Neighbours with equal multipliers are one segment: a deep net has hundreds of short ones.
     for (const UpdateSegment& next : desc.segments) {
       UpdateSegment* last = segments_.empty() ? nullptr : &segments_.back();
@@ -29,24 +33,49 @@ class UpdateOp : public KernelOp {
   }
 
   void forward(const Context& context) override {
+    const StepBlock& now = *context.step;
     const float factor = clip() / static_cast<float>(desc_.iter_size);
+    const float correction =
+        desc_.rule == UpdateDesc::Rule::adam
+            ? static_cast<float>(adam_correction(now.momentum, desc_.momentum2, now.iteration))
+            : 1;
     parallel(total_, kElementGrain, [&, this](int64_t begin, int64_t end, int) {
       for_segments(begin, end,
                    [&, this](const UpdateSegment& segment, int64_t first, int64_t count) {
                      UpdateRates rates;
                      rates.factor = factor;
-                     rates.decay = context.step->weight_decay * segment.decay_mult;
-                     rates.rate = context.step->lr * segment.lr_mult;
-                     rates.momentum = context.step->momentum;
-                     rates.l1 = desc_.l1;
-                     rates.nesterov = desc_.rule == UpdateDesc::Rule::nesterov;
-                     loops_.element.update(count, rates, param(0) + first, param(1) + first,
-                                           param(2) + first);
+                     rates.decay = now.weight_decay * segment.decay_mult;
+                     rates.rate = now.lr * segment.lr_mult * correction;
+                     rates.momentum = now.momentum;
+                     rates.momentum2 = desc_.momentum2;
+                     rates.rms_decay = desc_.rms_decay;
+                     rates.delta = desc_.delta;
+                     update_(count, rates, param(0) + first, param(1) + first, param(2) + first,
+                             second_ ? param(3) + first : nullptr);
                    });
     });
   }
 
  private:
+  const RuleLoops& loops_of(UpdateDesc::Rule rule) const {
+    const UpdateLoops& loops = loops_.update;
+    switch (rule) {
+      case UpdateDesc::Rule::sgd:
+        break;
+      case UpdateDesc::Rule::nesterov:
+        return loops.nesterov;
+      case UpdateDesc::Rule::adagrad:
+        return loops.adagrad;
+      case UpdateDesc::Rule::rmsprop:
+        return loops.rmsprop;
+      case UpdateDesc::Rule::adadelta:
+        return loops.adadelta;
+      case UpdateDesc::Rule::adam:
+        return loops.adam;
+    }
+    return loops.sgd;
+  }
+
   // Pieces of the norm, summed one by one: the same number for any number of threads.
   static constexpr int64_t kPiece = 64 << 10;
 
@@ -84,6 +113,8 @@ class UpdateOp : public KernelOp {
   }
 
   UpdateDesc desc_;
+  bool second_;  // the rule has two histories
+  UpdateLoop update_;
   std::vector<UpdateSegment> segments_;
   std::vector<int64_t> before_;  // learnable elements before each segment
   int64_t total_ = 0, pieces_ = 0;
@@ -92,7 +123,6 @@ class UpdateOp : public KernelOp {
 }  // namespace
 
 std::unique_ptr<Op> make_update(const UpdateDesc& desc, const OpSite& site) {
-  if (desc.rule != UpdateDesc::Rule::sgd && desc.rule != UpdateDesc::Rule::nesterov) return nullptr;
   return std::make_unique<UpdateOp>(desc, site);
 }
 
