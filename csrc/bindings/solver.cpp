@@ -85,6 +85,8 @@ void bind_solver(py::module_& m) {
       .def("restore", &Solver::restore, arg("iteration"), arg("current_step") = 0)
       .def_property_readonly("iteration", &Solver::iteration)
       .def_property_readonly("current_step", &Solver::current_step)
+      .def_property_readonly("schedule", &Solver::schedule,
+                             "Its Schedule, for iterations before and after; not to be restored.")
       .def_property_readonly("lr", &Solver::lr)
       .def_property_readonly("momentum", &Solver::momentum)
       .def_property_readonly("histories", &Solver::histories, "How many each parameter has.")

@@ -58,6 +58,8 @@ class Solver {
   // What the log shows: Caffe cycles it there under every rule, but uses that for SGD and Nesterov
   // only.
   float momentum() const { return schedule_.momentum(iteration_); }
+  // Rates of any iteration, as this solver's updates take them.
+  const Schedule& schedule() const { return schedule_; }
   const SolverParams& params() const { return params_; }
   Net& net() { return *net_; }
   // How many histories each parameter has: 2 under AdaDelta and Adam, else 1.

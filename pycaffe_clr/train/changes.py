@@ -9,7 +9,7 @@ from pycaffe_clr.engine import ready_core
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.prototxt.source import Source
 from pycaffe_clr.prototxt.validate import validate_solver
-from pycaffe_clr.train.schedule import CORE_FIELDS, Schedule, core_settings
+from pycaffe_clr.train.schedule import CORE_FIELDS, core_settings
 from pycaffe_clr.train.session import Session
 
 # What only counts while a solver is made: its nets, where and how they run, its rule.
@@ -53,10 +53,8 @@ class Changes:
                 "solver is made. Write it into the prototxt, and make another solver"
             )
         self._check(param, changed)
-        # Refused values come up here, before anything is changed.
-        schedule = Schedule(param) if changed & COPIED else None
-        if schedule:
-            self._rebuild(schedule)
+        if changed & COPIED:
+            self._rebuild()
         session = self._session
         if "average_loss" in changed:
             session.losses = deque(session.losses, maxlen=param.average_loss)
@@ -76,17 +74,17 @@ class Changes:
                 "keep: make the solver with fuse=False"
             )
 
-    def _rebuild(self, schedule: Schedule) -> None:
+    def _rebuild(self) -> None:
         """A core solver with the new settings, which goes on where the old one stands."""
         session = self._session
         old = session.core
+        # Refused values come up here, before anything is changed.
         new = ready_core().Solver(session.net, core_settings(session.param))
         for k in range(new.histories):
             for index in session.net.learnable():
                 new.history(index, k)[...] = old.history(index, k)
         new.restore(old.iteration, old.current_step)
-        schedule.restore(old.iteration, old.current_step)
-        session.core, session.schedule = new, schedule
+        session.core = new
 
 
 def _copy(param: Any) -> Any:

@@ -17,7 +17,7 @@ from pycaffe_clr.train import positions, snapshots
 from pycaffe_clr.train.events import Listener, Row, TestResult
 from pycaffe_clr.train.log import CaffeLog, number
 from pycaffe_clr.train.nets import build_nets
-from pycaffe_clr.train.schedule import Schedule, core_settings
+from pycaffe_clr.train.schedule import core_settings
 from pycaffe_clr.train.state import State, check_arrays, views
 from pycaffe_clr.weights import load_weights, read_weights, save_weights
 
@@ -68,7 +68,6 @@ class Session:
         self.test_nets = [test.net for test in tests]
         self.test_feeds = [test.feeds for test in tests]
         self.core = ready_core().Solver(self.net, core_settings(solver))
-        self.schedule = Schedule(solver)
         self._weights_of = {id(n): loss_weights(n) for n in [self.net, *self.test_nets]}
         self.losses: deque[float] = deque(maxlen=max(1, solver.average_loss))
         self.stopping = False
@@ -176,10 +175,11 @@ class Session:
     def _burst(self, count: int, seconds: float) -> None:
         first = self.iteration
         losses, _, diverged = self.core.run(count, seconds)
+        schedule = self.core.schedule
         rows = []
         for iteration, loss in enumerate(losses[:-1] if diverged else losses, first):
             self.losses.append(loss)
-            lr, momentum = self.schedule.lr(iteration), self.schedule.momentum(iteration)
+            lr, momentum = schedule.lr(iteration), schedule.momentum(iteration)
             rows.append(Row(iteration, loss, self.smoothed_loss, lr, momentum))
         self._log_steps(first, first + len(rows))
         self.listener.rows(rows)
@@ -227,12 +227,13 @@ class Session:
         """Say where the updates of these iterations took steps of a multistep policy."""
         if self.param.lr_policy != "multistep":
             return
-        step = self.schedule.current_step(begin)
+        schedule = self.core.schedule
+        step = schedule.current_step(begin)
         # Its value before an update; most often there is nothing to find.
-        if self.schedule.current_step(end) == step:
+        if schedule.current_step(end) == step:
             return
         for iteration in range(begin, end):
-            after = self.schedule.current_step(iteration + 1)
+            after = schedule.current_step(iteration + 1)
             if after != step:
                 self.log.multistep(iteration, after)
             step = after
@@ -329,7 +330,7 @@ class Session:
             load_weights(self.net, read_weights(learned), str(learned))
         self.log.write(f"Restoring previous solver status from {path}", "solver.cpp:277")
         snapshots.set_history(self.net, self.core, state)
-        self._stand_at(state.iter, state.current_step)
+        self.core.restore(state.iter, state.current_step)
         self.displayed = (time.monotonic(), state.iter)
         self.log.write("SGDSolver: restoring history", "sgd_solver.cpp:448")
         if not from_first_record:
@@ -370,7 +371,7 @@ class Session:
             positions.check(feeds, place)
         for (net, feeds), place in zip(self._placed(), places, strict=True):
             positions.restore(net, feeds, place)
-        self._stand_at(state.iteration, state.current_step)
+        self.core.restore(state.iteration, state.current_step)
         self.displayed = (time.monotonic() - state.since_display, state.displayed_at)
         self.losses.extend(state.losses)
         for key, array in own.items():
@@ -380,10 +381,6 @@ class Session:
         """Every net with its feeds, the train net first."""
         tests = zip(self.test_nets, self.test_feeds, strict=True)
         return [(self.net, self.feeds), *tests]
-
-    def _stand_at(self, iteration: int, step: int) -> None:
-        self.core.restore(iteration, step)
-        self.schedule.restore(iteration, step)
 
     def seek(self, iteration: int) -> None:
         """Put every data layer where a run that was never stopped has it at this iteration."""
@@ -417,4 +414,4 @@ def mean_outputs(net: Any, sums: Sequence[Sequence[float]], passes: int) -> list
     ]
 
 
-__all__ = ["Diverged", "Listener", "Row", "Schedule", "Session", "TestResult", "core_settings"]
+__all__ = ["Diverged", "Listener", "Row", "Session", "TestResult", "core_settings"]
