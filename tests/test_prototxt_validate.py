@@ -75,6 +75,7 @@ def test_base_lr_must_be_set():
         ('lr_policy: "fixed" momentum: 1', "this diverges"),
         ('lr_policy: "fixed" cyclical_momentum: 0.5', "is ignored; it takes two"),
         ('lr_policy: "fixed" type: "Adam" cyclical_momentum: [0.8, 9]', "ignores cyclical"),
+        ('lr_policy: "fixed" type: "Adam" momentum2: 1', "with momentum2 1 nothing is learned"),
         ('lr_policy: "inv" gamma: 0.1', "without power"),
     ],
 )

@@ -153,6 +153,9 @@ def _check_momentum(solver: Any, source: Source) -> None:
     if solver.momentum >= 1:
         _log.warning("%s: with momentum %g old gradients never fade: this diverges",
                      source.where("momentum"), solver.momentum)  # fmt: skip
+    if solver.type == "Adam" and solver.momentum2 >= 1:
+        _log.warning("%s: with momentum2 %g nothing is learned",
+                     source.where("momentum2"), solver.momentum2)  # fmt: skip
     cyclical = list(solver.cyclical_momentum)
     if not cyclical:
         return
