@@ -4,7 +4,40 @@
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # where _HOMES leads, for type checkers
+    from pycaffe_clr import catalog as catalog
+    from pycaffe_clr import data as data
+    from pycaffe_clr import errors as errors
+    from pycaffe_clr import proto as proto
+    from pycaffe_clr import prototxt as prototxt
+    from pycaffe_clr.errors import ConfigError as ConfigError
+    from pycaffe_clr.errors import DataError as DataError
+    from pycaffe_clr.errors import EngineError as EngineError
+    from pycaffe_clr.errors import PycaffeClrError as PycaffeClrError
+    from pycaffe_clr.experiments.logs import read_log as read_log
+    from pycaffe_clr.pycaffe import AdaDeltaSolver as AdaDeltaSolver
+    from pycaffe_clr.pycaffe import AdaGradSolver as AdaGradSolver
+    from pycaffe_clr.pycaffe import AdamSolver as AdamSolver
+    from pycaffe_clr.pycaffe import NesterovSolver as NesterovSolver
+    from pycaffe_clr.pycaffe import Net as Net
+    from pycaffe_clr.pycaffe import RMSPropSolver as RMSPropSolver
+    from pycaffe_clr.pycaffe import SGDSolver as SGDSolver
+    from pycaffe_clr.pycaffe import get_solver as get_solver
+    from pycaffe_clr.pycaffe import layer_type_list as layer_type_list
+    from pycaffe_clr.pycaffe import set_device as set_device
+    from pycaffe_clr.pycaffe import set_mode_cpu as set_mode_cpu
+    from pycaffe_clr.pycaffe import set_mode_gpu as set_mode_gpu
+    from pycaffe_clr.pycaffe import set_random_seed as set_random_seed
+    from pycaffe_clr.train.evaluate import evaluate as evaluate
+    from pycaffe_clr.train.result import RunResult as RunResult
+    from pycaffe_clr.train.result import read_run as read_run
+    from pycaffe_clr.train.run import run as run
+    from pycaffe_clr.train.schedule import Schedule as Schedule
+    from pycaffe_clr.train.spec import RunSpec as RunSpec
+
+    __version__: str
 
 TRAIN, TEST = 0, 1
 
@@ -38,19 +71,21 @@ _MODULES = ("proto", "prototxt", "data", "errors", "catalog")
 __all__ = ["TEST", "TRAIN", *_HOMES]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        value = getattr(import_module(f"pycaffe_clr.{_HOMES[name]}"), name)
-    elif name in _MODULES:
-        value = import_module(f"pycaffe_clr.{name}")
-    elif name == "__version__":
-        from pycaffe_clr.version import package_version
+if not TYPE_CHECKING:  # a checker shall know a name that is not there
 
-        value = package_version()
-    else:
-        raise AttributeError(f"module 'pycaffe_clr' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        if name in _HOMES:
+            value = getattr(import_module(f"pycaffe_clr.{_HOMES[name]}"), name)
+        elif name in _MODULES:
+            value = import_module(f"pycaffe_clr.{name}")
+        elif name == "__version__":
+            from pycaffe_clr.version import package_version
+
+            value = package_version()
+        else:
+            raise AttributeError(f"module 'pycaffe_clr' has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -7,20 +7,25 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pycaffe_clr.core_types import LayerFeed, LayerSpec, NetSettings
 from pycaffe_clr.data import RecordStream, open_source, read_mean, resolve
+from pycaffe_clr.data import Source as RecordSource
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.native import check_fork, core, note_threads
 from pycaffe_clr.prototxt import Source, layer_specs, schema
+
+if TYPE_CHECKING:
+    from pycaffe_clr._core import Module, Net, RecordFeed
 
 _log = logging.getLogger(__name__)
 _DEVICES = {"cpu": "", "onednn": "onednn", "reference": "reference"}
 
 
-def ready_core() -> Any:
+def ready_core() -> Module:
     """The compiled module, with the schema of defaults handed over.
 
     Raises EngineError where it cannot be loaded, or not be used since the process was forked.
@@ -30,7 +35,7 @@ def ready_core() -> Any:
 
 
 @cache
-def _with_schema() -> Any:
+def _with_schema() -> Module:
     module = core()
     module.set_schema(schema())
     return module
@@ -53,7 +58,7 @@ def backend_of(device: str) -> str:
             f"{', '.join(module.backends())}. Leave the device out, or install a build with it "
             "(PYCAFFE_CLR_ONEDNN=ON says what it lacks)"
         )
-    return str(name)
+    return name
 
 
 def new_seed() -> int:
@@ -71,9 +76,11 @@ class Records:
         self.data_dir = data_dir
         # Where each database was found, by the name that the net has for it.
         self.paths: dict[str, Path] = {}
-        self._sources: dict[tuple[Path, bool | None], Any] = {}
+        self._sources: dict[tuple[Path, bool | None], RecordSource] = {}
 
-    def feed(self, settings: Mapping[str, Any], where: str, color: bool | None = None) -> Any:
+    def feed(
+        self, settings: Mapping[str, Any], where: str, color: bool | None = None
+    ) -> RecordFeed:
         """A core RecordFeed over the database of a data_param.
 
         color: what compressed images become, True: three channels, False: one, None: their own.
@@ -106,7 +113,8 @@ class Records:
 
 
 def _last(message: Any) -> Mapping[str, Any]:
-    return message[-1] if isinstance(message, list) else message
+    last: Mapping[str, Any] = message[-1] if isinstance(message, list) else message
+    return last
 
 
 def _forced_color(transform: Mapping[str, Any], where: str) -> bool | None:
@@ -117,8 +125,8 @@ def _forced_color(transform: Mapping[str, Any], where: str) -> bool | None:
     return bool(color) if color or gray else None
 
 
-def layer_feed(spec: Mapping[str, Any], records: Records) -> tuple[Any, Any] | None:
-    """(feed, mean or None) for a layer that reads records; None for every other layer."""
+def layer_feed(spec: LayerSpec, records: Records) -> LayerFeed | None:
+    """What a layer that reads records gets; None for every other layer."""
     attributes = spec["attributes"]
     where = f"{spec['where']}: layer '{spec['name']}'"
     transform = _last(attributes.get("transform_param", {}))
@@ -139,11 +147,12 @@ def layer_feed(spec: Mapping[str, Any], records: Records) -> tuple[Any, Any] | N
         return None
     mean = None
     if "mean_file" in transform:
-        mean = records.mean(transform["mean_file"], tuple(feed.shape))
+        channels, height, width = feed.shape
+        mean = records.mean(transform["mean_file"], (channels, height, width))
     return feed, mean
 
 
-def loss_weights(net: Any) -> dict[str, float]:
+def loss_weights(net: Net) -> dict[str, float]:
     """Loss weight of each top of a core Net, 0 for those that are no loss."""
     return {
         name: weight
@@ -166,10 +175,10 @@ def build_net(
     seed: int = 1,
     index: int = 0,
     records: Records | None = None,
-    share: Any = None,
+    share: Net | None = None,
     source: Source | None = None,
-) -> tuple[Any, list[dict[str, Any]], dict[str, Any]]:
-    """Build a core Net: (net, layer specs, feeds by layer name).
+) -> tuple[Net, dict[str, RecordFeed]]:
+    """Build a core Net: (net, feeds by layer name).
 
     net: upgraded NetParameter; phase, level and stages as in layer_specs. share: a core Net whose
     parameters are used. index: 0 for the train net, 1 + i for test net i (it keys the random
@@ -179,13 +188,13 @@ def build_net(
     note_threads(module)
     specs = layer_specs(net, phase, level, stages, source)
     records = records or Records()
-    feeds = {}
+    feeds: dict[str, LayerFeed] = {}
     for spec in specs:
         feed = layer_feed(spec, records)
         if feed is not None:
             feeds[spec["name"]] = feed
     train = (net.state.phase if phase is None else phase) == 0
-    settings = {
+    settings: NetSettings = {
         "train": train,
         "backend": backend_of(device),
         "dtype": dtype,
@@ -201,4 +210,4 @@ def build_net(
         _log.warning("%s", warning)
     if made.fallbacks():
         _log.warning("run by the reference backend: %s", ", ".join(made.fallbacks()))
-    return made, specs, {name: feed for name, (feed, _) in feeds.items()}
+    return made, {name: feed for name, (feed, _) in feeds.items() if feed is not None}

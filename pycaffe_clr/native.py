@@ -8,9 +8,12 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING, cast
 
 from pycaffe_clr.errors import EngineError
+
+if TYPE_CHECKING:
+    from pycaffe_clr._core import Module
 
 _ONEDNN_PACKAGE = "onednn-cpu-gomp"
 _ONEDNN_LIBRARY = "libdnnl.so.3"
@@ -26,13 +29,13 @@ def onednn_library() -> Path | None:
 
 
 @cache
-def core() -> ModuleType:
+def core() -> Module:
     """The compiled module pycaffe_clr._core.
 
     Raises EngineError if it, or a library it needs, is missing.
     """
     try:
-        return import_module("pycaffe_clr._core")
+        return cast("Module", import_module("pycaffe_clr._core"))
     except ModuleNotFoundError as error:
         raise EngineError(
             f"pycaffe_clr: {Path(__file__).parent} has no compiled module _core for this Python; "
@@ -49,7 +52,7 @@ def core() -> ModuleType:
                 + (hint if _ONEDNN_LIBRARY in str(error) else "")
             ) from error
         ctypes.CDLL(str(library))
-        return import_module("pycaffe_clr._core")
+        return cast("Module", import_module("pycaffe_clr._core"))
 
 
 # --- forked processes -----------------------------------------------------------------------------
@@ -60,7 +63,7 @@ _threads_were_made = False
 _lacks_threads = False
 
 
-def note_threads(module: ModuleType) -> None:
+def note_threads(module: Module) -> None:
     """Remember that a net of several threads was built: children that are forked lack them."""
     global _threads_were_made
     if not _threads_were_made and module.threads() > 1:
@@ -68,7 +71,7 @@ def note_threads(module: ModuleType) -> None:
         os.register_at_fork(after_in_child=lambda: _in_child(module))
 
 
-def _in_child(module: ModuleType) -> None:
+def _in_child(module: Module) -> None:
     global _lacks_threads
     _lacks_threads = True
     # Nets that are there already run on in one thread.

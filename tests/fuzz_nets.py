@@ -156,7 +156,7 @@ def try_net(text: str, pick: random.Random) -> str:
     backend = pick.choice(["cpu", "reference"])
     settings = {"fuse": pick.random() < 0.5, "replicas": pick.choice([1, 1, 2]), "seed": 1}
     try:
-        net, _, _ = build_net(
+        net, _ = build_net(
             parse_net(text), phase=pick.choice([0, 0, 1]), device=backend, records=MadeUp(),
             **settings,
         )  # fmt: skip

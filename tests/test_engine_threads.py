@@ -48,7 +48,7 @@ def in_a_thread(work: Callable[[], Any]) -> Any:
 
 
 def make(backend: str) -> Any:
-    net, _, _ = build_net(parse_net(NET), phase=0, device=backend, seed=3)
+    net, _ = build_net(parse_net(NET), phase=0, device=backend, seed=3)
     random = np.random.default_rng(4)
     net.data("data")[...] = random.normal(size=(12, 16, 13, 9))
     net.data("label")[...] = random.integers(0, 5, 12)

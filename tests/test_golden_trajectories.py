@@ -208,7 +208,7 @@ def test_double_precision_follows_caffes_double(name, monkeypatch):
     rows = rows[: DOUBLE_ITERATIONS.get(name, 20)]
     start = folder.parent / recorded["net"]
     param = read_net(start / "net.prototxt")
-    net, _, _ = build_net(
+    net, _ = build_net(
         param, phase=0, device="reference", dtype="float64", seed=1, records=Records()
     )
     load_weights(net, read_weights(start / "init.caffemodel"), "start")
@@ -241,7 +241,7 @@ def test_the_first_batch_makes_the_same_blobs_and_diffs(name, backend, monkeypat
     folder = FIRST[name]
     monkeypatch.chdir(folder.parents[1])
     recorded = json.loads((folder / "first_batch.json").read_text())
-    net, _, _ = build_net(
+    net, _ = build_net(
         read_net(folder / "net.prototxt"), phase=0, device=backend, seed=1, records=Records()
     )
     load_weights(net, read_weights(folder / "init.caffemodel"), "start")

@@ -74,7 +74,7 @@ def make(
     fuse: bool = False,
     text: str = NET,
 ):
-    net, _, _ = build_net(
+    net, _ = build_net(
         parse_net(text),
         phase=0,
         device=backend,

@@ -11,11 +11,10 @@
 #include <string>
 #include <vector>
 
+#include "bindings/typed.h"
 #include "core/spec.h"
 #include "core/tensor.h"
 #include "graph/layer.h"
-
-namespace py = pybind11;
 
 namespace pcc {
 
@@ -30,7 +29,7 @@ std::vector<LayerSpec> specs_from(const py::list& layers);
 std::map<std::string, LayerFeed> feeds_from(const py::dict& feeds);
 
 // A writable array over `tensor`'s memory; `owner` lives as long as the array.
-py::array view(const Tensor& tensor, py::handle owner);
+typed::Values view(const Tensor& tensor, py::handle owner);
 
 template <typename T>
 T take(const py::dict& settings, const char* name, T otherwise) {

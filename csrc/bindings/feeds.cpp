@@ -152,16 +152,21 @@ void bind_feeds(py::module_& m) {
           "shape", [](const RecordFeed& feed) { return feed.record_shape().dims(); }, "(C, H, W)");
   py::class_<ArrayFeed, RecordFeed, std::shared_ptr<ArrayFeed>>(m, "ArrayFeed",
                                                                 "Records held in memory.")
-      .def(py::init<const py::array&, const py::object&>(), py::arg("records"),
+      .def(py::init<const typed::Records&, const typed::Labels&>(), py::arg("records"),
            py::arg("labels") = py::none(),
            "records: (n, C, H, W), uint8 or float32, not copied where contiguous. labels: (n,), or "
            "zeros.")
-      .def("replace", &ArrayFeed::replace, py::arg("records"), py::arg("labels") = py::none(),
-           "Goes on with other records of the same shape, from the first one.")
+      .def(
+          "replace",
+          [](ArrayFeed& feed, const typed::Records& records, const typed::Labels& labels) {
+            feed.replace(records, labels);
+          },
+          py::arg("records"), py::arg("labels") = py::none(),
+          "Goes on with other records of the same shape, from the first one.")
       .def("__len__", &ArrayFeed::size);
   py::class_<StreamFeed, RecordFeed, std::shared_ptr<StreamFeed>>(
       m, "StreamFeed", "Records that a Python object delivers.")
-      .def(py::init<py::object>(), py::arg("source"),
+      .def(py::init<typed::RecordSource>(), py::arg("source"),
            "source: has shape (C, H, W), next(count) -> (records, labels), position, "
            "seek(position).")
       .def("__len__", &StreamFeed::size, "Records of the source; TypeError if it does not say.");

@@ -9,7 +9,7 @@
 
 namespace pcc {
 
-py::array view(const Tensor& tensor, py::handle owner) {
+typed::Values view(const Tensor& tensor, py::handle owner) {
   const std::vector<py::ssize_t> shape(tensor.shape().dims().begin(), tensor.shape().dims().end());
   if (tensor.spec.dtype == DType::f64)
     return py::array_t<double>(shape, tensor.as<double>(), owner);
@@ -20,7 +20,9 @@ namespace {
 
 using NetPointer = std::shared_ptr<Net>;
 
-NetPointer make_net(const py::list& layers, const py::dict& settings, const py::dict& feeds,
+NetPointer make_net(const py::typing::List<typed::LayerSpec>& layers,
+                    const typed::NetSettings& settings,
+                    const py::typing::Dict<py::str, typed::LayerFeed>& feeds,
                     const NetPointer& share) {
   NetOptions options;
   options.train = take<bool>(settings, "train", true);
@@ -46,7 +48,7 @@ int blob_of(const Net& net, const std::string& name) {
 }
 
 // The array over a blob's host memory. The memory outlives the net for as long as the array does.
-py::array blob_array(Net& net, const std::string& name, bool diff) {
+typed::Values blob_array(Net& net, const std::string& name, bool diff) {
   const HostBlob& host = net.host(blob_of(net, name), diff);
   const auto memory = diff ? host.diff : host.data;
   const py::capsule owner(new std::shared_ptr<Memory>(memory),
@@ -54,8 +56,8 @@ py::array blob_array(Net& net, const std::string& name, bool diff) {
   return view({memory->data(), {host.shape, net.options().dtype, Layout::plain}}, owner);
 }
 
-py::list layer_list(const Net& net) {
-  py::list list;
+py::typing::List<typed::LayerRow> layer_list(const Net& net) {
+  py::typing::List<typed::LayerRow> list;
   for (const LayerInfo& info : net.layers()) {
     py::dict row;
     row["name"] = info.layer->spec().name;
@@ -71,8 +73,8 @@ py::list layer_list(const Net& net) {
   return list;
 }
 
-py::list param_list(Net& net) {
-  py::list list;
+py::typing::List<typed::ParamRow> param_list(Net& net) {
+  py::typing::List<typed::ParamRow> list;
   for (const Param& param : net.params()) {
     py::dict row;
     row["layer"] = param.layer;
@@ -95,15 +97,15 @@ Param& param_at(Net& net, size_t index) {
 
 // A view whose shape is that of this use, which a permissively shared parameter may have
 // differently from its owner.
-py::array param_array(const NetPointer& net, size_t index, bool diff) {
+typed::Values param_array(const NetPointer& net, size_t index, bool diff) {
   const Param& owner = param_at(*net, index);
   Tensor tensor = diff ? owner.diff : owner.data;
   tensor.spec.shape = net->params()[index].shape;
   return view(tensor, py::cast(net));
 }
 
-py::list plan_list(const Net& net) {
-  py::list list;
+py::typing::List<typed::PlanRow> plan_list(const Net& net) {
+  py::typing::List<typed::PlanRow> list;
   for (const PlanRow& row : net.plan_rows()) {
     py::dict entry;
     entry["op"] = row.op;
@@ -121,7 +123,8 @@ py::list plan_list(const Net& net) {
 
 // Forward passes of a test net; per output blob the sum of each element over the passes, and the
 // sum of the losses.
-py::tuple run_test(Net& net, int64_t iterations, const std::function<bool()>& poll) {
+std::tuple<std::vector<std::vector<double>>, double, int64_t> run_test(
+    Net& net, int64_t iterations, const std::function<bool()>& poll) {
   std::vector<std::vector<double>> sums;
   double loss = 0;
   int64_t done = 0;
@@ -142,7 +145,7 @@ py::tuple run_test(Net& net, int64_t iterations, const std::function<bool()>& po
       }
     }
   }
-  return py::make_tuple(sums, loss, done);
+  return {sums, loss, done};
 }
 
 // Mean magnitude of a layer's top, or of the diff that it sent to a bottom: straight from the plan,
@@ -184,15 +187,17 @@ py::object allocations(Net& net, bool backward) {
   return told;
 }
 
-py::list node_times(Net& net) {
+using NodeTime = std::tuple<std::string, std::string, std::vector<int>, double, double>;
+
+std::vector<NodeTime> node_times(Net& net) {
   std::vector<Net::NodeTime> times;
   {
     py::gil_scoped_release release;
     times = net.time_nodes();
   }
-  py::list list;
+  std::vector<NodeTime> list;
   for (const Net::NodeTime& row : times)
-    list.append(py::make_tuple(row.name, row.op, row.layers, row.forward, row.backward));
+    list.emplace_back(row.name, row.op, row.layers, row.forward, row.backward);
   return list;
 }
 
@@ -208,24 +213,32 @@ void bind_net(py::module_& m) {
   using py::arg;
   py::class_<Net, NetPointer>(m, "Net", "A net that was built and planned. See csrc/graph/net.h.")
       .def(py::init(&make_net), arg("layers"), arg("settings") = py::dict(),
-           arg("feeds") = py::dict(), arg("share") = nullptr)
-      .def("forward", py::overload_cast<>(&Net::forward), py::call_guard<py::gil_scoped_release>())
+           arg("feeds") = py::dict(), arg("share") = nullptr,
+           "feeds: by the names of the layers that read records. share: the net whose parameters "
+           "are used, by their layers' names.")
+      .def("forward", py::overload_cast<>(&Net::forward), py::call_guard<py::gil_scoped_release>(),
+           "Runs all layers; the weighted loss.")
       .def("forward", py::overload_cast<int, int>(&Net::forward),
-           py::call_guard<py::gil_scoped_release>(), arg("first"), arg("last"))
+           py::call_guard<py::gil_scoped_release>(), arg("first"), arg("last"),
+           "Runs layers by number, both included; their weighted loss.")
       .def("backward", py::overload_cast<>(&Net::backward),
-           py::call_guard<py::gil_scoped_release>())
+           py::call_guard<py::gil_scoped_release>(),
+           "Runs all layers backward; adds to the diffs of parameters.")
       .def("backward", py::overload_cast<int, int>(&Net::backward),
-           py::call_guard<py::gil_scoped_release>(), arg("first"), arg("last"))
-      .def("clear_param_diffs", &Net::clear_param_diffs)
+           py::call_guard<py::gil_scoped_release>(), arg("first"), arg("last"),
+           "Runs layers backward by number, from the higher one, both included.")
+      .def("clear_param_diffs", &Net::clear_param_diffs,
+           "Sets the diff of every parameter to zero.")
       .def("test", &run_test, arg("iterations"), arg("poll") = nullptr,
            "Forward passes: (per output the summed values, summed loss, passes made). Stops early "
            "where poll() is false.")
       .def(
           "data", [](Net& net, const std::string& name) { return blob_array(net, name, false); },
-          arg("blob"))
+          arg("blob"),
+          "Values of a blob: a writable view in its shape, kept up to date from then on.")
       .def(
           "diff", [](Net& net, const std::string& name) { return blob_array(net, name, true); },
-          arg("blob"))
+          arg("blob"), "The same of its diff.")
       .def(
           "read",
           [](const Net& net, const std::string& name) { return net.read(blob_of(net, name)); },
@@ -233,34 +246,40 @@ void bind_net(py::module_& m) {
       .def(
           "param_data",
           [](const NetPointer& net, size_t index) { return param_array(net, index, false); },
-          arg("index"))
+          arg("index"), "Values of a parameter: a writable view in its shape.")
       .def(
           "param_diff",
           [](const NetPointer& net, size_t index) { return param_array(net, index, true); },
-          arg("index"))
+          arg("index"), "The same of its diff, summed since clear_param_diffs.")
       .def("allocations", &allocations, arg("backward"),
            "Runs a pass and tells what it allocated, in the whole process: calls, bytes, the "
            "largest in bytes, and calls by library. None where the system does not let us count.")
       .def("magnitude", &magnitude, arg("layer"), arg("place"), arg("diff"),
            "Mean magnitude of a layer's top, or of the diff of its bottom; layers by number. Of "
            "nets built with fuse=False.")
-      .def("params", &param_list)
+      .def("params", &param_list, "All parameters, in the order of their layers.")
       .def("learnable", &Net::learnable, "Indexes of the parameters whose memory is this net's.")
-      .def("layers", &layer_list)
-      .def("blobs",
-           [](const Net& net) {
-             std::vector<std::string> names;
-             for (const BlobInfo& blob : net.blobs()) names.push_back(blob.name);
-             return names;
-           })
+      .def("layers", &layer_list, "All layers, in order.")
+      .def(
+          "blobs",
+          [](const Net& net) {
+            std::vector<std::string> names;
+            for (const BlobInfo& blob : net.blobs()) names.push_back(blob.name);
+            return names;
+          },
+          "Names of all blobs, in the order in which they are made.")
       .def(
           "shape",
           [](const Net& net, const std::string& name) {
             return net.blobs()[static_cast<size_t>(blob_of(net, name))].shape().dims();
           },
-          arg("blob"))
-      .def("inputs", [](const Net& net) { return names_of(net, net.inputs()); })
-      .def("outputs", [](const Net& net) { return names_of(net, net.outputs()); })
+          arg("blob"), "Sizes of a blob's axes.")
+      .def(
+          "inputs", [](const Net& net) { return names_of(net, net.inputs()); },
+          "Names of the blobs that no layer makes.")
+      .def(
+          "outputs", [](const Net& net) { return names_of(net, net.outputs()); },
+          "Names of the blobs that no layer reads.")
       .def(
           "reshape",
           [](Net& net, const std::map<std::string, std::vector<int64_t>>& shapes) {
@@ -268,22 +287,28 @@ void bind_net(py::module_& m) {
             for (const auto& [name, dims] : shapes) inputs[name] = Shape(dims);
             net.reshape(inputs);
           },
-          arg("inputs"))
-      .def("warnings", &Net::warnings)
+          arg("inputs"), "Gives inputs other shapes; the net follows. Views made before go stale.")
+      .def("warnings", &Net::warnings, "What was noticed while the net was built.")
       .def("fallbacks", &Net::fallbacks,
            "Ops that the backend refused and the reference backend runs.")
-      .def("plan", &plan_list)
+      .def("plan", &plan_list, "The ops that a pass runs, in order.")
       .def("time", &node_times,
            "Runs one pass: (name, op, layers, seconds forward, seconds backward) of every op.")
-      .def_property_readonly("backend", [](const Net& net) { return net.backend().name(); })
-      .def_property_readonly("memory_bytes", &Net::memory_bytes)
-      .def_property_readonly("arena_bytes", [](const Net& net) { return net.plan().arena_bytes(); })
+      .def_property_readonly(
+          "backend", [](const Net& net) { return net.backend().name(); },
+          "Name of the backend that was asked for.")
+      .def_property_readonly("memory_bytes", &Net::memory_bytes,
+                             "Memory of values, parameters and ops.")
+      .def_property_readonly(
+          "arena_bytes", [](const Net& net) { return net.plan().arena_bytes(); },
+          "Of it, what values share.")
       .def_property(
           "pass_count", [](Net& net) { return net.state().pass; },
-          [](Net& net, uint64_t pass) { net.state().pass = pass; })
+          [](Net& net, uint64_t pass) { net.state().pass = pass; },
+          "Forward passes made, which key the random numbers.")
       .def_property(
           "seed", [](Net& net) { return net.state().seed; },
-          [](Net& net, uint64_t seed) { net.state().seed = seed; });
+          [](Net& net, uint64_t seed) { net.state().seed = seed; }, "Of the random numbers.");
 }
 
 }  // namespace pcc

@@ -23,7 +23,8 @@ ScheduleParams schedule_from(const py::dict& settings) {
   return params;
 }
 
-std::shared_ptr<Solver> make_solver(const std::shared_ptr<Net>& net, const py::dict& settings) {
+std::shared_ptr<Solver> make_solver(const std::shared_ptr<Net>& net,
+                                    const typed::SolverSettings& settings) {
   SolverParams params;
   params.type = take<std::string>(settings, "type", "SGD");
   params.schedule = schedule_from(settings);
@@ -37,7 +38,7 @@ std::shared_ptr<Solver> make_solver(const std::shared_ptr<Net>& net, const py::d
   return std::make_shared<Solver>(net, std::move(params));
 }
 
-py::tuple run(Solver& solver, int64_t count, double seconds) {
+std::tuple<std::vector<double>, bool, bool> run(Solver& solver, int64_t count, double seconds) {
   Solver::Run run;
   {
     py::gil_scoped_release release;
@@ -46,7 +47,7 @@ py::tuple run(Solver& solver, int64_t count, double seconds) {
       if (PyErr_CheckSignals() != 0) throw py::error_already_set();
     });
   }
-  return py::make_tuple(run.losses, run.stopped, run.diverged);
+  return {run.losses, run.stopped, run.diverged};
 }
 
 }  // namespace
@@ -56,17 +57,22 @@ void bind_solver(py::module_& m) {
   py::class_<Schedule>(
       m, "Schedule",
       "Learning rate and momentum by iteration; settings by their SolverParameter names.")
-      .def(py::init([](const py::dict& settings) { return Schedule(schedule_from(settings)); }),
+      .def(py::init([](const typed::SolverSettings& settings) {
+             return Schedule(schedule_from(settings));
+           }),
            arg("settings"))
-      .def("lr", &Schedule::lr, arg("iteration"))
-      .def("momentum", &Schedule::momentum, arg("iteration"))
-      .def("current_step", &Schedule::current_step, arg("iteration"))
-      .def("restore", &Schedule::restore, arg("iteration"), arg("current_step"));
-  m.def("lr_policies", &lr_policies);
+      .def("lr", &Schedule::lr, arg("iteration"),
+           "Of the update made at an iteration, counted from 0.")
+      .def("momentum", &Schedule::momentum, arg("iteration"), "The same.")
+      .def("current_step", &Schedule::current_step, arg("iteration"),
+           "Steps that step and multistep have taken before that update.")
+      .def("restore", &Schedule::restore, arg("iteration"), arg("current_step"),
+           "Goes on from a snapshot.");
+  m.def("lr_policies", &lr_policies, "Policies that a schedule may follow.");
   m.def(
       "solver_types",
       [] {
-        py::dict types;
+        py::typing::Dict<py::str, py::int_> types;
         for (const UpdateRule& rule : update_rules()) types[py::str(rule.type)] = rule.histories;
         return types;
       },
@@ -82,13 +88,15 @@ void bind_solver(py::module_& m) {
            "Whole iterations, at most `count`, for about `seconds`: (losses, stopped, diverged).")
       .def("request_stop", &Solver::request_stop,
            "Makes a run end after its current iteration; callable from a signal handler.")
-      .def("restore", &Solver::restore, arg("iteration"), arg("current_step") = 0)
-      .def_property_readonly("iteration", &Solver::iteration)
-      .def_property_readonly("current_step", &Solver::current_step)
+      .def("restore", &Solver::restore, arg("iteration"), arg("current_step") = 0,
+           "Goes on from a snapshot.")
+      .def_property_readonly("iteration", &Solver::iteration, "Updates made so far.")
+      .def_property_readonly("current_step", &Solver::current_step,
+                             "Steps that step and multistep have taken.")
       .def_property_readonly("schedule", &Solver::schedule,
                              "Its Schedule, for iterations before and after; not to be restored.")
-      .def_property_readonly("lr", &Solver::lr)
-      .def_property_readonly("momentum", &Solver::momentum)
+      .def_property_readonly("lr", &Solver::lr, "Of the next update.")
+      .def_property_readonly("momentum", &Solver::momentum, "Of the next update.")
       .def_property_readonly("histories", &Solver::histories, "How many each parameter has.")
       .def(
           "history",

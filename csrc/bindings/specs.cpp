@@ -36,7 +36,7 @@ void fill_attributes(const py::dict& fields, Attributes& to) {
   }
 }
 
-void set_schema(const py::dict& schema) {
+void set_schema(const typed::Schema& schema) {
   for (const auto& [message, fields] : schema["messages"].cast<py::dict>())
     for (const auto& [field, description] : fields.cast<py::dict>()) {
       const py::dict entry = description.cast<py::dict>();

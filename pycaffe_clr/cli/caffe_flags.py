@@ -103,7 +103,7 @@ def build_model(
     if not args.model:
         raise ConfigError("need a net: --model FILE")
     param, source = load_net(find_net(args.model), defines)
-    net, _, feeds = build_net(
+    net, feeds = build_net(
         param,
         phase=phase,
         level=args.level,

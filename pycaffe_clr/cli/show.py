@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pycaffe_clr import catalog
 from pycaffe_clr.cli.messages import show_warnings
+from pycaffe_clr.core_types import PlanRow
+
+if TYPE_CHECKING:
+    from pycaffe_clr._core import Net
 
 _WARM_STEPS = 3
 
@@ -40,7 +44,7 @@ def main(args: argparse.Namespace) -> int:
     show_warnings()
     defines = parse_assignments(args.defines, "-D")
     (param, source), replicas = _find(args, defines)
-    net, _, _ = build_net(
+    net, _ = build_net(
         param,
         source=source,
         phase=1 if args.phase == "TEST" else 0,
@@ -104,7 +108,7 @@ def bytes_text(count: int) -> str:
     return f"{value:.1f} GB"
 
 
-def plan_lines(net: Any, width: int = 80) -> list[str]:
+def plan_lines(net: Net, width: int = 80) -> list[str]:
     """The plan as text. net: a core Net."""
     rows = net.plan()
     lines = [_row("op", "layers", "backend: implementation", "output", "bytes", width)]
@@ -123,12 +127,12 @@ def plan_lines(net: Any, width: int = 80) -> list[str]:
     return lines
 
 
-def allocation_lines(net: Any, backward: bool) -> list[str]:
+def allocation_lines(net: Net, backward: bool) -> list[str]:
     """What a step allocates once the first steps are over. Runs the net."""
     # The first steps fill caches of the allocator and of libraries.
     for _ in range(_WARM_STEPS):
         net.allocations(backward)
-    made = net.allocations(backward)
+    made: Any = net.allocations(backward)
     what = f"allocations of a step, after {_WARM_STEPS} others:"
     if made is None:
         return [f"{what} this system does not tell"]
@@ -158,7 +162,7 @@ def _cut(text: str, width: int) -> str:
     return f"{text:<{width}}" if len(text) <= width else f"{text[: width - 2]}.."
 
 
-def _totals(net: Any, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _totals(net: Net, rows: Sequence[PlanRow]) -> list[str]:
     params = net.params()
     own = net.learnable()
     values = sum(_count(params[index]["shape"]) for index in own)

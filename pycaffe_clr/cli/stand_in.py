@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pycaffe_clr.data.synthetic import LIKE
 from pycaffe_clr.engine import Records, ready_core
 from pycaffe_clr.errors import DataError
+
+if TYPE_CHECKING:
+    from pycaffe_clr._core import RecordFeed
 
 _log = logging.getLogger(__name__)
 _WORDS = ("mnist", "cifar", "imagenet", "ilsvrc")
@@ -20,7 +23,9 @@ _SETS = {"mnist": "mnist", "cifar": "cifar10", "imagenet": "imagenet", "ilsvrc":
 class StandIn(Records):
     """Records that are blank where the database is missing and its path tells the shape."""
 
-    def feed(self, settings: Mapping[str, Any], where: str, color: bool | None = None) -> Any:
+    def feed(
+        self, settings: Mapping[str, Any], where: str, color: bool | None = None
+    ) -> RecordFeed:
         """Records of the database, or one blank one. Raises DataError where nothing tells which."""
         try:
             return super().feed(settings, where, color)

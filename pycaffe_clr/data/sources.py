@@ -31,12 +31,14 @@ class Held(NamedTuple):
 class Source(Protocol):
     """Numbered records of one shape.
 
-    name: for messages; shape: (C, H, W); dtype: uint8 or float32.
+    name: for messages; shape: (C, H, W); dtype: uint8 or float32; encoded: whether the first record
+    is a compressed image.
     """
 
     name: str
     shape: tuple[int, int, int]
     dtype: np.dtype
+    encoded: bool
 
     def __len__(self) -> int: ...
 

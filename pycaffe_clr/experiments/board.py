@@ -139,8 +139,8 @@ class LiveBoard(Board):
 
         self._shown = time.monotonic()
         table = Table.grid(padding=(0, 2))
-        for align in ("left", "right", "right", "right"):
-            table.add_column(justify=align, no_wrap=True)  # type: ignore[arg-type]
+        for column in range(4):
+            table.add_column(justify="right" if column else "left", no_wrap=True)
         for name, row in self._rows.items():
             table.add_row(name, *row.cells())
         left = duration(self.seconds_left())

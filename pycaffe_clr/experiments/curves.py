@@ -44,7 +44,8 @@ class Curve:
     @property
     def generalization(self) -> np.ndarray:
         """Test loss minus training loss: the generalization error of the report's Figure 1b."""
-        return self.test_loss - self.train_loss
+        difference: np.ndarray = self.test_loss - self.train_loss
+        return difference
 
 
 def curve(
@@ -115,7 +116,7 @@ def mean_curve(curves: Sequence[Curve]) -> Curve:
     count = min(len(c) for c in curves)
 
     def mean(name: str) -> np.ndarray:
-        return np.mean([getattr(c, name)[:count] for c in curves], axis=0)
+        return np.asarray(np.mean([getattr(c, name)[:count] for c in curves], axis=0))
 
     nans = [c.nan_at for c in curves if c.nan_at is not None]
     return Curve(
@@ -156,7 +157,8 @@ def smoothed(values: np.ndarray, window: int | None = None) -> np.ndarray:
     low = np.maximum(center - half, 0)
     high = np.minimum(center + np.minimum(half, center), count - 1)
     sums = np.concatenate([[0.0], np.cumsum(middle)])
-    return (sums[high + 1] - sums[low]) / (high + 1 - low)
+    smooth: np.ndarray = (sums[high + 1] - sums[low]) / (high + 1 - low)
+    return smooth
 
 
 def noise_of(values: np.ndarray) -> float:

@@ -184,7 +184,8 @@ def _record(run: StoredRun, scrub: Callable[[str], str]) -> dict[str, Any]:
         log = _log(run)
         found["batch"] = found.get("batch") or log.get("batch", 0)
         found.setdefault("fillers", log.get("fillers", []))
-    return _strings(found, scrub)
+    scrubbed: dict[str, Any] = _strings(found, scrub)
+    return scrubbed
 
 
 def _without(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def default_root(root: Path, scale: float) -> Path:
 def scaled_iterations(solver: Any, iterations: int, scale: float) -> int:
     """So many iterations of a solver in its scaled run. solver: SolverParameter, not scaled."""
     factor = max(scale, min(1.0, _ITERATIONS / solver.max_iter))
-    return max(1, round(iterations * factor))
+    return max(1, int(round(iterations * factor)))
 
 
 def scaled_sets(solver: Any, scale: float) -> dict[str, str]:

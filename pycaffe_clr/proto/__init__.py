@@ -90,9 +90,9 @@ V0LayerParameter: Any = message_class("V0LayerParameter")
 def is_repeated(field: Any) -> bool:
     """Whether a FieldDescriptor is repeated; older protobuf packages say so by its label."""
     try:
-        return field.is_repeated
+        return bool(field.is_repeated)
     except AttributeError:
-        return field.label == field.LABEL_REPEATED
+        return bool(field.label == field.LABEL_REPEATED)
 
 
 def phase_name(phase: int) -> str:

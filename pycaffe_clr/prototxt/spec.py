@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pycaffe_clr import proto
+from pycaffe_clr.core_types import LayerSpec
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.prototxt.rules import included_layers
 from pycaffe_clr.prototxt.source import Source, nowhere
@@ -35,7 +36,7 @@ def layer_specs(
     level: int = 0,
     stages: Sequence[str] = (),
     source: Source | None = None,
-) -> list[dict[str, Any]]:
+) -> list[LayerSpec]:
     """The layers of an upgraded NetParameter that belong to its state, in order.
 
     Each is {"type", "name", "bottoms", "tops", "attributes", "where"}: attributes holds the fields
@@ -45,7 +46,7 @@ def layer_specs(
     """
     source = source or nowhere(net)
     state = net_state(net, phase, level, stages)
-    specs = []
+    specs: list[LayerSpec] = []
     for index, layer in included_layers(net, state, source):
         where = source.layer(index)
         if not layer.type:

@@ -94,7 +94,7 @@ def other_forms_type(field: str, text: str) -> str | None:
 def v1_type_name(layer: Any) -> str:
     """The enum name of a V1 layer's type: CONVOLUTION."""
     values = layer.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number
-    return values[layer.type].name
+    return str(values[layer.type].name)
 
 
 def move_transformation(net: Any) -> bool:

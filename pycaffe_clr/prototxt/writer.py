@@ -35,7 +35,8 @@ def format_float(value: float) -> str:
 
 def _as_float32(value: float) -> float:
     try:
-        return struct.unpack("f", struct.pack("f", value))[0]
+        (single,) = struct.unpack("f", struct.pack("f", value))
+        return float(single)
     except OverflowError:
         return math.copysign(math.inf, value)
 

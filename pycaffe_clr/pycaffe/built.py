@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pycaffe_clr.engine import loss_weights
 from pycaffe_clr.pycaffe.blobs import Blob, LayerView, ParamBlob
 
+if TYPE_CHECKING:
+    from pycaffe_clr._core import Net as CoreNet
+    from pycaffe_clr._core import RecordFeed
+
 
 class BuiltNet:
     """A core net by pycaffe's names. param: its filtered NetParameter; fused: whether it has the
     fast plan, in which only inputs and outputs can be looked at."""
 
-    def __init__(self, core: Any, param: Any, feeds: Mapping[str, Any], fused: bool) -> None:
+    def __init__(
+        self, core: CoreNet, param: Any, feeds: Mapping[str, RecordFeed], fused: bool
+    ) -> None:
         self._core = core
         self._fused = fused
         self._param = param

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -16,6 +16,10 @@ from pycaffe_clr.prototxt.rules import merged_state
 from pycaffe_clr.pycaffe.passes import Passes
 from pycaffe_clr.pycaffe.settings import Settings, fresh_seed
 from pycaffe_clr.weights import load_weights, read_weights, save_weights
+
+if TYPE_CHECKING:
+    from pycaffe_clr._core import ArrayFeed, RecordFeed
+    from pycaffe_clr._core import Net as CoreNet
 
 
 class Net(Passes):
@@ -56,7 +60,7 @@ class Net(Passes):
         if phase not in (TRAIN, TEST):
             raise ConfigError(f"phase must be caffe.TRAIN (0) or caffe.TEST (1), not {phase!r}")
         param, source = load_net(network_file, defines)
-        core, specs, feeds = build_net(
+        core, feeds = build_net(
             param,
             phase=phase,
             level=level,
@@ -78,7 +82,9 @@ class Net(Passes):
             self.copy_from(weights)
 
     @classmethod
-    def from_core(cls, core: Any, param: Any, feeds: Mapping[str, Any], fused: bool = False) -> Net:
+    def from_core(
+        cls, core: CoreNet, param: Any, feeds: Mapping[str, RecordFeed], fused: bool = False
+    ) -> Net:
         """A Net around a core net that exists (a solver's). param: its filtered NetParameter."""
         net = cls.__new__(cls)
         Passes.__init__(net, core, param, feeds, fused)
@@ -100,7 +106,9 @@ class Net(Passes):
                 f"layer '{name}': {len(data)} samples are no multiple of its batch_size {batch}"
             )
         flat = np.asarray(labels).reshape(len(labels), -1)[:, 0].astype(np.int32)
-        self._feeds[name].replace(np.ascontiguousarray(data, np.float32), flat)
+        # What engine.layer_feed gave it.
+        feed = cast("ArrayFeed", self._feeds[name])
+        feed.replace(np.ascontiguousarray(data, np.float32), flat)
 
     def copy_from(self, weights: str | Path) -> None:
         """Copy the weights of layers of the same name from a .caffemodel (binary or HDF5).

@@ -4,7 +4,7 @@ than a batch holds, with functions called around each layer."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,11 +12,17 @@ from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.pycaffe.batches import Gathered, batches
 from pycaffe_clr.pycaffe.built import BuiltNet
 
+if TYPE_CHECKING:
+    from pycaffe_clr._core import Net as CoreNet
+    from pycaffe_clr._core import RecordFeed
+
 
 class Passes(BuiltNet):
     """A net that was built, with its passes."""
 
-    def __init__(self, core: Any, param: Any, feeds: Mapping[str, Any], fused: bool) -> None:
+    def __init__(
+        self, core: CoreNet, param: Any, feeds: Mapping[str, RecordFeed], fused: bool
+    ) -> None:
         super().__init__(core, param, feeds, fused)
         self._callbacks: dict[str, list[Callable[[int], Any]]] = {}
 

@@ -56,7 +56,8 @@ def _smooth(values: np.ndarray, window: int) -> np.ndarray:
     center = np.arange(len(values))
     low = np.maximum(center - window // 2, 0)
     high = np.minimum(center + (window + 1) // 2, len(values))
-    return (sums[high] - sums[low]) / (high - low)
+    smooth: np.ndarray = (sums[high] - sums[low]) / (high - low)
+    return smooth
 
 
 def _draw(metrics: Table, tests: Table, captions: Captions) -> Any:

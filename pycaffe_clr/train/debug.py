@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pycaffe_clr.core_types import LayerRow
 from pycaffe_clr.train.log import CaffeLog, number
+
+if TYPE_CHECKING:
+    from pycaffe_clr._core import Net
 
 
 def _mean(array: np.ndarray) -> float:
@@ -21,7 +25,7 @@ def _l2(array: np.ndarray) -> str:
     return number(float(np.sqrt(np.square(array).sum())))
 
 
-def forward_backward(log: CaffeLog, net: Any, iter_size: int) -> float:
+def forward_backward(log: CaffeLog, net: Net, iter_size: int) -> float:
     """The gradient half of an iteration, layer by layer and logged; returns the mean loss.
 
     net: a core train net built with fuse=False. It makes the same pass as without debug_info.
@@ -34,7 +38,7 @@ def forward_backward(log: CaffeLog, net: Any, iter_size: int) -> float:
     return loss / iter_size
 
 
-def _forward(log: CaffeLog, net: Any) -> float:
+def _forward(log: CaffeLog, net: Net) -> float:
     loss = 0.0
     params = net.params()
     for position, layer in enumerate(net.layers()):
@@ -49,7 +53,7 @@ def _forward(log: CaffeLog, net: Any) -> float:
     return loss
 
 
-def _backward(log: CaffeLog, net: Any) -> None:
+def _backward(log: CaffeLog, net: Net) -> None:
     layers = net.layers()
     params = net.params()
     for position in reversed(range(len(layers))):
@@ -75,12 +79,12 @@ def _backward(log: CaffeLog, net: Any) -> None:
     )
 
 
-def param_means(net: Any) -> list[float]:
+def param_means(net: Net) -> list[float]:
     """Mean magnitude of every parameter."""
     return [_mean(net.param_data(index)) for index in range(len(net.params()))]
 
 
-def log_update(log: CaffeLog, net: Any, before: list[float]) -> None:
+def log_update(log: CaffeLog, net: Net, before: list[float]) -> None:
     """The [Update] lines, after an update: the parameters, and what was subtracted from them.
 
     before: param_means before the update, which Caffe prints: it updates after printing.
@@ -106,6 +110,6 @@ def log_update(log: CaffeLog, net: Any, before: list[float]) -> None:
                 )
 
 
-def _line(log: CaffeLog, kind: str, layer: Any, what: str, value: float, line: int) -> None:
+def _line(log: CaffeLog, kind: str, layer: LayerRow, what: str, value: float, line: int) -> None:
     text = f"    [{kind}] Layer {layer['name']}, {what}: {number(value)}"
     log.write(text, f"net.cpp:{line}")

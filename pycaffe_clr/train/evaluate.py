@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pycaffe_clr.catalog import find_net
 from pycaffe_clr.engine import Records, build_net
@@ -17,6 +17,9 @@ from pycaffe_clr.train import positions
 from pycaffe_clr.train.session import Session, mean_outputs
 from pycaffe_clr.train.tables import output_columns
 from pycaffe_clr.weights import load_weights, read_weights
+
+if TYPE_CHECKING:
+    from pycaffe_clr._core import Net
 
 # Where batches do not divide the database, going round it so often makes them come out even.
 _MAX_ROUNDS = 32
@@ -52,7 +55,7 @@ def whole_test(session: Session, index: int) -> WholeTest | None:
     return _whole(net, feeds, lambda: not session.stopping)
 
 
-def _whole(net: Any, feeds: Mapping[str, Any], going: Callable[[], bool]) -> WholeTest | None:
+def _whole(net: Net, feeds: positions.Feeds, going: Callable[[], bool]) -> WholeTest | None:
     if len(feeds) != 1:
         return None
     name, feed = next(iter(feeds.items()))
@@ -88,7 +91,7 @@ def evaluate(
     """
     param, source = load_net(find_net(net), defines)
     records = Records(data_dir)
-    core, _, feeds = build_net(
+    core, feeds = build_net(
         param, phase=TEST, device=device, fuse=True, records=records, source=source
     )
     for each in str(weights).split(","):

@@ -9,9 +9,12 @@ import resource
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pycaffe_clr.train import positions
+
+if TYPE_CHECKING:
+    from pycaffe_clr._core import Net, RecordFeed
 
 # Files up to this size are read whole for their checksum, of larger ones both ends.
 _WHOLE = 1 << 20
@@ -67,7 +70,7 @@ def _head(git: Path) -> str | None:
     return None
 
 
-def parameters(net: Any) -> int:
+def parameters(net: Net) -> int:
     """Learned parameters of a core net, BatchNorm's statistics among them."""
     rows = net.params()
     total = 0
@@ -79,7 +82,7 @@ def parameters(net: Any) -> int:
     return total
 
 
-def images(feeds: Mapping[str, Any]) -> int | None:
+def images(feeds: Mapping[str, RecordFeed]) -> int | None:
     """Records of the database that a train net reads; None where it reads none of known size.
 
     Where it reads several, the largest counts.

@@ -7,9 +7,12 @@ import platform
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pycaffe_clr.version import package_version
+
+if TYPE_CHECKING:
+    from pycaffe_clr._core import Module, Net
 
 # Instruction sets by which CPU kernels are chosen.
 _FEATURES = ("sse4_1", "avx", "avx2", "fma", "avx_vnni", "avx512", "amx")
@@ -45,7 +48,7 @@ def processor() -> dict[str, str]:
     return found
 
 
-def numerics(core: Any, net: Any) -> dict[str, Any]:
+def numerics(core: Module, net: Net) -> dict[str, Any]:
     """What the last bits of a run depend on. core: the compiled module; net: the core train net."""
     return {"threads": core.threads(), "backend": net.backend, **processor()}
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pycaffe_clr.engine import Records, build_net
 from pycaffe_clr.prototxt import SolverNets, filter_net, format_message
 from pycaffe_clr.train import positions
 from pycaffe_clr.train.log import CaffeLog
+
+if TYPE_CHECKING:
+    from pycaffe_clr._core import Net, RecordFeed
 
 
 class Built(NamedTuple):
@@ -16,8 +19,8 @@ class Built(NamedTuple):
     and the log show them. net: the core net. feeds: the core feeds by data layer."""
 
     param: Any
-    net: Any
-    feeds: dict[str, Any]
+    net: Net
+    feeds: dict[str, RecordFeed]
 
 
 def build_nets(
@@ -43,7 +46,7 @@ def build_nets(
     common: dict[str, Any] = {"device": device, "fuse": fuse, "seed": seed, "records": records}
     log.write(f"Creating training net {_train_source(solver)}", "solver.cpp:87")
     # By the unfiltered nets, in which a layer's place is that in its file.
-    net, _, feeds = build_net(nets.train, replicas=replicas, source=nets.sources[0], **common)
+    net, feeds = build_net(nets.train, replicas=replicas, source=nets.sources[0], **common)
     train = Built(train_param, net, feeds)
     _log_net(log, train)
     tests = []
@@ -53,7 +56,7 @@ def build_nets(
             "solver.cpp:172",
         )
         source = nets.sources[index + 1]
-        net, _, feeds = build_net(
+        net, feeds = build_net(
             nets.tests[index], index=index + 1, share=train.net, source=source, **common
         )
         tests.append(Built(param, net, feeds))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pycaffe_clr._core import Net
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class OpTime:
 
 
 def score(
-    net: Any, batches: int, each: Callable[[int, list[tuple[str, float]]], None] | None = None
+    net: Net, batches: int, each: Callable[[int, list[tuple[str, float]]], None] | None = None
 ) -> Score:
     """Run a core net forward, 1 or more batches; means of its outputs (caffe.cpp, test).
 
@@ -46,14 +49,14 @@ def score(
 
 
 def time_ops(
-    net: Any, passes: int, each: Callable[[int, float], None] | None = None
+    net: Net, passes: int, each: Callable[[int, float], None] | None = None
 ) -> tuple[list[OpTime], float]:
     """(means by op, total milliseconds) of 1 or more passes over a core net (caffe.cpp, time).
 
     The net should have run once before, which settles its memory. each: called after every pass
     with its number and its milliseconds.
     """
-    rows: list[Any] = []
+    rows: list[tuple[str, str, list[int], float, float]] = []
     sums: list[tuple[float, float]] = []
     begin = time.perf_counter()
     for number in range(passes):

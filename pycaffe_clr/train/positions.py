@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sized
+from typing import TYPE_CHECKING, Any
 
 from pycaffe_clr.errors import DataError
 
-Feeds = Mapping[str, Any]
+if TYPE_CHECKING:
+    from pycaffe_clr._core import Net, RecordFeed
+
+Feeds = Mapping[str, "RecordFeed"]
 
 
-def capture(net: Any, feeds: Feeds) -> dict[str, Any]:
+def capture(net: Net, feeds: Feeds) -> dict[str, Any]:
     """The place of one core net, as plain numbers that JSON can hold.
 
     Positions count records that were consumed; what was read ahead does not count.
@@ -31,7 +34,7 @@ def check(feeds: Feeds, place: Mapping[str, Any]) -> None:
         )
 
 
-def restore(net: Any, feeds: Feeds, place: Mapping[str, Any]) -> None:
+def restore(net: Net, feeds: Feeds, place: Mapping[str, Any]) -> None:
     """Go back to a place that `capture` gave. Raises DataError for a place of another net."""
     check(feeds, place)
     for name, feed in feeds.items():
@@ -39,20 +42,20 @@ def restore(net: Any, feeds: Feeds, place: Mapping[str, Any]) -> None:
     net.pass_count = int(place["pass"])
 
 
-def seek(net: Any, feeds: Feeds, passes: int) -> None:
+def seek(net: Net, feeds: Feeds, passes: int) -> None:
     """Stand where the net would stand after so many forward passes from the start."""
     for name, feed in feeds.items():
         feed.position = passes * records_per_pass(net, name)
     net.pass_count = passes
 
 
-def records_per_pass(net: Any, layer: str) -> int:
+def records_per_pass(net: Net, layer: str) -> int:
     """Records that a data layer consumes in one forward pass, all replicas together."""
     top = next(row["tops"][0] for row in net.layers() if row["name"] == layer)
     return int(net.shape(top)[0])
 
 
-def samples_per_pass(net: Any) -> int:
+def samples_per_pass(net: Net) -> int:
     """Samples in one forward pass: the first axis of the first blob; 0 for a net without blobs."""
     for name in net.blobs():
         shape = net.shape(name)
@@ -61,9 +64,9 @@ def samples_per_pass(net: Any) -> int:
     return 0
 
 
-def records_in(feed: Any) -> int | None:
+def records_in(feed: RecordFeed) -> int | None:
     """Records of the feed's database; None where that is not known."""
     try:
-        return len(feed)
+        return len(feed) if isinstance(feed, Sized) else None
     except TypeError:
         return None

@@ -189,21 +189,23 @@ class RunResult:
         """Epochs after so many updates; nan where the training set is not known."""
         if not self.images or not self.batch:
             return np.full(np.shape(iterations), np.nan)
-        return np.asarray(iterations) * (self.batch / self.images)
+        epochs: np.ndarray = np.asarray(iterations) * (self.batch / self.images)
+        return epochs
 
     def seconds_at(self, iterations: np.ndarray) -> np.ndarray:
         """Seconds of training until these updates, linear between those that are known; or nan."""
         if not len(self.timings.get("iteration", ())):
             return np.full(np.shape(iterations), np.nan)
-        return np.interp(iterations, self.timings["iteration"], self.timings["seconds"])
+        return np.asarray(np.interp(iterations, self.timings["iteration"], self.timings["seconds"]))
 
     def lr_at(self, iterations: np.ndarray) -> np.ndarray:
         """Learning rate at these iterations, linear between those that are known."""
-        return np.interp(iterations, self.metrics["iteration"], self.metrics["lr"])
+        return np.asarray(np.interp(iterations, self.metrics["iteration"], self.metrics["lr"]))
 
     def momentum_at(self, iterations: np.ndarray) -> np.ndarray:
         """Momentum at these iterations, linear between those that are known."""
-        return np.interp(iterations, self.metrics["iteration"], self.metrics["momentum"])
+        momentum = np.interp(iterations, self.metrics["iteration"], self.metrics["momentum"])
+        return np.asarray(momentum)
 
 
 def read_run(folder: str | Path) -> RunResult:

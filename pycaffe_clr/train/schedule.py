@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from pycaffe_clr.core_types import SolverSettings
 from pycaffe_clr.engine import ready_core
 from pycaffe_clr.prototxt import message_tree
 
 # What the core solver reads of a SolverParameter.
-CORE_FIELDS = (
-    "type lr_policy base_lr max_lr gamma power stepsize max_iter stepvalue momentum "
-    "cyclical_momentum weight_decay regularization_type clip_gradients iter_size "
-    "delta momentum2 rms_decay"
-).split()
+CORE_FIELDS = tuple(SolverSettings.__annotations__)
 
 
-def core_settings(solver: Any) -> dict[str, Any]:
+def core_settings(solver: Any) -> SolverSettings:
     """The fields of a SolverParameter that the core solver reads, by name; unset ones left out."""
     tree = message_tree(solver)
     settings = {name: tree[name] for name in CORE_FIELDS if name in tree}
     settings.setdefault("type", "SGD")
-    return settings
+    return cast(SolverSettings, settings)
 
 
 class Schedule:
@@ -37,8 +34,8 @@ class Schedule:
             from pycaffe_clr.prototxt import read_solver
 
             solver = read_solver(solver)
-        settings = dict(solver) if isinstance(solver, Mapping) else core_settings(solver)
-        self._core = ready_core().Schedule(settings)
+        fields = dict(solver) if isinstance(solver, Mapping) else core_settings(solver)
+        self._core = ready_core().Schedule(cast(SolverSettings, fields))
 
     def lr(self, iteration: int) -> float:
         """Learning rate of the update made at `iteration`, counted from 0. A float32 value."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from pycaffe_clr.weights.wire import Array
 
 # h5py is imported where it is used: it takes a quarter of a second, and few runs read HDF5.
 
+_Read = TypeVar("_Read")
 _MAX_PARAMS = 1_000_000
 # What deflate can at most expand to; a dataset that claims more than that is broken.
 _MAX_RATIO = 1032
@@ -95,7 +96,7 @@ def state_image(
     return buffer.getvalue()
 
 
-def _with_file(path: Path, read: Callable[[Any], Any]) -> Any:
+def _with_file(path: Path, read: Callable[[Any], _Read]) -> _Read:
     """read(file) with everything that HDF5 raises for broken files turned into DataError."""
     import h5py
 

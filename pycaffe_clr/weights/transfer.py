@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pycaffe_clr.errors import DataError
 from pycaffe_clr.weights.files import fit, write_weights
 
+if TYPE_CHECKING:
+    from pycaffe_clr._core import Net
+
 _log = logging.getLogger(__name__)
 
 
-def load_weights(core: Any, weights: Mapping[str, Sequence[Any]], name: str) -> list[str]:
+def load_weights(core: Net, weights: Mapping[str, Sequence[Any]], name: str) -> list[str]:
     """Copy weights into a core net by layer name; returns the layers that got some.
 
     All shapes are checked before anything is changed. Raises DataError.
@@ -56,7 +59,7 @@ def load_weights(core: Any, weights: Mapping[str, Sequence[Any]], name: str) -> 
 
 
 def save_weights(
-    path: str | Path, core: Any, param: Any, write_diff: bool = False, hdf5: bool | None = None
+    path: str | Path, core: Net, param: Any, write_diff: bool = False, hdf5: bool | None = None
 ) -> None:
     """Write the parameters of a core net. param: its filtered NetParameter. Raises DataError."""
     rows = core.params()

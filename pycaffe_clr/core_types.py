@@ -1,0 +1,143 @@
+"""What the compiled module takes and gives, beyond what its own signatures can say.
+
+csrc/bindings/typed.h names these types in the signatures, _core.pyi imports them from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from pycaffe_clr._core import RecordFeed
+
+# float32, of nets made so float64.
+Values = NDArray[np.floating[Any]]
+# (n, C, H, W), uint8 or float32.
+Records = NDArray[np.generic]
+# (n,), taken as int32.
+Labels = ArrayLike
+# The feed of a layer that reads records, and its mean image (C, H, W).
+LayerFeed = tuple["RecordFeed | None", "np.ndarray | None"]
+# What prototxt.spec.schema() gives.
+Schema = Mapping[str, Any]
+
+
+# --- taken ----------------------------------------------------------------------------------------
+
+
+class LayerSpec(TypedDict):
+    """A layer as prototxt.spec gives it. attributes: the fields that were set, as a tree of dicts
+    and lists with enums by name; where: `file:line`."""
+
+    type: str
+    name: str
+    bottoms: list[str]
+    tops: list[str]
+    attributes: dict[str, Any]
+    where: str
+
+
+class NetSettings(TypedDict, total=False):
+    """How a net is built. backend: by name, "" for the default; dtype: "float32" or "float64";
+    index: 0 for a train net, 1 + i for test net i."""
+
+    train: bool
+    backend: str
+    dtype: str
+    fuse: bool
+    keep: list[str]
+    replicas: int
+    seed: int
+    index: int
+    force_backward: bool
+
+
+class SolverSettings(TypedDict, total=False):
+    """The fields of a SolverParameter that the core reads, by their names there."""
+
+    type: str
+    lr_policy: str
+    base_lr: float
+    max_lr: float
+    gamma: float
+    power: float
+    stepsize: int
+    max_iter: int
+    stepvalue: list[int]
+    momentum: float
+    cyclical_momentum: list[float]
+    weight_decay: float
+    regularization_type: str
+    clip_gradients: float
+    iter_size: int
+    delta: float
+    momentum2: float
+    rms_decay: float
+
+
+class RecordSource(Protocol):
+    """Records that a StreamFeed hands on: data.RecordStream. A length is not needed."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of a record."""
+
+    @property
+    def position(self) -> int:
+        """Number of the record that the next batch begins with."""
+
+    def seek(self, position: int) -> None:
+        """Go on with that record."""
+
+    def next(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Records (count, C, H, W), uint8 or float32, and int32 labels (count,)."""
+
+
+# --- given ----------------------------------------------------------------------------------------
+
+
+class LayerRow(TypedDict):
+    """A layer of a net. loss_weights: by top; params: numbers of its parameters among the net's;
+    bottom_need_backward: by bottom."""
+
+    name: str
+    type: str
+    bottoms: list[str]
+    tops: list[str]
+    loss_weights: list[float]
+    params: list[int]
+    need_backward: bool
+    bottom_need_backward: list[bool]
+
+
+class ParamRow(TypedDict):
+    """A parameter of a net. index: among those of its layer; name: by which it is shared, or "";
+    owner: number of the parameter whose memory it uses, its own where it is not shared; statistic:
+    whether a pass and not the solver changes it."""
+
+    layer: str
+    index: int
+    name: str
+    shape: list[int]
+    owner: int
+    statistic: bool
+    lr_mult: float
+    decay_mult: float
+
+
+class PlanRow(TypedDict):
+    """An op of a net's plan. ins, outs: shape and layout of its values, `64x16x32x32 c8`; bytes: of
+    its outputs; backward: whether it has a backward half."""
+
+    op: str
+    implementation: str
+    backend: str
+    layers: list[str]
+    ins: list[str]
+    outs: list[str]
+    bytes: int
+    backward: bool
