@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "bindings/typed.h"
+#include "core/memory.h"
 #include "core/spec.h"
 #include "core/tensor.h"
 #include "graph/layer.h"
@@ -30,6 +31,8 @@ std::map<std::string, LayerFeed> feeds_from(const py::dict& feeds);
 
 // A writable array over `tensor`'s memory; `owner` lives as long as the array.
 typed::Values view(const Tensor& tensor, py::handle owner);
+// An owner that holds memory.
+py::capsule keep_alive(const std::shared_ptr<Memory>& memory);
 
 template <typename T>
 T take(const py::dict& settings, const char* name, T otherwise) {

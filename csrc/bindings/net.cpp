@@ -9,6 +9,11 @@
 
 namespace pcc {
 
+py::capsule keep_alive(const std::shared_ptr<Memory>& memory) {
+  return py::capsule(new std::shared_ptr<Memory>(memory),
+                     [](void* p) { delete static_cast<std::shared_ptr<Memory>*>(p); });
+}
+
 typed::Values view(const Tensor& tensor, py::handle owner) {
   const std::vector<py::ssize_t> shape(tensor.shape().dims().begin(), tensor.shape().dims().end());
   if (tensor.spec.dtype == DType::f64)
@@ -51,9 +56,8 @@ int blob_of(const Net& net, const std::string& name) {
 typed::Values blob_array(Net& net, const std::string& name, bool diff) {
   const HostBlob& host = net.host(blob_of(net, name), diff);
   const auto memory = diff ? host.diff : host.data;
-  const py::capsule owner(new std::shared_ptr<Memory>(memory),
-                          [](void* p) { delete static_cast<std::shared_ptr<Memory>*>(p); });
-  return view({memory->data(), {host.shape, net.options().dtype, Layout::plain}}, owner);
+  return view({memory->data(), {host.shape, net.options().dtype, Layout::plain}},
+              keep_alive(memory));
 }
 
 py::typing::List<typed::LayerRow> layer_list(const Net& net) {
@@ -90,18 +94,12 @@ py::typing::List<typed::ParamRow> param_list(Net& net) {
   return list;
 }
 
-Param& param_at(Net& net, size_t index) {
-  PCC_CHECK(index < net.params().size(), "the net has no parameter ", index);
-  return net.params()[static_cast<size_t>(net.params()[index].owner)];
-}
-
 // A view whose shape is that of this use, which a permissively shared parameter may have
 // differently from its owner.
-typed::Values param_array(const NetPointer& net, size_t index, bool diff) {
-  const Param& owner = param_at(*net, index);
-  Tensor tensor = diff ? owner.diff : owner.data;
-  tensor.spec.shape = net->params()[index].shape;
-  return view(tensor, py::cast(net));
+typed::Values param_array(Net& net, size_t index, bool diff) {
+  PCC_CHECK(index < net.params().size(), "the net has no parameter ", index);
+  const Net::HostParam param = net.host_param(static_cast<int>(index), diff);
+  return view(param.tensor, keep_alive(param.memory));
 }
 
 py::typing::List<typed::PlanRow> plan_list(const Net& net) {
@@ -148,20 +146,9 @@ std::tuple<std::vector<std::vector<double>>, double, int64_t> run_test(
   return {sums, loss, done};
 }
 
-// Mean magnitude of a layer's top, or of the diff that it sent to a bottom: straight from the plan,
-// since a user's view tells of the last in-place layer only. nan where there is none.
 double magnitude(const Net& net, size_t layer, size_t place, bool diff) {
   PCC_CHECK(layer < net.layers().size(), "the net has no layer ", layer);
-  const LayerInfo& info = net.layers()[layer];
-  const std::vector<int>& values = diff ? info.bottom_values : info.top_values;
-  PCC_CHECK(place < values.size(), info.layer->spec().title(), " has no blob ", place);
-  const Tensor tensor = diff ? net.plan().diff(values[place]) : net.plan().data(values[place]);
-  if (!tensor || tensor.count() == 0) return std::numeric_limits<double>::quiet_NaN();
-  double sum = 0;
-  for (int64_t i = 0; i < tensor.count(); ++i)
-    sum +=
-        std::fabs(tensor.spec.dtype == DType::f32 ? tensor.as<float>()[i] : tensor.as<double>()[i]);
-  return sum / static_cast<double>(tensor.count());
+  return net.magnitude(static_cast<int>(layer), static_cast<int>(place), diff);
 }
 
 // What a step allocates: None where the system does not tell.
@@ -244,12 +231,10 @@ void bind_net(py::module_& m) {
           [](const Net& net, const std::string& name) { return net.read(blob_of(net, name)); },
           arg("blob"), "Values of an output; under replicas those of replica 0.")
       .def(
-          "param_data",
-          [](const NetPointer& net, size_t index) { return param_array(net, index, false); },
+          "param_data", [](Net& net, size_t index) { return param_array(net, index, false); },
           arg("index"), "Values of a parameter: a writable view in its shape.")
       .def(
-          "param_diff",
-          [](const NetPointer& net, size_t index) { return param_array(net, index, true); },
+          "param_diff", [](Net& net, size_t index) { return param_array(net, index, true); },
           arg("index"), "The same of its diff, summed since clear_param_diffs.")
       .def("allocations", &allocations, arg("backward"),
            "Runs a pass and tells what it allocated, in the whole process: calls, bytes, the "

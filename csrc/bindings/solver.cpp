@@ -100,8 +100,9 @@ void bind_solver(py::module_& m) {
       .def_property_readonly("histories", &Solver::histories, "How many each parameter has.")
       .def(
           "history",
-          [](const std::shared_ptr<Solver>& solver, int param, int k) {
-            return view(solver->history(param, k), py::cast(solver));
+          [](Solver& solver, int param, int k) {
+            const Net::HostParam history = solver.history(param, k);
+            return view(history.tensor, keep_alive(history.memory));
           },
           arg("param"), arg("k") = 0,
           "History k of one learnable parameter (Net.learnable()): a writable view.");

@@ -258,6 +258,7 @@ void lower_layers(const NetOptions& options, const std::map<std::string, Shape>&
                                         " is set, but this layer type does not use it"));
   }
   spread_multipliers(built.program);
+  for (Param& param : built.program.params) param.dtype = options.dtype;
   resolve_gradients(built, options.force_backward);
 
   for (BlobInfo& blob : built.blobs) blob.versions.clear();

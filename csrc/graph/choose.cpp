@@ -8,11 +8,11 @@ namespace {
 
 class Chooser {
  public:
-  Chooser(Program& program, const Backend& backend, DType dtype, bool training,
+  Chooser(Program& program, const Backend& backend, Device& device, bool training,
           std::vector<std::string>* fallbacks)
       : program_(program),
         backend_(backend),
-        dtype_(dtype),
+        device_(device),
         training_(training),
         fallbacks_(fallbacks) {}
 
@@ -28,16 +28,18 @@ class Chooser {
     site.name = node.name;
     site.stream = node.stream;
     site.training = training_;
+    site.device = &device_;
     for (const Operand& operand : node.ins) {
-      const Value& value = at(program_.values, operand.value);
-      site.in.push_back(
-          {operand.shape, dtype_, operand.shape == value.shape ? value.layout : Layout::plain});
+      site.in.push_back(program_.spec_of(operand));
       site.want_din.push_back(training_ && operand.want_gradient);
     }
-    for (const int out : node.outs)
-      site.out.push_back({at(program_.values, out).shape, dtype_, Layout::plain});
+    for (const int out : node.outs) {
+      const Value& value = at(program_.values, out);
+      site.out.push_back({value.shape, value.dtype, Layout::plain});
+    }
     for (const int param : node.params) {
-      site.params.push_back({at(program_.params, param).shape, dtype_, Layout::plain});
+      const Param& use = at(program_.params, param);
+      site.params.push_back({use.shape, use.dtype, Layout::plain});
       site.want_dparam.push_back(training_ && at(program_.params, param).want_gradient);
     }
     return site;
@@ -106,6 +108,7 @@ class Chooser {
       copy.shape = operand.shape;
       copy.layer = layer;
       copy.gradient = operand.want_gradient;
+      copy.dtype = value.dtype;
       copy.layout = wanted;
       found->second = static_cast<int>(program_.values.size());
       reorder.outs.push_back(found->second);
@@ -136,7 +139,7 @@ class Chooser {
 
   Program& program_;
   const Backend& backend_;
-  DType dtype_;
+  Device& device_;
   bool training_;
   std::vector<std::string>* fallbacks_;
   std::map<CopyKey, int> copies_;
@@ -144,9 +147,9 @@ class Chooser {
 
 }  // namespace
 
-void choose_ops(Program& program, const Backend& backend, DType dtype, bool training,
+void choose_ops(Program& program, const Backend& backend, Device& device, bool training,
                 std::vector<std::string>* fallbacks) {
-  Chooser(program, backend, dtype, training, fallbacks).run();
+  Chooser(program, backend, device, training, fallbacks).run();
 }
 
 }  // namespace pcc

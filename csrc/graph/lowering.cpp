@@ -112,6 +112,7 @@ class LayerLowering : public Lowering {
     value.shape = shape;
     value.producer = producer;
     value.layer = layer_;
+    value.dtype = options_.dtype;
     value.gradient = gradient;
     Operand operand;
     operand.value = static_cast<int>(built_.program.values.size());

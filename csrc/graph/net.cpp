@@ -1,10 +1,10 @@
 #include "graph/net.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "core/parallel.h"
 #include "graph/splits.h"
+#include "graph/transfer.h"
 #include "ops/fill.h"
 
 namespace pcc {
@@ -13,11 +13,13 @@ namespace {
 
 TensorSpec plain(const Shape& shape, DType dtype) { return {shape, dtype, Layout::plain}; }
 
-double sum_of(const Tensor& tensor, int64_t count) {
-  double sum = 0;
-  for (int64_t i = 0; i < count; ++i)
-    sum += tensor.spec.dtype == DType::f32 ? tensor.as<float>()[i] : tensor.as<double>()[i];
-  return sum;
+// Whoever shares parameters shares the memory they lie in.
+std::shared_ptr<Device> open_device(const Backend& backend, const Net* share) {
+  if (!share) return backend.open();
+  PCC_CONFIG(share->backend().name() == backend.name() || share->device()->host_visible(),
+             "a net on backend ", backend.name(), " cannot share the parameters of one on ",
+             share->backend().name());
+  return share->device();
 }
 
 // Whether a layer reads that top and sends it a gradient. Readers of a top with a loss_weight of
@@ -40,6 +42,7 @@ Net::Net(const std::vector<LayerSpec>& specs, std::map<std::string, LayerFeed> f
       threads_(pcc::threads()),
       backend_(pcc::backend(options_.backend.empty() ? default_backend() : options_.backend)),
       share_(std::move(share)),
+      device_(open_device(backend_, share_.get())),
       feeds_(std::move(feeds)),
       specs_(insert_splits(specs)) {
   PCC_CONFIG(options_.dtype == DType::f32 || backend_.name() == "reference",
@@ -92,16 +95,16 @@ void Net::make_params(const Net* share) {
     size += (param.shape.count() + kUnit - 1) / kUnit * kUnit;
     learnable_.push_back(static_cast<int>(p));
   }
-  const int64_t bytes = size * size_of(options_.dtype);
-  data_memory_ = std::make_shared<Memory>(bytes);
-  diff_memory_ = std::make_shared<Memory>(bytes);
-  data_block_ = {data_memory_->data(), plain(Shape{size}, options_.dtype)};
-  diff_block_ = {diff_memory_->data(), plain(Shape{size}, options_.dtype)};
+  const TensorSpec block{Shape{size}, options_.dtype, Layout::plain};
+  data_mirror_ = Mirror(device_, device_->allocate(block.bytes()));
+  diff_mirror_ = Mirror(device_, device_->allocate(block.bytes()));
+  data_block_ = {data_mirror_.block()->data(), block};
+  diff_block_ = {diff_mirror_.block()->data(), block};
   for (const int p : learnable_) {
     Param& param = at(params, p);
     const int64_t begin = at(offsets_, p) * size_of(options_.dtype);
-    param.data = {data_memory_->data() + begin, plain(param.shape, options_.dtype)};
-    param.diff = {diff_memory_->data() + begin, plain(param.shape, options_.dtype)};
+    param.data = {data_mirror_.block()->data() + begin, plain(param.shape, options_.dtype)};
+    param.diff = {diff_mirror_.block()->data() + begin, plain(param.shape, options_.dtype)};
   }
 }
 
@@ -116,22 +119,18 @@ void Net::fill_params() {
                   static_cast<uint64_t>(param.index);  // apart from the passes' own draws
     values.assign(static_cast<size_t>(param.shape.count()), 0);
     fill(param.filler, param.shape, stream, values.data());
-    for (size_t i = 0; i < values.size(); ++i)
-      if (options_.dtype == DType::f32)
-        param.data.as<float>()[i] = static_cast<float>(values[i]);
-      else
-        param.data.as<double>()[i] = values[i];
+    pcc::write(*device_, param.data, values);
   }
 }
 
 void Net::make_plan(const Net* share) {
-  copies_.clear();
+  exchanges_.clear();
   plan_.reset();
   const bool keep = !options_.fuse;
   const bool gradients = options_.train || options_.force_backward || keep;
   if (options_.fuse) fuse(built_.program);
   fallbacks_.clear();
-  choose_ops(built_.program, backend_, options_.dtype, gradients, &fallbacks_);
+  choose_ops(built_.program, backend_, *device_, gradients, &fallbacks_);
   // A loss's weight is its diff, unless a layer sends it one: then that takes its place, as Caffe's
   // layer would overwrite it. Over replicas the gradient is the mean of what each would have alone.
   std::vector<std::pair<int, double>> seeds;
@@ -141,8 +140,9 @@ void Net::make_plan(const Net* share) {
         seeds.emplace_back(layer.top_values[t],
                            layer.loss_weights[t] / static_cast<double>(options_.replicas));
   std::shared_ptr<Memory> lend = share && !keep ? share->plan_->arena() : nullptr;
-  plan_ = std::make_unique<Plan>(built_.program, backend_, options_.dtype, keep, gradients, seeds,
+  plan_ = std::make_unique<Plan>(built_.program, backend_, device_, keep, gradients, seeds,
                                  std::move(lend));
+  fallbacks_.insert(fallbacks_.end(), plan_->fallbacks().begin(), plan_->fallbacks().end());
   hosts_.assign(built_.blobs.size(), {});
 }
 
@@ -179,8 +179,8 @@ std::vector<Net::OutsideData> Net::outside_data() const {
     const int value = built_.blobs[b].versions.front().value;
     if (!built_.program.from_outside(value)) continue;
     const Tensor tensor = plan_->data(value);
-    const auto* begin = static_cast<const uint8_t*>(tensor.data);
-    all.push_back({b, tensor.spec, {begin, begin + tensor.spec.bytes()}});
+    all.push_back({b, tensor.spec, std::vector<uint8_t>(static_cast<size_t>(tensor.spec.bytes()))});
+    device_->download(all.back().bytes.data(), tensor.data, tensor.spec.bytes());
   }
   return all;
 }
@@ -190,7 +190,7 @@ void Net::put_back(const std::vector<OutsideData>& outside) {
   for (const auto& [blob, spec, bytes] : outside) {
     const Tensor to = plan_->data(built_.blobs[blob].versions.front().value);
     if (to.shape() == spec.shape && to.spec.layout == spec.layout)
-      std::memcpy(to.data, bytes.data(), bytes.size());
+      device_->upload(to.data, bytes.data(), static_cast<int64_t>(bytes.size()));
   }
 }
 
@@ -203,9 +203,11 @@ double Net::forward(int first, int last) {
   PCC_CONFIG(!options_.fuse || (first == 0 && last == end),
              "a pass over some layers only needs a net built with fuse=False");
   const ThreadScope scope(threads_);
+  take_in_params();
   take_in(first, false);
   if (first == 0) ++state_.pass;  // a pass in parts is one pass: Dropout draws the same masks
   plan_->forward(context(), first, last);
+  give_back_params();
   give_back(first, last, false);
   return losses(first, last);
 }
@@ -219,14 +221,17 @@ void Net::backward(int first, int last) {
   PCC_CONFIG(options_.train || options_.force_backward || !options_.fuse,
              "this net was planned for forward passes only");
   const ThreadScope scope(threads_);
+  take_in_params();
   take_in(first, true);
   plan_->backward(context(), first, last);
+  give_back_params();
   give_back(first, last, true);
 }
 
 void Net::clear_param_diffs() {
-  if (diff_memory_->data())
-    std::memset(diff_memory_->data(), 0, static_cast<size_t>(diff_memory_->bytes()));
+  take_in_params();
+  device_->clear(diff_block_.data, diff_block_.spec.bytes());
+  give_back_params();
 }
 
 double Net::losses(int first, int last) const {
@@ -238,7 +243,7 @@ double Net::losses(int first, int last) const {
       // In every layout replica 0's samples come first.
       const Tensor& top = plan_->data(layer.top_values[t]);
       const int64_t parts = at(built_.blobs, layer.top_blobs[t]).parts(options_.replicas);
-      sum += layer.loss_weights[t] * sum_of(top, top.count() / parts);
+      sum += layer.loss_weights[t] * pcc::sum(*device_, top, top.count() / parts, false);
     }
   }
   return sum;
@@ -247,6 +252,13 @@ double Net::losses(int first, int last) const {
 int Net::blob_index(const std::string& name) const {
   for (size_t b = 0; b < built_.blobs.size(); ++b)
     if (built_.blobs[b].name == name) return static_cast<int>(b);
+  return -1;
+}
+
+int Net::param_index(const std::string& layer, int index) const {
+  const std::vector<Param>& params = built_.program.params;
+  for (size_t p = 0; p < params.size(); ++p)
+    if (params[p].layer == layer && params[p].index == index) return static_cast<int>(p);
   return -1;
 }
 

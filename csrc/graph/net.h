@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "graph/build.h"
+#include "graph/mirror.h"
 #include "graph/plan.h"
 
 namespace pcc {
@@ -53,16 +54,24 @@ class Net {
   const std::vector<int>& outputs() const { return built_.outputs; }
   const std::vector<std::string>& warnings() const { return built_.warnings; }
   const std::vector<std::string>& fallbacks() const { return fallbacks_; }
+  // Of an op beside the plan, the solver's update.
+  void note_fallback(std::string op) { fallbacks_.push_back(std::move(op)); }
   const Program& program() const { return built_.program; }
   const Plan& plan() const { return *plan_; }
   std::vector<PlanRow> plan_rows() const;
   const Backend& backend() const { return backend_; }
+  const std::shared_ptr<Device>& device() const { return device_; }
 
   int blob_index(const std::string& name) const;  // -1: no such blob
   int layer_index(const std::string& name) const;
+  // Of a layer's parameter, by its place there; -1: none.
+  int param_index(const std::string& layer, int index) const;
   // The user's view of a blob. Throws a config error that names the op which swallowed a blob that
   // was planned away.
   const HostBlob& host(int blob, bool diff);
+  // Mean magnitude of a layer's top, or of the diff that it sent to a bottom: straight from the
+  // plan, since a user's view tells of the last in-place layer only. NaN where there is none.
+  double magnitude(int layer, int place, bool diff) const;
   // Values of an output blob, straight from the plan (no view is made). Under replicas those of
   // replica 0 alone, as Caffe's root solver sees them.
   std::vector<double> read(int blob) const;
@@ -77,6 +86,17 @@ class Net {
   // All of this net's own parameters lie in one block each.
   Tensor data_block() const { return data_block_; }
   Tensor diff_block() const { return diff_block_; }
+  // The host's view of one use of a parameter: memory that an array may look at, and where in it.
+  // The parameter may be another net's.
+  struct HostParam {
+    std::shared_ptr<Memory> memory;
+    Tensor tensor;
+  };
+  HostParam host_param(int param, bool diff);
+  // Around whatever reads or writes parameters' memory: takes in what users wrote to their arrays,
+  // and gives back what changed.
+  void take_in_params();
+  void give_back_params();
   int64_t offset(int param) const {
     return offsets_[static_cast<size_t>(param)];
   }  // in elements; -1: borrowed
@@ -114,8 +134,14 @@ class Net {
   int oldest_with_diff(int blob, int last) const;
   void take_in(int first, bool backward);
   void give_back(int first, int last, bool backward);
-  std::unique_ptr<Op> make_copy(const Tensor& from, const Tensor& to) const;
-  void copy(const Tensor& from, const Tensor& to) const;
+  // A change of layout between a value and a user's array of it.
+  struct Exchange {
+    std::shared_ptr<Memory> staging;
+    std::unique_ptr<Op> op;
+  };
+  Exchange make_exchange(const Tensor& value, void* array, bool in) const;
+  void run_exchange(const Exchange& exchange, const Tensor& value, void* array, bool in) const;
+  void transfer(const Tensor& value, void* array, bool in) const;
   void exchange(const Tensor& value, const std::shared_ptr<Memory>& array, bool in);
   bool visible(int blob) const;
   std::vector<int> same_data(int blob) const;
@@ -124,20 +150,20 @@ class Net {
   int threads_;
   const Backend& backend_;
   std::shared_ptr<Net> share_;
+  std::shared_ptr<Device> device_;
   std::map<std::string, LayerFeed> feeds_;
   std::vector<LayerSpec> specs_;
   Built built_;
   std::vector<std::string> fallbacks_;
   std::map<std::string, Shape> input_shapes_;
-  std::shared_ptr<Memory> data_memory_, diff_memory_;
+  Mirror data_mirror_, diff_mirror_;
   Tensor data_block_, diff_block_;
   std::vector<int64_t> offsets_;
   std::vector<int> learnable_;
   std::unique_ptr<Plan> plan_;
   std::vector<HostBlob> hosts_;
-  // Changes of layout between the plan and hosts_, by source and target: made at the first pass
-  // that needs them.
-  std::map<std::pair<const void*, const void*>, std::unique_ptr<Op>> copies_;
+  // Between the plan and hosts_, by source and target: made at the first pass that needs them.
+  std::map<std::pair<const void*, const void*>, Exchange> exchanges_;
   StepBlock state_;
 };
 

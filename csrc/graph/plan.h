@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "graph/memory.h"
+#include "graph/placement.h"
 #include "graph/program.h"
 
 namespace pcc {
@@ -26,9 +26,13 @@ class Plan {
   // seeds: values whose diff comes from outside with the number it is filled with (losses: their
   // weight, over the number of replicas). lend: an arena that may be used in place of an own one if
   // large enough, and whose owner never runs while this plan does.
-  Plan(Program& program, const Backend& backend, DType dtype, bool keep, bool gradients,
-       const std::vector<std::pair<int, double>>& seeds, std::shared_ptr<Memory> lend);
+  Plan(Program& program, const Backend& backend, std::shared_ptr<Device> device, bool keep,
+       bool gradients, const std::vector<std::pair<int, double>>& seeds,
+       std::shared_ptr<Memory> lend);
 
+  void forward(const Context& context);
+  void backward(const Context& context);
+  // The layers [first, last]; backward from first down to last.
   void forward(const Context& context, int first_layer, int last_layer);
   void backward(const Context& context, int first_layer, int last_layer);
 
@@ -41,6 +45,10 @@ class Plan {
   int64_t persistent_bytes() const { return sizes_.persistent; }
   const std::shared_ptr<Memory>& arena() const { return arena_; }
   const std::vector<BackwardStep>& backward_steps() const { return backward_; }
+  // Sums that the backend refused and the reference backend makes.
+  const std::vector<std::string>& fallbacks() const { return fallbacks_; }
+  const Unit& forward_unit() const { return forward_; }
+  const Unit& backward_unit() const { return backward_unit_; }
 
  private:
   // One reader's share of a value's diff.
@@ -68,16 +76,21 @@ class Plan {
   void plant_seeds(const std::vector<std::pair<int, double>>& seeds);
   void order_backward();
   void add_backward(int node);
+  std::unique_ptr<Op> make_sum(const std::string& of, size_t parts, const Value& value);
   std::vector<int> collect_diff(int value, bool parts_welcome, int max_parts);
   void live();
   void share();
   void bind();
+  void line_up();
+  void run_layers(const Unit& unit, const std::vector<int>& layers, const Context& context, int low,
+                  int high);
   Tensor tensor(int block, const TensorSpec& spec) const;
 
   Program& program_;
   const Backend& backend_;
-  DType dtype_;
+  std::shared_ptr<Device> device_;
   bool keep_, gradients_;
+  std::vector<std::string> fallbacks_;
   std::vector<OpNeeds> needs_;
   std::vector<Block> blocks_;
   std::vector<int> parent_;  // union-find over blocks that were merged
@@ -88,6 +101,8 @@ class Plan {
   std::vector<Tensor> data_, diff_;
   Placement sizes_;
   std::shared_ptr<Memory> arena_, persistent_;
+  Unit forward_, backward_unit_;
+  std::vector<int> forward_layers_, backward_layers_;  // per call; -1: belongs to none
 };
 
 }  // namespace pcc

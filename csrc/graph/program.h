@@ -30,7 +30,10 @@ struct Value {
   bool gradient = false;  // some reader wants to send a gradient here
   bool gone = false;      // swallowed by a fused node: has no memory
   bool keep = false;      // lives for the whole iteration, with memory of its own
+  DType dtype = DType::f32;
   Layout layout = Layout::plain;
+
+  TensorSpec spec() const { return {shape, dtype, layout}; }
 };
 
 // A node's input: a value, maybe under another shape, and whether the gradient goes back along this
@@ -65,6 +68,7 @@ struct Param {
   bool statistic = false;
   double lr_mult = 1, decay_mult = 1;
   bool want_gradient = false;
+  DType dtype = DType::f32;
   Tensor data, diff;
 };
 
@@ -76,6 +80,8 @@ struct Program {
   // Whether a node makes a constant that is made once and then left alone (DummyData), so that what
   // the caller writes there stays, as in Caffe.
   static bool made_once(const Node& node);
+  // What an operand looks like to its reader: as it lies, or, under another shape, plain.
+  TensorSpec spec_of(const Operand& operand) const;
   // Whether a value comes from outside, or may: nothing writes over what the caller put there.
   bool from_outside(int value) const;
   // Readers of a value as (node, slot), in order.
@@ -88,7 +94,7 @@ void fuse(Program& program);
 
 // graph/choose.cpp: picks layouts, inserts reorders, makes every op. `fallbacks` receives the names
 // of nodes that `backend` refused and the reference backend runs instead.
-void choose_ops(Program& program, const Backend& backend, DType dtype, bool training,
+void choose_ops(Program& program, const Backend& backend, Device& device, bool training,
                 std::vector<std::string>* fallbacks);
 
 }  // namespace pcc

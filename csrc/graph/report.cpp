@@ -1,6 +1,5 @@
 // What a net says of its plan: ops, memory, time.
 #include <chrono>
-#include <cstring>
 
 #include "core/parallel.h"
 #include "graph/net.h"
@@ -12,20 +11,23 @@ namespace {
 // Puts the parameters' diffs, to which a backward pass adds, back as they were.
 class ParamDiffs {
  public:
-  explicit ParamDiffs(const std::vector<Param>& params) {
+  ParamDiffs(Device& device, const std::vector<Param>& params) : device_(device) {
     for (const Param& param : params) {
       if (!param.diff) continue;
-      const char* begin = param.diff.as<char>();
-      saved_.push_back({param.diff, {begin, begin + param.diff.spec.bytes()}});
+      saved_.push_back(
+          {param.diff, std::vector<char>(static_cast<size_t>(param.diff.spec.bytes()))});
+      device.download(saved_.back().second.data(), param.diff.data, param.diff.spec.bytes());
     }
   }
   ~ParamDiffs() {
-    for (const auto& [diff, bytes] : saved_) std::memcpy(diff.data, bytes.data(), bytes.size());
+    for (const auto& [diff, bytes] : saved_)
+      device_.upload(diff.data, bytes.data(), static_cast<int64_t>(bytes.size()));
   }
   ParamDiffs(const ParamDiffs&) = delete;
   ParamDiffs& operator=(const ParamDiffs&) = delete;
 
  private:
+  Device& device_;
   std::vector<std::pair<Tensor, std::vector<char>>> saved_;
 };
 
@@ -45,7 +47,7 @@ std::vector<PlanRow> Net::plan_rows() const {
     for (const int out : node.outs) {
       const Value& value = at(built_.program.values, out);
       row.outs.push_back(concat(value.shape, " ", name_of(value.layout)));
-      row.out_bytes += value.shape.count() * size_of(options_.dtype);
+      row.out_bytes += value.spec().bytes();
     }
     rows.push_back(std::move(row));
   }
@@ -53,8 +55,8 @@ std::vector<PlanRow> Net::plan_rows() const {
 }
 
 int64_t Net::memory_bytes() const {
-  return plan_->arena_bytes() + plan_->persistent_bytes() + data_memory_->bytes() +
-         diff_memory_->bytes();
+  return plan_->arena_bytes() + plan_->persistent_bytes() + data_block_.spec.bytes() +
+         diff_block_.spec.bytes();
 }
 
 std::vector<Net::NodeTime> Net::time_nodes() {
@@ -63,34 +65,35 @@ std::vector<Net::NodeTime> Net::time_nodes() {
     return std::chrono::duration<double>(Clock::now() - from).count();
   };
   const ThreadScope scope(threads_);
-  const ParamDiffs before(built_.program.params);
+  const ParamDiffs before(*device_, built_.program.params);
   std::vector<NodeTime> times;
   take_in(0, false);
   ++state_.pass;
+  const auto timed = [&](Op* op, bool backward) {
+    const Call call{op, backward};
+    const auto begin = Clock::now();
+    device_->run(&call, 1, context());
+    device_->sync();
+    return seconds(begin);
+  };
   for (const Node& node : built_.program.nodes) {
     NodeTime row;
     row.name = node.name;
     row.op = name_of(node.desc);
     row.layers = node.layers;
-    if (!Program::made_once(node)) {
-      const auto begin = Clock::now();
-      node.op->forward(context());
-      row.forward = seconds(begin);
-    }
+    if (!Program::made_once(node)) row.forward = timed(node.op.get(), false);
     times.push_back(std::move(row));
   }
   for (const BackwardStep& step : plan_->backward_steps()) {
-    const auto begin = Clock::now();
-    if (step.node < 0) {
-      step.sum->forward(context());
-      // Summing a diff is part of its reader's backward; readers come after, so charge the value's
-      // producer.
-      const int producer = at(built_.program.values, step.value).producer;
-      if (producer >= 0) at(times, producer).backward += seconds(begin);
+    if (step.node >= 0) {
+      at(times, step.node).backward += timed(at(built_.program.nodes, step.node).op.get(), true);
       continue;
     }
-    at(built_.program.nodes, step.node).op->backward(context());
-    at(times, step.node).backward += seconds(begin);
+    // Summing a diff is part of its reader's backward; readers come after, so charge the value's
+    // producer.
+    const double taken = timed(step.sum.get(), false);
+    const int producer = at(built_.program.values, step.value).producer;
+    if (producer >= 0) at(times, producer).backward += taken;
   }
   return times;
 }

@@ -1,9 +1,11 @@
 // What users see of a net: blobs as arrays of their own, which passes take in and write back.
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "core/parallel.h"
 #include "graph/net.h"
+#include "graph/transfer.h"
 
 namespace pcc {
 
@@ -20,48 +22,63 @@ bool Net::visible(int blob) const {
   return !value.gone && (value.keep || built_.program.from_outside(last));
 }
 
-std::unique_ptr<Op> Net::make_copy(const Tensor& from, const Tensor& to) const {
+// Changes the layout between a value of the plan and a plain array on the host. in: from the array.
+// Where the device cannot read the host's memory it goes by way of plain memory of the device's.
+Net::Exchange Net::make_exchange(const Tensor& value, void* array, bool in) const {
+  Exchange exchange;
+  Tensor user{array, plain(value.shape(), value.spec.dtype)};
+  if (!device_->host_visible()) {
+    exchange.staging = device_->allocate(user.spec.bytes());
+    user.data = exchange.staging->data();
+  }
+  const Tensor &from = in ? user : value, &to = in ? value : user;
   OpSite site;
   site.name = "copy for the user";
   site.in = {from.spec};
   site.out = {to.spec};
   site.want_din = {false};
   site.training = false;
-  std::unique_ptr<Op> op = pcc::backend("reference").make(ReorderDesc{}, site);
+  site.device = device_.get();
+  for (const Backend* maker : {&backend_, &pcc::backend("reference")})
+    if (!exchange.op) exchange.op = maker->make(ReorderDesc{}, site);
+  PCC_CHECK(exchange.op, "no backend changes ", name_of(from.spec.layout), " to ",
+            name_of(to.spec.layout));
   OpBuffers buffers;
   buffers.in = {from};
   buffers.out = {to};
   buffers.dout.resize(1);
   buffers.din.resize(1);
-  op->bind(buffers);
-  return op;
+  exchange.op->bind(buffers);
+  return exchange;
 }
 
-// Between any two tensors, once.
-void Net::copy(const Tensor& from, const Tensor& to) const {
-  if (from.spec.layout == to.spec.layout) {
-    std::memcpy(to.data, from.data, static_cast<size_t>(from.spec.bytes()));
-    return;
+void Net::run_exchange(const Exchange& exchange, const Tensor& value, void* array, bool in) const {
+  const int64_t bytes = value.spec.bytes();
+  if (exchange.staging && in) device_->upload(exchange.staging->data(), array, bytes);
+  const Call call{exchange.op.get(), false};
+  device_->run(&call, 1, context());
+  if (exchange.staging && !in) device_->download(array, exchange.staging->data(), bytes);
+}
+
+// Between a value of the plan and a plain array on the host, once.
+void Net::transfer(const Tensor& value, void* array, bool in) const {
+  if (value.spec.layout != Layout::plain) {
+    const ThreadScope scope(threads_);
+    run_exchange(make_exchange(value, array, in), value, array, in);
+  } else if (in) {
+    device_->upload(value.data, array, value.spec.bytes());
+  } else {
+    device_->download(array, value.data, value.spec.bytes());
   }
-  const ThreadScope scope(threads_);
-  make_copy(from, to)->forward(context());
 }
 
-// Between a value of the plan and the user's array of it, at every pass: allocates nothing after
-// the first one. in: from the array.
+// The same with the user's array of a blob, at every pass: allocates nothing after the first one.
 void Net::exchange(const Tensor& value, const std::shared_ptr<Memory>& array, bool in) {
-  void* const from = in ? array->data() : value.data;
-  void* const to = in ? value.data : array->data();
-  if (value.spec.layout == Layout::plain) {
-    std::memcpy(to, from, static_cast<size_t>(value.spec.bytes()));
-    return;
-  }
-  std::unique_ptr<Op>& op = copies_[{from, to}];
-  if (!op) {
-    const Tensor user{array->data(), plain(value.shape(), options_.dtype)};
-    op = in ? make_copy(user, value) : make_copy(value, user);
-  }
-  op->forward(context());
+  if (value.spec.layout == Layout::plain) return transfer(value, array->data(), in);
+  Exchange& exchange =
+      exchanges_[{in ? array->data() : value.data, in ? value.data : array->data()}];
+  if (!exchange.op) exchange = make_exchange(value, array->data(), in);
+  run_exchange(exchange, value, array->data(), in);
 }
 
 // The blob with all others that are its data under another name: Caffe's Split shares memory, so
@@ -112,14 +129,14 @@ const HostBlob& Net::host(int blob, bool diff) {
   auto& memory = diff ? host.diff : host.data;
   if (!memory) {
     const TensorSpec spec = plain(info.shape(), options_.dtype);
-    memory = std::make_shared<Memory>(std::max<int64_t>(spec.bytes(), 1));
+    memory = std::make_shared<HostMemory>(std::max<int64_t>(spec.bytes(), 1));
     if (!diff)
       for (const int same : same_data(blob))
         at(hosts_, same) = {info.shape(), memory, at(hosts_, same).diff};
     const int value = info.versions.back().value;
     const Tensor source = diff ? plan_->diff(oldest_with_diff(blob, 0)) : plan_->data(value);
     if (source && source.shape().count() == spec.shape.count())
-      copy(source, {memory->data(), plain(source.shape(), options_.dtype)});
+      transfer(source, memory->data(), false);
   }
   return host;
 }
@@ -172,27 +189,59 @@ std::vector<double> Net::read(int blob) const {
   const BlobInfo& info = at(built_.blobs, blob);
   PCC_CONFIG(visible(blob), "blob '", info.name, "' is not kept in this plan");
   const Tensor tensor = plan_->data(info.versions.back().value);
-  std::vector<double> values(static_cast<size_t>(tensor.count()));
-  const bool is_float = options_.dtype == DType::f32;
-  std::vector<double> unfolded;  // in the plain layout, of either type
-  const void* source = tensor.data;
-  if (tensor.spec.layout != Layout::plain) {
-    unfolded.resize(values.size());
-    copy(tensor, {unfolded.data(), plain(tensor.shape(), options_.dtype)});
-    source = unfolded.data();
-  }
-  for (size_t i = 0; i < values.size(); ++i)
-    values[i] =
-        is_float ? static_cast<const float*>(source)[i] : static_cast<const double*>(source)[i];
-  values.resize(values.size() / static_cast<size_t>(info.parts(options_.replicas)));
-  return values;
+  const int64_t count = tensor.count() / info.parts(options_.replicas);
+  if (tensor.spec.layout == Layout::plain) return pcc::read(*device_, tensor, count);
+  HostMemory unfolded(tensor.spec.bytes());
+  transfer(tensor, unfolded.data(), false);
+  HostDevice host;
+  return pcc::read(host, {unfolded.data(), plain(tensor.shape(), tensor.spec.dtype)}, count);
 }
 
 void Net::write(int blob, const void* data) {
   const Tensor to = plan_->data(at(built_.blobs, blob).versions.front().value);
-  copy({const_cast<void*>(data), plain(to.shape(), options_.dtype)}, to);
+  transfer(to, const_cast<void*>(data), true);
   const HostBlob& host = at(hosts_, blob);
   if (host.data) std::memcpy(host.data->data(), data, static_cast<size_t>(to.spec.bytes()));
+}
+
+// --- parameters
+
+Net::HostParam Net::host_param(int param, bool diff) {
+  const Param& use = at(built_.program.params, param);
+  const Param& owner = at(built_.program.params, use.owner);
+  if (at(offsets_, use.owner) < 0) {
+    HostParam lent = share_->host_param(share_->param_index(owner.layer, owner.index), diff);
+    lent.tensor.spec.shape = use.shape;
+    return lent;
+  }
+  HostParam own;
+  own.memory = (diff ? diff_mirror_ : data_mirror_).view();
+  own.tensor = {own.memory->data() + at(offsets_, use.owner) * size_of(options_.dtype),
+                plain(use.shape, options_.dtype)};
+  return own;
+}
+
+void Net::take_in_params() {
+  data_mirror_.take_in();
+  diff_mirror_.take_in();
+  if (share_) share_->take_in_params();
+}
+
+void Net::give_back_params() {
+  data_mirror_.give_back();
+  diff_mirror_.give_back();
+  if (share_) share_->give_back_params();
+}
+
+double Net::magnitude(int layer, int place, bool diff) const {
+  const LayerInfo& info = at(built_.layers, layer);
+  const std::vector<int>& values = diff ? info.bottom_values : info.top_values;
+  PCC_CHECK(place < static_cast<int>(values.size()), info.layer->spec().title(), " has no blob ",
+            place);
+  const int value = at(values, place);
+  const Tensor& tensor = diff ? plan_->diff(value) : plan_->data(value);
+  if (!tensor || tensor.count() == 0) return std::numeric_limits<double>::quiet_NaN();
+  return sum(*device_, tensor, tensor.count(), true) / static_cast<double>(tensor.count());
 }
 
 }  // namespace pcc

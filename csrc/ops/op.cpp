@@ -9,6 +9,11 @@
 
 namespace pcc {
 
+std::shared_ptr<Device> Backend::open(int index) const {
+  PCC_CONFIG(index == 0, "backend ", name(), " has one device, number 0; there is no ", index);
+  return std::make_shared<HostDevice>();
+}
+
 LayoutChoice Backend::layouts(const OpDesc&, const OpSite& site) const {
   return {std::vector<Layout>(site.in.size(), Layout::plain),
           std::vector<Layout>(site.out.size(), Layout::plain)};

@@ -10,6 +10,7 @@
 
 #include "core/tensor.h"
 #include "ops/desc.h"
+#include "ops/device.h"
 #include "ops/step.h"
 
 namespace pcc {
@@ -22,6 +23,7 @@ struct OpSite {
   std::vector<bool> want_din;  // per input; all false and no want_dparam: backward is never called
   std::vector<bool> want_dparam;  // per parameter
   bool training = true;           // false: forward only (nothing needs to be kept)
+  Device* device = nullptr;       // that it will run on; outlives it
 
   bool backward() const {
     for (const bool want : want_din)
@@ -83,6 +85,8 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string name() const = 0;
+  // One of its processors, for whoever then makes ops for it. Default: the host.
+  virtual std::shared_ptr<Device> open(int index = 0) const;
   // The layouts that the op would like, given the layouts its inputs have now (site.in; site.out is
   // plain as yet). The planner inserts reorders where the answer differs from what is there.
   // Default: everything plain.

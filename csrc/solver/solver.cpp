@@ -40,21 +40,26 @@ Solver::Solver(std::shared_ptr<Net> net, SolverParams params)
     desc.segments.push_back(segment);
   }
   const Tensor data = net_->data_block(), diff = net_->diff_block();
+  Device& device = *net_->device();
   OpBuffers buffers;
   buffers.params = {data, diff};
   for (int k = 0; k < rule_.histories; ++k) {
-    histories_.push_back(std::make_unique<Memory>(data.spec.bytes()));
-    buffers.params.push_back({histories_.back()->data(), data.spec});
+    histories_.emplace_back(net_->device(), device.allocate(data.spec.bytes()));
+    buffers.params.push_back({histories_.back().block()->data(), data.spec});
   }
   buffers.dparams.resize(buffers.params.size());
   OpSite site;
   site.name = "update";
+  site.device = &device;
   site.params.assign(buffers.params.size(), data.spec);
   site.want_dparam.assign(buffers.params.size(), false);
   update_ = net_->backend().make(desc, site);
-  if (!update_) update_ = backend("reference").make(desc, site);
+  if (!update_) {
+    net_->note_fallback("update (" + name_of(OpDesc{desc}) + ")");
+    update_ = backend("reference").make(desc, site);
+  }
   PCC_CHECK(update_, "no backend makes the update");
-  scratch_ = std::make_unique<Memory>(update_->needs().forward_scratch);
+  scratch_ = device.allocate(update_->needs().forward_scratch);
   buffers.scratch = scratch_->data();
   update_->bind(buffers);
 }
@@ -76,7 +81,12 @@ void Solver::apply_update() {
   state.lr = lr();
   state.momentum = rule_.cyclical_momentum ? momentum() : params_.schedule.momentum;
   state.weight_decay = params_.weight_decay;
-  update_->forward(Context{&state});
+  net_->take_in_params();
+  for (Mirror& history : histories_) history.take_in();
+  const Call call{update_.get(), false};
+  net_->device()->run(&call, 1, Context{&state});
+  net_->give_back_params();
+  for (Mirror& history : histories_) history.give_back();
   ++iteration_;
 }
 
@@ -104,13 +114,16 @@ Solver::Run Solver::run(int64_t count, double seconds, const std::function<void(
   return run;
 }
 
-Tensor Solver::history(int param, int k) const {
+Net::HostParam Solver::history(int param, int k) {
   PCC_CONFIG(k >= 0 && k < rule_.histories, "a solver of type ", params_.type, " keeps ",
              rule_.histories, " per parameter, counted from 0; there is no history ", k);
   const Param& owner = net_->params()[static_cast<size_t>(param)];
-  return {histories_[static_cast<size_t>(k)]->data() +
-              net_->offset(param) * size_of(net_->options().dtype),
-          {owner.shape, net_->options().dtype, Layout::plain}};
+  const DType dtype = net_->options().dtype;
+  Net::HostParam view;
+  view.memory = histories_[static_cast<size_t>(k)].view();
+  view.tensor = {view.memory->data() + net_->offset(param) * size_of(dtype),
+                 {owner.shape, dtype, Layout::plain}};
+  return view;
 }
 
 }  // namespace pcc

@@ -64,16 +64,16 @@ class Solver {
   Net& net() { return *net_; }
   // How many histories each parameter has: 2 under AdaDelta and Adam, else 1.
   int histories() const { return rule_.histories; }
-  // History k of one learnable parameter (Net::learnable()); a view into the solver's block.
-  Tensor history(int param, int k = 0) const;
+  // History k of one learnable parameter (Net::learnable()), as a user's array may look at it.
+  Net::HostParam history(int param, int k = 0);
 
  private:
   std::shared_ptr<Net> net_;
   SolverParams params_;
   const UpdateRule& rule_;
   Schedule schedule_;
-  std::vector<std::unique_ptr<Memory>> histories_;  // each a block like the parameters'
-  std::unique_ptr<Memory> scratch_;
+  std::vector<Mirror> histories_;  // each a block like the parameters'
+  std::shared_ptr<Memory> scratch_;
   std::unique_ptr<Op> update_;
   int64_t iteration_ = 0;
   std::atomic<bool> stop_{false};

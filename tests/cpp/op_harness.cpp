@@ -67,7 +67,7 @@ Values load(const Tensor& tensor) {
 }
 
 // All memory of one op.
-class Memory {
+class OpMemory {
  public:
   Tensor tensor(const std::string& name, const TensorSpec& spec) {
     buffers_.push_back(std::make_unique<Buffer>(name, spec.bytes()));
@@ -197,7 +197,7 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
   const bool backward = site.training && site.backward();
   PCC_CHECK(backward || needs.stash_bytes == 0, "a forward-only op needs a stash");
 
-  Memory memory;
+  OpMemory memory;
   OpBuffers buffers;
   for (size_t i = 0; i < site.in.size(); ++i)
     buffers.in.push_back(memory.tensor(concat("in ", i), site.in[i]));

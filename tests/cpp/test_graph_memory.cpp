@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "graph/memory.h"
+#include "graph/placement.h"
 #include "net_text.h"
 #include "testing.h"
 
@@ -13,16 +13,16 @@ bool aligned(const void* data, uintptr_t to) { return reinterpret_cast<uintptr_t
 
 TEST(memory_is_zeroed_and_aligned) {
   for (const int64_t bytes : {int64_t{1}, int64_t{63}, int64_t{4096}, int64_t{3} << 20}) {
-    const Memory memory(bytes);
+    const HostMemory memory(bytes);
     CHECK_EQ(memory.bytes(), bytes);
     CHECK(aligned(memory.data(), bytes >= 2 << 20 ? 2 << 20 : 64));
     CHECK(std::all_of(memory.data(), memory.data() + bytes, [](char c) { return c == 0; }));
   }
-  CHECK(Memory(0).data() == nullptr);
+  CHECK(HostMemory(0).data() == nullptr);
 }
 
 TEST(more_memory_than_there_is_is_an_error) {
-  CHECK_THROWS_WITH("out of memory: 1073741824 MiB wanted, ", Memory(int64_t{1} << 50));
+  CHECK_THROWS_WITH("out of memory: 1073741824 MiB wanted, ", HostMemory(int64_t{1} << 50));
 }
 
 // --- place()

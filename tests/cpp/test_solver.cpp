@@ -27,7 +27,7 @@ struct Run {
     solver = std::make_unique<Solver>(net, params);
   }
   double weight() { return values_of(net->params()[0].data)[0]; }
-  double history() { return values_of(solver->history(0))[0]; }
+  double history() { return values_of(solver->history(0).tensor)[0]; }
   void step() {
     solver->forward_backward();
     solver->apply_update();
@@ -131,7 +131,7 @@ TEST(adam_counts_its_iterations) {
       const double correction = std::sqrt(1 - std::pow(0.99, t)) / (1 - std::pow(0.9, t));
       weight -= 0.1 * correction * m / (std::sqrt(v) + 1e-3);
       CHECK_NEAR(run.history(), m, kTolerance);
-      CHECK_NEAR(values_of(run.solver->history(0, 1))[0], v, kTolerance);
+      CHECK_NEAR(values_of(run.solver->history(0, 1).tensor)[0], v, kTolerance);
       CHECK_NEAR(run.weight(), weight, 3 * kTolerance);
     }
   }
@@ -288,7 +288,8 @@ TEST(restored_histories_go_on) {
     set_values(second.net->params()[0].data, {first.weight()});
     CHECK_EQ(second.solver->histories(), rule.histories);
     for (int k = 0; k < rule.histories; ++k)
-      set_values(second.solver->history(0, k), values_of(first.solver->history(0, k)));
+      set_values(second.solver->history(0, k).tensor,
+                 values_of(first.solver->history(0, k).tensor));
     second.solver->restore(3, 0);
     for (int i = 0; i < 3; ++i) second.step();
     CHECK_EQ(second.weight(), whole.weight());
@@ -300,13 +301,14 @@ TEST(histories_lie_beside_their_parameters) {
       make_net(input_layer("data", {2, 3}) + input_layer("label", {2}) + classifier("data", 5));
   SolverParams params = settings(0.1f);
   params.type = "Adam";
-  const Solver solver(net, params);
+  Solver solver(net, params);
+  const auto at = [&](int param, int k) { return solver.history(param, k).tensor; };
   for (int k = 0; k < 2; ++k) {
-    CHECK_EQ(solver.history(0, k).shape(), (Shape{5, 3}));
-    CHECK_EQ(solver.history(1, k).shape(), (Shape{5}));
-    CHECK(solver.history(0, k).data != solver.history(1, k).data);
+    CHECK_EQ(at(0, k).shape(), (Shape{5, 3}));
+    CHECK_EQ(at(1, k).shape(), (Shape{5}));
+    CHECK(at(0, k).data != at(1, k).data);
   }
-  CHECK(solver.history(0, 0).data != solver.history(0, 1).data);
+  CHECK(at(0, 0).data != at(0, 1).data);
   CHECK_THROWS_WITH("type Adam keeps 2 per parameter, counted from 0; there is no history 2",
                     solver.history(0, 2));
 }

@@ -3,27 +3,9 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
-#include <string>
 #include <vector>
 
 namespace pcc {
-
-// Zeroed memory, aligned for vector units and, where large, for huge pages.
-class Memory {
- public:
-  explicit Memory(int64_t bytes);
-  ~Memory();
-  Memory(const Memory&) = delete;
-  Memory& operator=(const Memory&) = delete;
-  char* data() const { return data_; }
-  int64_t bytes() const { return bytes_; }
-
- private:
-  char* data_ = nullptr;
-  char* base_ = nullptr;  // where large memory was mapped, before alignment
-  int64_t bytes_ = 0, mapped_ = 0;
-};
 
 struct Block {
   int64_t bytes = 0;

@@ -1,0 +1,63 @@
+// Device: the memory of one processor, and how calls of ops run on it. The host reaches that memory
+// through these functions only.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "core/memory.h"
+#include "ops/step.h"
+
+namespace pcc {
+
+class Op;
+
+// One call of an op, forward or backward.
+struct Call {
+  Op* op = nullptr;
+  bool backward = false;
+};
+
+// Calls in order that are made again and again: a device may record them at the first run and
+// replay them from then on. Nothing that the host does stands between them.
+struct Unit {
+  std::vector<Call> calls;
+  std::shared_ptr<void> recording;  // the device's own
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  // Zeroed. Throws an engine error where there is not as much.
+  virtual std::shared_ptr<Memory> allocate(int64_t bytes) = 0;
+  // All of these, and the calls, take effect in the order in which they were asked for.
+  virtual void upload(void* to, const void* from, int64_t bytes) = 0;    // from the host's memory
+  virtual void download(void* to, const void* from, int64_t bytes) = 0;  // to it; waits for that
+  virtual void copy(void* to, const void* from, int64_t bytes) = 0;      // within the device
+  virtual void clear(void* to, int64_t bytes) = 0;                       // to zeros
+  virtual void sync() = 0;  // waits for everything asked for so far
+  // Whether host code may follow the device's pointers, and every function has done its work when
+  // it returns: what is read often need not be copied then.
+  virtual bool host_visible() const = 0;
+  virtual void run(const Call* calls, size_t count, const Context& context) = 0;
+  virtual void run(Unit& unit, const Context& context) {
+    run(unit.calls.data(), unit.calls.size(), context);
+  }
+};
+
+// The processor that runs this code.
+class HostDevice : public Device {
+ public:
+  std::shared_ptr<Memory> allocate(int64_t bytes) override;
+  void upload(void* to, const void* from, int64_t bytes) override;
+  void download(void* to, const void* from, int64_t bytes) override;
+  void copy(void* to, const void* from, int64_t bytes) override;
+  void clear(void* to, int64_t bytes) override;
+  void sync() override {}
+  bool host_visible() const override { return true; }
+  using Device::run;
+  void run(const Call* calls, size_t count, const Context& context) override;
+};
+
+}  // namespace pcc
