@@ -35,21 +35,20 @@ class UpdateOp : public KernelOp {
   void forward(const Context& context) override {
     const StepBlock& now = *context.step;
     const float factor = clip() / static_cast<float>(desc_.iter_size);
-    const float correction =
-        desc_.rule == UpdateDesc::Rule::adam
-            ? static_cast<float>(adam_correction(now.momentum, desc_.momentum2, now.iteration))
-            : 1;
+    const auto correction =
+        static_cast<float>(adam_correction(now.momentum, desc_.momentum2, now.iteration));
     parallel(total_, kElementGrain, [&, this](int64_t begin, int64_t end, int) {
       for_segments(begin, end,
                    [&, this](const UpdateSegment& segment, int64_t first, int64_t count) {
                      UpdateRates rates;
                      rates.factor = factor;
                      rates.decay = now.weight_decay * segment.decay_mult;
-                     rates.rate = now.lr * segment.lr_mult * correction;
+                     rates.rate = now.lr * segment.lr_mult;
                      rates.momentum = now.momentum;
                      rates.momentum2 = desc_.momentum2;
                      rates.rms_decay = desc_.rms_decay;
                      rates.delta = desc_.delta;
+                     rates.correction = correction;
                      update_(count, rates, param(0) + first, param(1) + first, param(2) + first,
                              second_ ? param(3) + first : nullptr);
                    });

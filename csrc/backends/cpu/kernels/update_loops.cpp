@@ -55,7 +55,7 @@ struct Adam {
   static float step(const UpdateRates& r, float g, float& mean, float& square) {
     mean = (1 - r.momentum) * g + r.momentum * mean;
     square = (1 - r.momentum2) * (g * g) + r.momentum2 * square;
-    return r.rate * (mean / (__builtin_sqrtf(square) + r.delta));
+    return r.rate * r.correction * (mean / (__builtin_sqrtf(square) + r.delta));
   }
 };
 

@@ -8,8 +8,9 @@ namespace pcc::cpu {
 // What a step over neighbouring parameters goes by.
 struct UpdateRates {
   float factor, decay;  // gradient = dw * factor + decay * w, or decay * the sign of w
-  float rate;           // times lr_mult and, for Adam, its correction
+  float rate;           // times lr_mult
   float momentum, momentum2, rms_decay, delta;
+  float correction;  // Adam's
 };
 
 // Moves w and the histories on; dw becomes what was subtracted. second: null where the rule has one
