@@ -24,7 +24,7 @@ from pycaffe_clr.train.log import CaffeLog
 from pycaffe_clr.train.schedule import core_settings
 from pycaffe_clr.train.session import Listener, Session
 from pycaffe_clr.train.state import views
-from pycaffe_clr.weights import load_weights, read_state, read_weights
+from pycaffe_clr.weights import load_weights, read_state, read_weights, write_state
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -363,6 +363,23 @@ def test_caffes_histories_arrive_at_their_parameters(monkeypatch, tmp_path):
     # Of squares.
     assert all(core.history(index, 1).min() >= 0 for index in learned)
     assert any(core.history(index, 0).min() < 0 for index in learned)
+
+
+def test_a_history_of_another_shape_is_refused_before_anything_changes(monkeypatch, tmp_path):
+    run = Run("v_adam", monkeypatch, tmp_path, device="cpu", fuse=True)
+    own = views(run.session.net, run.session.core)
+    before = {key: array.copy() for key, array in own.items()}
+    state = read_state(run.path / "run_iter_20.solverstate")
+    state.learned_net = str(run.path / "run_iter_20.caffemodel")
+    # The second history of a matrix, turned: as many values as there should be.
+    number = next(k for k in range(8, 16) if state.history[k].ndim == 2)
+    state.history[number] = state.history[number].T
+    write_state(tmp_path / "turned.solverstate", state)
+    with pytest.raises(DataError, match=rf"history {number}, of layer .* has shape \(") as refused:
+        run.session.restore(tmp_path / "turned.solverstate")
+    assert "turned.solverstate" in str(refused.value) and run.session.iteration == 0
+    for key, array in own.items():
+        assert np.array_equal(array, before[key])
 
 
 @pytest.mark.parametrize(
