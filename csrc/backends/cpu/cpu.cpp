@@ -16,7 +16,10 @@ struct Maker {
   const OpSite& site;
   using Made = std::unique_ptr<Op>;
 
-  Made operator()(const ConvDesc& d) const { return make_conv(d, site); }
+  Made operator()(const ConvDesc& d) const {
+    Made fast = make_fast_conv(d, site);
+    return fast ? std::move(fast) : make_columns_conv(d, site);
+  }
   Made operator()(const PoolDesc& d) const { return make_pool(d, site); }
   Made operator()(const LrnDesc& d) const { return make_lrn(d, site); }
   Made operator()(const NormActDesc& d) const { return make_norm_act(d, site); }
@@ -27,12 +30,12 @@ struct Maker {
   Made operator()(const ConcatDesc& d) const { return make_concat(d, site); }
   Made operator()(const SliceDesc& d) const { return make_slice(d, site); }
   Made operator()(const GemmDesc& d) const { return make_gemm(d, site); }
-  Made operator()(const SoftmaxDesc&) const { return nullptr; }
+  Made operator()(const SoftmaxDesc& d) const { return make_softmax(d, site); }
   Made operator()(const SoftmaxLossDesc& d) const { return make_softmax_loss(d, site); }
   Made operator()(const AccuracyDesc& d) const { return make_accuracy(d, site); }
   Made operator()(const FillDesc& d) const { return make_fill(d, site); }
   Made operator()(const TransformDesc& d) const { return make_transform(d, site); }
-  Made operator()(const ReorderDesc&) const { return nullptr; }
+  Made operator()(const ReorderDesc& d) const { return make_reorder(d, site); }
   Made operator()(const SumDesc& d) const { return make_sum(d, site); }
   Made operator()(const UpdateDesc& d) const { return make_update(d, site); }
 };
@@ -42,7 +45,7 @@ struct Voter {
   const OpSite& site;
 
   LayoutChoice operator()(const ConvDesc& d) const {
-    return vote_conv(d, site).value_or(vote_plain(site));
+    return vote_fast_conv(d, site).value_or(vote_plain(site));
   }
   LayoutChoice operator()(const PoolDesc& d) const { return vote_pool(d, site); }
   LayoutChoice operator()(const ConcatDesc& d) const { return vote_concat(d, site); }

@@ -10,13 +10,15 @@
 
 namespace pcc::cpu {
 
-// Null where none of our own convolutions suits; vote_conv is empty there.
-std::unique_ptr<Op> make_conv(const ConvDesc& desc, const OpSite& site);
-std::optional<LayoutChoice> vote_conv(const ConvDesc& desc, const OpSite& site);
+// The convolutions that no other is faster than: null, and an empty vote, where none of them suits.
+std::unique_ptr<Op> make_fast_conv(const ConvDesc& desc, const OpSite& site);
+std::optional<LayoutChoice> vote_fast_conv(const ConvDesc& desc, const OpSite& site);
+// For all the others.
+std::unique_ptr<Op> make_columns_conv(const ConvDesc& desc, const OpSite& site);
 // Whether the kernels for plain layout are the fastest for this convolution.
 bool direct_conv_suits(const ConvDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_direct_conv(const ConvDesc& desc, const OpSite& site);
-// Whether Winograd's algorithm along the rows is; make_conv asks this first.
+// Whether Winograd's algorithm along the rows is; make_fast_conv asks this first.
 bool winograd_rows_suits(const ConvDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_winograd_rows_conv(const ConvDesc& desc, const OpSite& site);
 // The layout of both values if Winograd's algorithm is the fastest for this convolution.
@@ -33,10 +35,12 @@ std::unique_ptr<Op> make_dropout(const DropoutDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_eltwise(const EltwiseDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_concat(const ConcatDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_slice(const SliceDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_softmax(const SoftmaxDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_softmax_loss(const SoftmaxLossDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_accuracy(const AccuracyDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_fill(const FillDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_transform(const TransformDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_reorder(const ReorderDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_sum(const SumDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_update(const UpdateDesc& desc, const OpSite& site);
 

@@ -151,7 +151,7 @@ class ConvOp : public Op {
 }  // namespace
 
 std::unique_ptr<Op> make_conv(const ConvDesc& desc, const OpSite& site) {
-  if (std::unique_ptr<Op> own = cpu::make_conv(desc, site)) return own;
+  if (std::unique_ptr<Op> own = cpu::make_fast_conv(desc, site)) return own;
   const ConvPlan plan(desc, site, describe(site.in[0]), describe(site.out[0]));
   return guarded(site.name, "prepare a convolution", [&]() -> std::unique_ptr<Op> {
     std::optional<ConvStep> forward = plan.forward(true), data, weights;

@@ -92,7 +92,7 @@ std::string key_of(const ConvDesc& desc, const OpSite& site) {
 
 LayoutChoice vote_conv(const ConvDesc& desc, const OpSite& site) {
   if (site.in[0].shape.axes() != 4) return vote_plain(site);
-  if (const std::optional<LayoutChoice> own = cpu::vote_conv(desc, site)) return *own;
+  if (const std::optional<LayoutChoice> own = cpu::vote_fast_conv(desc, site)) return *own;
   // A deep net asks the same question dozens of times, and oneDNN takes its time to answer.
   static std::mutex mutex;
   static std::map<std::string, LayoutChoice> known;

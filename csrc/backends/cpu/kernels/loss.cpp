@@ -1,5 +1,5 @@
-// SoftmaxWithLoss and Accuracy. Scores are seen as (outer, classes, inner), cut at an axis; a
-// column is one (outer, inner).
+// Softmax, SoftmaxWithLoss and Accuracy. Scores are seen as (outer, classes, inner), cut at an
+// axis; a column is one (outer, inner).
 #include <cfloat>
 #include <cmath>
 
@@ -9,6 +9,53 @@
 namespace pcc::cpu {
 
 namespace {
+
+// The probabilities of one column: exp(x - largest) / total, which cannot overflow.
+void softmax_column(const Columns& columns, int64_t column, const float* scores,
+                    float* probabilities) {
+  const int64_t first = columns.first(column), classes = columns.classes, inner = columns.inner;
+  const float* x = scores + first;
+  float* p = probabilities + first;
+  float largest = x[0];
+  for (int64_t c = 1; c < classes; ++c) largest = std::max(largest, x[c * inner]);
+  double total = 0;
+  for (int64_t c = 0; c < classes; ++c) {
+    p[c * inner] = std::exp(x[c * inner] - largest);
+    total += static_cast<double>(p[c * inner]);
+  }
+  const float sum = static_cast<float>(total);
+  for (int64_t c = 0; c < classes; ++c) p[c * inner] /= sum;
+}
+
+class SoftmaxOp : public KernelOp {
+ public:
+  SoftmaxOp(const SoftmaxDesc& desc, const OpSite& site)
+      : KernelOp(site), columns_(site.in[0].shape, desc.axis) {
+    if (trains_) needs_.out = {true};
+  }
+
+  void forward(const Context&) override {
+    for_pieces(columns_.count(), 8 * columns_.classes,
+               [this](int64_t column) { softmax_column(columns_, column, in(0), out()); });
+  }
+
+ protected:
+  void differentiate() override {
+    if (!din(0)) return;
+    for_pieces(columns_.count(), columns_.classes, [this](int64_t column) {
+      const int64_t first = columns_.first(column), inner = columns_.inner;
+      const float *y = out() + first, *dy = dout() + first;
+      double dot = 0;
+      for (int64_t c = 0; c < columns_.classes; ++c)
+        dot += static_cast<double>(dy[c * inner]) * static_cast<double>(y[c * inner]);
+      for (int64_t c = 0; c < columns_.classes; ++c)
+        din(0)[first + c * inner] = (dy[c * inner] - static_cast<float>(dot)) * y[c * inner];
+    });
+  }
+
+ private:
+  Columns columns_;
+};
 
 // The probabilities are kept for backward.
 class SoftmaxLossOp : public KernelOp {
@@ -36,7 +83,9 @@ class SoftmaxLossOp : public KernelOp {
   void forward(const Context&) override {
     const float* labels = in(1);
     labels_.check(site_.name, labels, columns_.count(), columns_.count() / site_.in[0].shape[0]);
-    for_pieces(columns_.count(), 8 * columns_.classes, [this](int64_t column) { softmax(column); });
+    for_pieces(columns_.count(), 8 * columns_.classes, [this](int64_t column) {
+      softmax_column(columns_, column, in(0), probabilities());
+    });
     double loss = 0;
     for (int64_t column = 0; column < group_columns(); ++column) {
       if (labels_.ignored(labels[column])) continue;
@@ -68,21 +117,6 @@ class SoftmaxLossOp : public KernelOp {
   float* probabilities() const {
     if (shows_) return out(1);
     return static_cast<float*>(trains_ ? buffers_.stash : buffers_.scratch);
-  }
-
-  void softmax(int64_t column) {
-    const int64_t first = columns_.first(column), inner = columns_.inner;
-    const float* x = in(0) + first;
-    float* p = probabilities() + first;
-    float largest = x[0];
-    for (int64_t c = 1; c < columns_.classes; ++c) largest = std::max(largest, x[c * inner]);
-    double total = 0;
-    for (int64_t c = 0; c < columns_.classes; ++c) {
-      p[c * inner] = std::exp(x[c * inner] - largest);
-      total += static_cast<double>(p[c * inner]);
-    }
-    const float sum = static_cast<float>(total);
-    for (int64_t c = 0; c < columns_.classes; ++c) p[c * inner] /= sum;
   }
 
   void differentiate_column(int64_t column, float weight) {
@@ -181,6 +215,10 @@ class AccuracyOp : public KernelOp {
 };
 
 }  // namespace
+
+std::unique_ptr<Op> make_softmax(const SoftmaxDesc& desc, const OpSite& site) {
+  return std::make_unique<SoftmaxOp>(desc, site);
+}
 
 std::unique_ptr<Op> make_softmax_loss(const SoftmaxLossDesc& desc, const OpSite& site) {
   return std::make_unique<SoftmaxLossOp>(desc, site);
