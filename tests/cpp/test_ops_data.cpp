@@ -128,7 +128,7 @@ TEST(train_crop_and_mirror_follow_the_random_stream) {
 
 TEST(fill_draws_by_pass) {
   OpCase op;
-  op.desc = pcc::FillDesc{{.type = "uniform", .min = 2, .max = 3}};
+  op.desc = pcc::FillDesc{{.type = pcc::FillerDesc::Type::uniform, .min = 2, .max = 3}};
   op.out = {{3, 4}};
   const OpResult first = run(op);
   for (const double value : first.out[0]) CHECK(value >= 2 && value < 3);
@@ -137,7 +137,7 @@ TEST(fill_draws_by_pass) {
   op.state.pass = 1;
   const OpResult next = run(op);
   CHECK(first.out != next.out);
-  op.desc = pcc::FillDesc{{.type = "constant", .value = 1.5}};
+  op.desc = pcc::FillDesc{{.type = pcc::FillerDesc::Type::constant, .value = 1.5}};
   const OpResult constant = run(op);
   CHECK_EQ(constant.out[0], Values(12, 1.5));
 }
