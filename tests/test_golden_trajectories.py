@@ -20,9 +20,10 @@ from golden_data import BACKENDS, files, need
 from pycaffe_clr.engine import Records, build_net, ready_core
 from pycaffe_clr.errors import DataError
 from pycaffe_clr.prototxt import read_net, read_solver
+from pycaffe_clr.train.events import Listener
 from pycaffe_clr.train.log import CaffeLog
 from pycaffe_clr.train.schedule import core_settings
-from pycaffe_clr.train.session import Listener, Session
+from pycaffe_clr.train.session import Session
 from pycaffe_clr.train.state import views
 from pycaffe_clr.weights import load_weights, read_state, read_weights, write_state
 

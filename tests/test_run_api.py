@@ -317,7 +317,7 @@ def test_the_nets_that_were_trained_are_written_down(case):
     class Keep:
         def started(self, run):
             session = run.session
-            trained.append((str(session.train_param), str(session.test_params[0])))
+            trained.append((str(session.train.param), str(session.tests[0].param)))
 
     changes = {"batch": 5, "test_batch": 2, "filler": "xavier", "replicas": 2,
                "net_sets": {"layer.ip.param.0.lr_mult": 2}}  # fmt: skip

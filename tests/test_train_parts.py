@@ -13,9 +13,9 @@ from pycaffe_clr.errors import DataError
 from pycaffe_clr.train import machine, session
 from pycaffe_clr.train.curve import Captions, draw_curve
 from pycaffe_clr.train.evaluate import plan_passes
+from pycaffe_clr.train.events import Row
 from pycaffe_clr.train.log import CaffeLog
 from pycaffe_clr.train.progress import LiveLine, Speed, Status, line
-from pycaffe_clr.train.session import Row
 from pycaffe_clr.train.tables import METRICS, TableWriter, output_columns, read_table
 
 

@@ -50,8 +50,8 @@ class Watch:
     def testing(self) -> None:
         """Set the test nets back to the first record."""
         session = self._session
-        for net, feeds in zip(session.test_nets, session.test_feeds, strict=True):
-            positions.seek(net, feeds, 0)
+        for test in session.tests:
+            positions.seek(test.net, test.feeds, 0)
 
     def rows(self, rows: Sequence[Row]) -> None:
         """Keep the training losses."""

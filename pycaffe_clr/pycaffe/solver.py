@@ -57,12 +57,9 @@ class Solver:
             log=log,
         )
         session = self._session
-        self.net = Net.from_core(session.net, session.train_param, session.feeds, fuse)
+        self.net = Net.from_core(session.net, session.train.param, session.feeds, fuse)
         self.test_nets = [
-            Net.from_core(core, param, feeds, fuse)
-            for core, param, feeds in zip(
-                session.test_nets, session.test_params, session.test_feeds, strict=True
-            )
+            Net.from_core(test.net, test.param, test.feeds, fuse) for test in session.tests
         ]
         self._callbacks: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self._changes = Changes(session, fuse and not self.param.debug_info)

@@ -10,7 +10,7 @@ from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.prototxt.source import Source
 from pycaffe_clr.prototxt.validate import validate_solver
 from pycaffe_clr.train.schedule import CORE_FIELDS, core_settings
-from pycaffe_clr.train.session import Session
+from pycaffe_clr.train.training import Training
 
 # What only counts while a solver is made: its nets, where and how they run, its rule.
 FIXED = frozenset(
@@ -31,7 +31,7 @@ UNUSED = frozenset({"layer_wise_reduce"})
 class Changes:
     """Makes a session obey what is written into its `param` after it was made."""
 
-    def __init__(self, session: Session, fused: bool) -> None:
+    def __init__(self, session: Training, fused: bool) -> None:
         self._session = session
         self._fused = fused
         self._seen = _copy(session.param)

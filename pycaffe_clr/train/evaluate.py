@@ -14,8 +14,9 @@ from pycaffe_clr.errors import DataError
 from pycaffe_clr.proto import TEST
 from pycaffe_clr.prototxt import load_net
 from pycaffe_clr.train import positions
-from pycaffe_clr.train.session import Session, mean_outputs
+from pycaffe_clr.train.passes import mean_outputs
 from pycaffe_clr.train.tables import output_columns
+from pycaffe_clr.train.training import Training
 from pycaffe_clr.weights import load_weights, read_weights
 
 if TYPE_CHECKING:
@@ -46,13 +47,13 @@ def plan_passes(records: int, batch: int) -> tuple[int, bool]:
     return math.ceil(records / batch), False
 
 
-def whole_test(session: Session, index: int) -> WholeTest | None:
+def whole_test(session: Training, index: int) -> WholeTest | None:
     """Test net `index` on all its records, from the first one on, and put it back where it stood.
 
     None if it does not read exactly one database of known size, or if the session was stopped.
     """
-    net, feeds = session.test_nets[index], session.test_feeds[index]
-    return _whole(net, feeds, lambda: not session.stopping)
+    test = session.tests[index]
+    return _whole(test.net, test.feeds, lambda: not session.stopping)
 
 
 def _whole(net: Net, feeds: positions.Feeds, going: Callable[[], bool]) -> WholeTest | None:

@@ -8,9 +8,9 @@ from pycaffe_clr.errors import PycaffeClrError
 from pycaffe_clr.train import folder as files
 from pycaffe_clr.train import report
 from pycaffe_clr.train.evaluate import WholeTest
+from pycaffe_clr.train.iterations import Diverged
 from pycaffe_clr.train.recorder import Recorder
 from pycaffe_clr.train.result import RunResult, read_run
-from pycaffe_clr.train.session import Diverged
 from pycaffe_clr.train.signals import Signals
 
 

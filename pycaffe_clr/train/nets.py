@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pycaffe_clr.engine import Records, build_net
+from pycaffe_clr.engine import Records, build_net, loss_weights
 from pycaffe_clr.prototxt import SolverNets, filter_net, format_message
 from pycaffe_clr.train import positions
 from pycaffe_clr.train.log import CaffeLog
@@ -16,11 +16,21 @@ if TYPE_CHECKING:
 
 class Built(NamedTuple):
     """A net that was built. param: the NetParameter with only the layers that it has, as snapshots
-    and the log show them. net: the core net. feeds: the core feeds by data layer."""
+    and the log show them. net: the core net. feeds: the core feeds by data layer. loss_weights: by
+    top, 0 for those that are no loss."""
 
     param: Any
     net: Net
     feeds: dict[str, RecordFeed]
+    loss_weights: dict[str, float]
+
+
+class Nets(NamedTuple):
+    """The nets of a solver, and the databases that they read."""
+
+    train: Built
+    tests: list[Built]
+    records: Records
 
 
 def build_nets(
@@ -33,8 +43,8 @@ def build_nets(
     seed: int,
     replicas: int,
     data_dir: str | Path | None,
-) -> tuple[Built, list[Built], Records]:
-    """(train net, test nets, the databases that they read). Raises ConfigError, DataError."""
+) -> Nets:
+    """Build them. Raises ConfigError, DataError."""
     train_param, *test_params = [
         filter_net(net, source=source)
         for net, source in zip([nets.train, *nets.tests], nets.sources, strict=True)
@@ -47,7 +57,7 @@ def build_nets(
     log.write(f"Creating training net {_train_source(solver)}", "solver.cpp:87")
     # By the unfiltered nets, in which a layer's place is that in its file.
     net, feeds = build_net(nets.train, replicas=replicas, source=nets.sources[0], **common)
-    train = Built(train_param, net, feeds)
+    train = Built(train_param, net, feeds, loss_weights(net))
     _log_net(log, train)
     tests = []
     for index, param in enumerate(test_params):
@@ -59,10 +69,10 @@ def build_nets(
         net, feeds = build_net(
             nets.tests[index], index=index + 1, share=train.net, source=source, **common
         )
-        tests.append(Built(param, net, feeds))
+        tests.append(Built(param, net, feeds, loss_weights(net)))
         _log_net(log, tests[-1])
         _warn_small_databases(log, tests[-1], index, solver.test_iter[index])
-    return train, tests, records
+    return Nets(train, tests, records)
 
 
 def _log_net(log: CaffeLog, built: Built) -> None:

@@ -1,9 +1,9 @@
-"""Passes over a net without a solver: scoring it batch by batch, timing its ops."""
+"""Passes over a net without a solver: its outputs, scoring it batch by batch, timing its ops."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,20 @@ class OpTime:
     backward: float
 
 
+def outputs(net: Net) -> list[tuple[str, float]]:
+    """(blob, value) of every element of a core net's outputs, in order."""
+    return [(name, value) for name in net.outputs() for value in net.read(name)]
+
+
+def mean_outputs(net: Net, sums: Sequence[Sequence[float]], passes: int) -> list[tuple[str, float]]:
+    """(blob, mean) of the same after so many passes. sums: as core Net.test gives them."""
+    return [
+        (name, value / passes)
+        for name, values in zip(net.outputs(), sums, strict=True)
+        for value in values
+    ]
+
+
 def score(
     net: Net, batches: int, each: Callable[[int, list[tuple[str, float]]], None] | None = None
 ) -> Score:
@@ -35,17 +49,17 @@ def score(
 
     each: called after every batch with its number and its (blob, value) pairs.
     """
-    names = [name for name in net.outputs() for _ in net.read(name)]
-    sums = [0.0] * len(names)
+    sums = [(name, 0.0) for name, _ in outputs(net)]
     loss = 0.0
     for batch in range(batches):
         loss += net.forward()
-        values = [value for name in net.outputs() for value in net.read(name)]
-        sums = [total + value for total, value in zip(sums, values, strict=True)]
+        values = outputs(net)
+        sums = [
+            (name, total + value) for (name, total), (_, value) in zip(sums, values, strict=True)
+        ]
         if each:
-            each(batch, list(zip(names, values, strict=True)))
-    means = [(name, total / batches) for name, total in zip(names, sums, strict=True)]
-    return Score(means, loss / batches)
+            each(batch, values)
+    return Score([(name, total / batches) for name, total in sums], loss / batches)
 
 
 def time_ops(

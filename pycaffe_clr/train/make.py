@@ -1,0 +1,199 @@
+"""A run made from what is asked for, in a folder: begun, or gone on with where it stopped."""
+
+from __future__ import annotations
+
+import io
+import logging
+from pathlib import Path
+from typing import Any, TextIO
+
+from pycaffe_clr.engine import new_seed, ready_core
+from pycaffe_clr.errors import ConfigError
+from pycaffe_clr.prototxt import SolverNets, unused_defines
+from pycaffe_clr.train import checkpoint, describe, machine
+from pycaffe_clr.train import folder as files
+from pycaffe_clr.train.events import Callbacks
+from pycaffe_clr.train.execute import execute
+from pycaffe_clr.train.folder import RunFolder
+from pycaffe_clr.train.log import CaffeLog, notes_to
+from pycaffe_clr.train.read_spec import read_spec
+from pycaffe_clr.train.recorder import Recorder
+from pycaffe_clr.train.result import FINAL_STATES, RunResult, read_run
+from pycaffe_clr.train.session import Session
+from pycaffe_clr.train.spec import RunSpec, check_resume
+
+_log = logging.getLogger(__name__)
+
+
+class Maker:
+    """Makes the run that a spec asks for, from its beginning or from where it stopped."""
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        stream: TextIO | None,
+        callbacks: Callbacks,
+        owns_process: bool,
+    ) -> None:
+        self.spec = spec
+        self.stream = stream
+        self.callbacks = callbacks
+        self.owns_process = owns_process
+
+    def start(self, folder: RunFolder, path: Path) -> RunResult:
+        """Begin a run of the solver at `path`. Raises what training raises."""
+        spec = self.spec
+        head = io.StringIO()
+        log = CaffeLog(head)
+        with notes_to(log):
+            solver, nets = _read(spec)
+            folder.check_free(spec.overwrite, [path, *nets.paths])
+            if spec.threads is not None:
+                ready_core().set_threads(spec.threads)
+            device = spec.device or "cpu"
+            session = _session(solver, nets, device, spec.data_dir, folder, log)
+            if spec.snapshot is not None:
+                session.restore(spec.snapshot, spec.caffe_resume)
+            record = describe.start(spec, path, solver, session, device)
+            record["net_files"] = [str(file.absolute()) for file in nets.paths]
+            folder.lock()
+            # Another run may have begun here meanwhile.
+            folder.check_free(spec.overwrite, [])
+            folder.clear(solver.snapshot_prefix)
+            folder.write_record(record)
+            record["nets"] = files.write_resolved(folder, solver, nets)
+            folder.open()
+            return self._execute(folder, session, record, head)
+
+    def resume(self, folder: RunFolder, record: dict[str, Any]) -> RunResult:
+        """Go on with the run whose record lies there; read it where it is over."""
+        spec = self.spec
+        check_resume(spec, folder.path, record)
+        if record["state"] not in FINAL_STATES:
+            folder.lock()
+            # It may have ended since it was looked at.
+            record = folder.record() or record
+        if record["state"] in FINAL_STATES:
+            what = "is finished" if record["state"] == "finished" else f"has {record['state']}"
+            self._say(f"{folder.path}: this run {what}; --overwrite starts it anew")
+            return read_run(folder.path)
+        solver, nets = files.read_resolved(folder, record["nets"])
+        solver.snapshot_prefix = record["prefix"]
+        if spec.max_iter is not None and spec.max_iter != solver.max_iter:
+            files.rewrite_max_iter(folder, spec.max_iter)
+            solver.max_iter = record["max_iter"] = spec.max_iter
+        ready_core().set_threads(spec.threads or int(record["threads"]))
+        path = folder / files.CHECKPOINT
+        if path.exists():
+            return self._go_on(folder, record, solver, nets, checkpoint.read(path))
+        return self._begin_again(folder, record, solver, nets)
+
+    def _begin_again(
+        self, folder: RunFolder, record: dict[str, Any], solver: Any, nets: SolverNets
+    ) -> RunResult:
+        """Resume a run that was stopped before its first checkpoint."""
+        head = io.StringIO()
+        log = CaffeLog(head)
+        with notes_to(log):
+            session = self._session_again(folder, record, solver, nets, log)
+            if record["snapshot"] is not None:
+                session.restore(record["snapshot"], record["caffe_resume"])
+            folder.open()
+            self._say(f"{folder.path}: no checkpoint yet; starting from the beginning")
+            return self._execute(folder, session, record, head)
+
+    def _go_on(
+        self,
+        folder: RunFolder,
+        record: dict[str, Any],
+        solver: Any,
+        nets: SolverNets,
+        point: checkpoint.Checkpoint,
+    ) -> RunResult:
+        """Resume a run from its checkpoint, which has its weights."""
+        solver.ClearField("weights")
+        log = CaffeLog()
+        # The log has what was said on building the nets.
+        with notes_to(None):
+            session = self._session_again(folder, record, solver, nets, log)
+        name = str(folder / files.CHECKPOINT)
+        session.set_state(checkpoint.state_of(point, name), name)
+        folder.open(point.header["files"])
+        with notes_to(log):
+            numerics = machine.numerics(ready_core(), session.net)
+            for difference in machine.differences(point.header["machine"], numerics):
+                _log.warning(
+                    "%s since the checkpoint: the run goes on, but not bit for bit", difference
+                )
+            self._say(f"{folder.path}: going on at iteration {session.iteration}")
+            return self._execute(folder, session, record, None, point.header.get("clock"))
+
+    def _session_again(
+        self,
+        folder: RunFolder,
+        record: dict[str, Any],
+        solver: Any,
+        nets: SolverNets,
+        log: CaffeLog,
+    ) -> Session:
+        data_dir = self.spec.data_dir or record["data_dir"]
+        if data_dir is None and record["cwd"] != str(Path.cwd()):
+            data_dir = record["cwd"]
+        device = self.spec.device or record["device"]
+        return _session(solver, nets, device, data_dir, folder, log)
+
+    def _execute(
+        self,
+        folder: RunFolder,
+        session: Session,
+        record: dict[str, Any],
+        head: io.StringIO | None,
+        clock: Any = None,
+    ) -> RunResult:
+        record.update(describe.measures(session.param, session))
+        if head is None and clock is None:
+            # A checkpoint of a version that kept no times: speed is measured from here on.
+            record["first_iteration"] = session.iteration
+        recorder = Recorder(
+            self.spec, folder, session, record, head, self.callbacks, self.stream, clock
+        )
+        return execute(recorder, self.owns_process)
+
+    def _say(self, text: str) -> None:
+        if self.stream is not None:
+            print(text, file=self.stream)
+
+
+def _read(spec: RunSpec) -> tuple[Any, SolverNets]:
+    """What read_spec gives, ready to be trained in a folder of its own. Raises ConfigError."""
+    solver, nets, path, source = read_spec(spec)
+    if not solver.max_iter > 0:
+        where = source.where("max_iter")
+        raise ConfigError(f"{where}: max_iter is not set; give --max-iter N")
+    unused = unused_defines(spec.defines, source, *nets.sources)
+    if unused:
+        raise ConfigError(f"-D {unused[0]}=...: neither solver nor net has this placeholder")
+    if spec.seed is not None:
+        solver.random_seed = spec.seed
+    elif solver.random_seed < 0:
+        solver.random_seed = new_seed()
+    # Snapshots lie in the run's folder, whatever folder the prefix names.
+    solver.snapshot_prefix = Path(solver.snapshot_prefix).name or path.stem
+    if spec.weights is not None:
+        del solver.weights[:]
+        solver.weights.extend(str(Path(w).absolute()) for w in spec.weights.split(","))
+    return solver, nets
+
+
+def _session(
+    solver: Any, nets: Any, device: str, data_dir: Any, folder: RunFolder, log: CaffeLog
+) -> Session:
+    return Session(
+        solver,
+        nets=nets,
+        device=device,
+        seed=int(solver.random_seed),
+        data_dir=data_dir,
+        folder=folder.path,
+        log=log,
+    )

@@ -1,0 +1,57 @@
+"""A solver in training: its nets, the core solver, its log and listener, and how far it is."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pycaffe_clr.engine import ready_core
+from pycaffe_clr.train import positions
+from pycaffe_clr.train.events import Listener
+from pycaffe_clr.train.log import CaffeLog
+from pycaffe_clr.train.nets import Nets
+from pycaffe_clr.train.schedule import core_settings
+
+
+class Training:
+    """What iterations, tests and snapshots work on.
+
+    param: the SolverParameter, which may be changed between iterations. core: the core solver; with
+    other settings another one takes its place. callbacks: functions called before each iteration,
+    and between its gradients and its update. stopping: the run shall end.
+    """
+
+    def __init__(
+        self, solver: Any, nets: Nets, folder: Path, log: CaffeLog, listener: Listener
+    ) -> None:
+        self.param = solver
+        self.log = log
+        self.listener = listener
+        self.folder = folder
+        self.train = nets.train
+        self.tests = nets.tests
+        self.net, self.feeds = nets.train.net, nets.train.feeds
+        self.test_nets = [test.net for test in nets.tests]
+        self.records = nets.records
+        self.core = ready_core().Solver(self.net, core_settings(solver))
+        self.losses: deque[float] = deque(maxlen=max(1, solver.average_loss))
+        self.stopping = False
+        self.callbacks: list[tuple[Callable[[], None], Callable[[], None]]] = []
+
+    @property
+    def iteration(self) -> int:
+        """Updates made so far."""
+        return self.core.iteration
+
+    @property
+    def smoothed_loss(self) -> float:
+        """Mean loss of the last `average_loss` iterations; nan before the first."""
+        return sum(self.losses) / len(self.losses) if self.losses else math.nan
+
+    @property
+    def batch(self) -> int:
+        """Samples of one update, all replicas together; 0 for a net without blobs."""
+        return positions.samples_per_pass(self.net) * int(self.param.iter_size)
