@@ -20,6 +20,7 @@ from pycaffe_clr.prototxt import Source, layer_specs, schema
 
 if TYPE_CHECKING:
     from pycaffe_clr._core import Module, Net, RecordFeed
+    from pycaffe_clr.proto import NetParameter
 
 _log = logging.getLogger(__name__)
 _DEVICES = {"cpu": "", "onednn": "onednn", "reference": "reference"}
@@ -162,7 +163,7 @@ def loss_weights(net: Net) -> dict[str, float]:
 
 
 def build_net(
-    net: Any,
+    net: NetParameter,
     *,
     phase: int | None = None,
     level: int = 0,

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import pycaffe_clr
-from pycaffe_clr import core_types
+from pycaffe_clr import core_types, proto
 from pycaffe_clr.engine import build_net, ready_core
-from pycaffe_clr.prototxt import layer_specs, parse_net
+from pycaffe_clr.prototxt import layer_specs, parse_net, spec
 from pycaffe_clr.train.schedule import CORE_FIELDS
 
 PACKAGE = Path(pycaffe_clr.__file__).parent
@@ -126,6 +126,48 @@ def test_values_are_arrays_of_floats() -> None:
             assert isinstance(values, np.ndarray) and values.dtype == dtype
 
 
+# --- messages -------------------------------------------------------------------------------------
+
+_SCALARS = {"int": "int", "float": "float", "bool": "bool", "string": "str", "bytes": "bytes"}
+
+
+def dotted(descriptor: Any) -> str:
+    """A message's or enum's name in the stub."""
+    return str(descriptor.full_name).removeprefix("caffe.")
+
+
+def type_of(field: Any) -> str:
+    """What the stub should say of a field."""
+    if field.message_type is not None:
+        kind, container = dotted(field.message_type), "RepeatedCompositeFieldContainer"
+    else:
+        container = "RepeatedScalarFieldContainer"
+        kind = dotted(field.enum_type) if field.enum_type else _SCALARS[spec.kind_of(field)]
+    return f"_containers.{container}[{kind}]" if proto.is_repeated(field) else kind
+
+
+def test_the_types_of_messages_are_those_of_the_schema() -> None:
+    tree = ast.parse((PACKAGE / "proto" / "caffe_pb2.pyi").read_text())
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    file = proto.NetParameter.DESCRIPTOR.file
+    assert set(classes) == {*file.message_types_by_name, *file.enum_types_by_name}
+    for name, descriptor in file.message_types_by_name.items():
+        nested = {enum.name for enum in descriptor.enum_types}
+        values = {value.name for enum in descriptor.enum_types for value in enum.values}
+        said = {
+            node.target.id: ast.unparse(node.annotation)
+            for node in classes[name].body
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+        }
+        fields = {key: value for key, value in said.items() if not key.endswith("_FIELD_NUMBER")}
+        wanted = {field.name: type_of(field) for field in descriptor.fields}
+        assert {k: v for k, v in fields.items() if k not in values} == wanted, (
+            f"{name}: python -m grpc_tools.protoc -Ipycaffe_clr/proto "
+            "--pyi_out=pycaffe_clr/proto caffe.proto"
+        )
+        assert nested == {n.name for n in classes[name].body if isinstance(n, ast.ClassDef)}
+
+
 # --- what mypy makes of the public names ----------------------------------------------------------
 
 REVEALED = {
@@ -138,6 +180,9 @@ REVEALED = {
     "caffe.get_solver('solver.prototxt')": "Solver",
     "caffe.SGDSolver('solver.prototxt').net": "Net",
     "caffe.SGDSolver('solver.prototxt').iter": "int",
+    "caffe.SGDSolver('solver.prototxt').param.base_lr": "float",
+    "caffe.proto.caffe_pb2.NetParameter().layer[0].bottom": "RepeatedScalarFieldContainer[str]",
+    "caffe.prototxt.read_net('net.prototxt').layer[0].name": "str",
     "caffe.layer_type_list()": "list[str]",
     "caffe.Schedule('solver.prototxt').lr(0)": "float",
     "caffe.run('lenet_sample', out='here', max_iter=20)": "RunResult",
@@ -162,6 +207,8 @@ WRONG = {
     "caffe.Nett": 'Module has no attribute "Nett"',
     "ready_core().Nett": 'has no attribute "Nett"',
     "built.layers()[0]['top']": 'has no key "top"',
+    "caffe.proto.NetParameter().leyer": '"NetParameter" has no attribute "leyer"',
+    "caffe.proto.caffe_pb2.Nett": 'Module has no attribute "Nett"',
     "built.forward('conv1', 'conv2')": "No overload variant",
     "caffe.Schedule('solver.prototxt').lr('first')": "incompatible type",
 }

@@ -6,12 +6,15 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pycaffe_clr.atomic import write_atomically
 from pycaffe_clr.proto import is_repeated
 from pycaffe_clr.prototxt import apply_sets, format_message, read_solver
 from pycaffe_clr.train.folder import SOLVER, net_names
+
+if TYPE_CHECKING:
+    from pycaffe_clr.proto import SolverParameter
 
 _WIDTH = 100
 
@@ -82,7 +85,7 @@ def _copy_field(source: Any, target: Any, name: str) -> None:
                 setattr(target, name, value)
 
 
-def commented(solver: Any, chosen: Mapping[str, Chosen], head: str) -> str:
+def commented(solver: SolverParameter, chosen: Mapping[str, Chosen], head: str) -> str:
     """The text of a solver, each chosen value below its reason; those come first, in order."""
     lines = format_message(solver).splitlines()
     by_field: dict[str, list[str]] = {}

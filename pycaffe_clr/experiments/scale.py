@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pycaffe_clr.data import mnist, sample, synthetic
 from pycaffe_clr.data.resolve import resolve
 from pycaffe_clr.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from pycaffe_clr.proto import SolverParameter
 
 # What run.json calls the scale, among its labels; see StoredRun.scaled.
 LABEL = "scaled"
@@ -32,13 +35,13 @@ def default_root(root: Path, scale: float) -> Path:
     return root.with_name(f"{root.name}-scale{scale:g}")
 
 
-def scaled_iterations(solver: Any, iterations: int, scale: float) -> int:
+def scaled_iterations(solver: SolverParameter, iterations: int, scale: float) -> int:
     """So many iterations of a solver in its scaled run. solver: SolverParameter, not scaled."""
     factor = max(scale, min(1.0, _ITERATIONS / solver.max_iter))
     return max(1, int(round(iterations * factor)))
 
 
-def scaled_sets(solver: Any, scale: float) -> dict[str, str]:
+def scaled_sets(solver: SolverParameter, scale: float) -> dict[str, str]:
     """The fields of a solver that are other in its scaled run, as RunSpec's `sets` takes them.
 
     solver: SolverParameter. Iterations of every kind are scaled together, so that the schedule

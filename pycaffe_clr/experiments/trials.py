@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pycaffe_clr.atomic import write_atomically
 from pycaffe_clr.errors import ConfigError, DataError
@@ -24,6 +24,9 @@ from pycaffe_clr.train.folder import CHECKPOINT
 from pycaffe_clr.train.read_spec import read_spec
 from pycaffe_clr.train.result import RunResult, read_run
 from pycaffe_clr.train.spec import RunSpec
+
+if TYPE_CHECKING:
+    from pycaffe_clr.proto import NetParameter, SolverParameter
 
 Say = Callable[[str], None]
 # Tests of a range test: enough to see where the loss turns.
@@ -48,7 +51,7 @@ class Base:
 
     name: str
     path: Path
-    param: Any
+    param: SolverParameter
     batch: int
     pass_batch: int
     replicas: int
@@ -95,7 +98,7 @@ def base_of(solver: str | Path, fields: Mapping[str, Any] | None = None) -> Base
     )
 
 
-def batch_of(net: Any) -> int:
+def batch_of(net: NetParameter) -> int:
     """batch_size of the data layer of a net with its state merged in; 1 where none has one."""
     for layer in filter_net(net).layer:
         for descriptor, message in layer.ListFields():

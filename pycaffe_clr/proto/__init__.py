@@ -12,13 +12,33 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 
 from pycaffe_clr import TEST as TEST
 from pycaffe_clr import TRAIN as TRAIN
 from pycaffe_clr.errors import EngineError
+
+if TYPE_CHECKING:  # made by __getattr__ below
+    from pycaffe_clr.proto import caffe_pb2 as caffe_pb2
+    from pycaffe_clr.proto.caffe_pb2 import BlobProto as BlobProto
+    from pycaffe_clr.proto.caffe_pb2 import BlobProtoVector as BlobProtoVector
+    from pycaffe_clr.proto.caffe_pb2 import BlobShape as BlobShape
+    from pycaffe_clr.proto.caffe_pb2 import Datum as Datum
+    from pycaffe_clr.proto.caffe_pb2 import FillerParameter as FillerParameter
+    from pycaffe_clr.proto.caffe_pb2 import LayerParameter as LayerParameter
+    from pycaffe_clr.proto.caffe_pb2 import NetParameter as NetParameter
+    from pycaffe_clr.proto.caffe_pb2 import NetState as NetState
+    from pycaffe_clr.proto.caffe_pb2 import NetStateRule as NetStateRule
+    from pycaffe_clr.proto.caffe_pb2 import ParamSpec as ParamSpec
+    from pycaffe_clr.proto.caffe_pb2 import SolverParameter as SolverParameter
+    from pycaffe_clr.proto.caffe_pb2 import SolverState as SolverState
+    from pycaffe_clr.proto.caffe_pb2 import TransformationParameter as TransformationParameter
+    from pycaffe_clr.proto.caffe_pb2 import V0LayerParameter as V0LayerParameter
+    from pycaffe_clr.proto.caffe_pb2 import V1LayerParameter as V1LayerParameter
 
 _FOLDER = Path(__file__).parent
 
@@ -64,35 +84,21 @@ def _load() -> descriptor_pool.DescriptorPool:
 POOL = _load()
 
 
-def message_class(name: str) -> Any:
+def message_class(name: str) -> type[Message]:
     """The class of the message `name` of package caffe; raises KeyError if there is none."""
-    return message_factory.GetMessageClass(POOL.FindMessageTypeByName(f"caffe.{name}"))
+    made: type[Message] = message_factory.GetMessageClass(
+        POOL.FindMessageTypeByName(f"caffe.{name}")
+    )
+    return made
 
 
-# Any, because the attributes of these classes are made at run time.
-BlobProto: Any = message_class("BlobProto")
-BlobProtoVector: Any = message_class("BlobProtoVector")
-BlobShape: Any = message_class("BlobShape")
-Datum: Any = message_class("Datum")
-FillerParameter: Any = message_class("FillerParameter")
-LayerParameter: Any = message_class("LayerParameter")
-NetParameter: Any = message_class("NetParameter")
-NetState: Any = message_class("NetState")
-NetStateRule: Any = message_class("NetStateRule")
-ParamSpec: Any = message_class("ParamSpec")
-SolverParameter: Any = message_class("SolverParameter")
-SolverState: Any = message_class("SolverState")
-TransformationParameter: Any = message_class("TransformationParameter")
-V1LayerParameter: Any = message_class("V1LayerParameter")
-V0LayerParameter: Any = message_class("V0LayerParameter")
-
-
-def is_repeated(field: Any) -> bool:
+def is_repeated(field: FieldDescriptor) -> bool:
     """Whether a FieldDescriptor is repeated; older protobuf packages say so by its label."""
     try:
         return bool(field.is_repeated)
     except AttributeError:
-        return bool(field.label == field.LABEL_REPEATED)
+        old: Any = field
+        return bool(old.label == old.LABEL_REPEATED)
 
 
 def phase_name(phase: int) -> str:
@@ -100,12 +106,16 @@ def phase_name(phase: int) -> str:
     return "TRAIN" if phase == TRAIN else "TEST"
 
 
-def __getattr__(name: str) -> Any:
-    if name.startswith("_"):
-        raise AttributeError(name)
-    if name == "caffe_pb2":
-        return import_module(f"{__name__}.caffe_pb2")
-    try:
-        return message_class(name)
-    except KeyError:
-        raise AttributeError(f"module {__name__!r} has no message {name!r}") from None
+if not TYPE_CHECKING:  # a checker shall know a name that is not there
+
+    def __getattr__(name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name == "caffe_pb2":
+            return import_module(f"{__name__}.caffe_pb2")
+        try:
+            value = message_class(name)
+        except KeyError:
+            raise AttributeError(f"module {__name__!r} has no message {name!r}") from None
+        globals()[name] = value
+        return value

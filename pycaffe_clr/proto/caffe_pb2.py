@@ -1,6 +1,7 @@
 """The messages under the name that pycaffe's scripts use: caffe.proto.caffe_pb2.
 
-Written by hand: protoc's own caffe_pb2.py would load caffe.proto into protobuf's default pool.
+Written by hand: protoc's own caffe_pb2.py would load caffe.proto into protobuf's default pool. The
+types beside it (caffe_pb2.pyi) are protoc's.
 """
 
 from typing import Any

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pycaffe_clr import proto
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.prototxt.rules import layer_is_included
 from pycaffe_clr.prototxt.sets import apply_sets
 from pycaffe_clr.prototxt.source import Parsed, Source
+
+if TYPE_CHECKING:
+    from pycaffe_clr.proto import LayerParameter, NetParameter, NetState, SolverParameter
 
 # Types as the core knows them.
 FILLERS = ("constant", "uniform", "gaussian", "xavier", "msra", "positive_unitball", "bilinear")
@@ -43,7 +46,7 @@ class NetChanges:
     sets: Mapping[str, str] = field(default_factory=dict)
 
 
-def replace_net(solver: Any, net: str, source: Source) -> None:
+def replace_net(solver: SolverParameter, net: str, source: Source) -> None:
     """Let a solver train and test this net instead of what it names, in place."""
     for name in _NET_FIELDS:
         solver.ClearField(name)
@@ -51,7 +54,7 @@ def replace_net(solver: Any, net: str, source: Source) -> None:
     source.notes["net"] = f"net {net}"
 
 
-def apply_net_sets(nets: Sequence[Parsed], sets: Mapping[str, str]) -> None:
+def apply_net_sets(nets: Sequence[Parsed[NetParameter]], sets: Mapping[str, str]) -> None:
     """Set fields of the nets in place, each in all nets that have it. Raises ConfigError."""
     for path, text in sets.items():
         errors = []
@@ -64,7 +67,7 @@ def apply_net_sets(nets: Sequence[Parsed], sets: Mapping[str, str]) -> None:
             raise errors[0]
 
 
-def set_filler(nets: Sequence[Parsed], kind: str) -> None:
+def set_filler(nets: Sequence[Parsed[NetParameter]], kind: str) -> None:
     """Give every weight_filler of the nets another type, in place; bias fillers stay.
 
     Its settings go with the old type, but for variance_norm, which is that of the fan-in and
@@ -88,12 +91,12 @@ def set_filler(nets: Sequence[Parsed], kind: str) -> None:
                         message.weight_filler.variance_norm = kept
                     found = True
     if not found:
-        names = ", ".join(net.source.name for net in nets)
-        raise ConfigError(f'filler "{kind}": no layer of {names} has a weight_filler')
+        files = ", ".join(net.source.name for net in nets)
+        raise ConfigError(f'filler "{kind}": no layer of {files} has a weight_filler')
 
 
 def set_batches(
-    uses: Sequence[tuple[Parsed, Any]], batch: int | None, test_batch: int | None
+    uses: Sequence[tuple[Parsed[NetParameter], NetState]], batch: int | None, test_batch: int | None
 ) -> None:
     """Set the batch of the data layers of nets, in place.
 
@@ -132,11 +135,11 @@ def set_batches(
         _set_batch(*layers[key], size)
 
 
-def _has_batch(layer: Any) -> bool:
+def _has_batch(layer: LayerParameter) -> bool:
     return layer.type in _BATCH_SIZE or layer.type in _SHAPES
 
 
-def _set_batch(layer: Any, where: str, size: int) -> None:
+def _set_batch(layer: LayerParameter, where: str, size: int) -> None:
     if layer.type in _BATCH_SIZE:
         getattr(layer, _BATCH_SIZE[layer.type]).batch_size = size
         return

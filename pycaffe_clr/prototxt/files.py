@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pycaffe_clr import proto
 from pycaffe_clr.prototxt.sets import apply_sets
@@ -14,10 +14,15 @@ from pycaffe_clr.prototxt.tokens import WORD, tokenize
 from pycaffe_clr.prototxt.upgrade import complete_snapshot_prefix, upgrade_net, upgrade_solver
 from pycaffe_clr.prototxt.validate import validate_solver
 
+if TYPE_CHECKING:
+    from pycaffe_clr.proto import NetParameter, SolverParameter
+
 Texts = Mapping[str, str]
 
 
-def load_net(path: str | Path, defines: Texts | None = None, sets: Texts | None = None) -> Parsed:
+def load_net(
+    path: str | Path, defines: Texts | None = None, sets: Texts | None = None
+) -> Parsed[NetParameter]:
     """Read a net: a NetParameter, upgraded, and the positions of its fields and layers.
 
     defines: values of placeholders, {"xBS": "128"}. sets: fields by dotted path. Raises
@@ -26,21 +31,23 @@ def load_net(path: str | Path, defines: Texts | None = None, sets: Texts | None 
     return locate_net(read_text(path), str(path), defines, sets)
 
 
-def read_net(path: str | Path, defines: Texts | None = None, sets: Texts | None = None) -> Any:
+def read_net(
+    path: str | Path, defines: Texts | None = None, sets: Texts | None = None
+) -> NetParameter:
     """The NetParameter alone; see load_net."""
     return load_net(path, defines, sets).message
 
 
 def parse_net(
     text: str, name: str = "<net>", defines: Texts | None = None, sets: Texts | None = None
-) -> Any:
+) -> NetParameter:
     """A NetParameter from text; see load_net. name: what errors call it."""
     return locate_net(text, name, defines, sets).message
 
 
 def locate_net(
     text: str, name: str = "<net>", defines: Texts | None = None, sets: Texts | None = None
-) -> Parsed:
+) -> Parsed[NetParameter]:
     """As parse_net, with the positions; see load_net."""
     net, source = parse_located(text, proto.NetParameter, name, defines)
     upgrade_net(net, source)
@@ -50,7 +57,7 @@ def locate_net(
 
 def load_solver(
     path: str | Path, defines: Texts | None = None, sets: Texts | None = None
-) -> Parsed:
+) -> Parsed[SolverParameter]:
     """Read a solver: a SolverParameter, upgraded and checked, and the positions of its fields.
 
     Its nets are not read yet (solver_nets). Snapshots without a prefix are named after the file,
@@ -61,21 +68,23 @@ def load_solver(
     return parsed
 
 
-def read_solver(path: str | Path, defines: Texts | None = None, sets: Texts | None = None) -> Any:
+def read_solver(
+    path: str | Path, defines: Texts | None = None, sets: Texts | None = None
+) -> SolverParameter:
     """The SolverParameter alone; see load_solver."""
     return load_solver(path, defines, sets).message
 
 
 def parse_solver(
     text: str, name: str = "<solver>", defines: Texts | None = None, sets: Texts | None = None
-) -> Any:
+) -> SolverParameter:
     """A SolverParameter from text; see load_solver. name: what errors call it."""
     return locate_solver(text, name, defines, sets).message
 
 
 def locate_solver(
     text: str, name: str = "<solver>", defines: Texts | None = None, sets: Texts | None = None
-) -> Parsed:
+) -> Parsed[SolverParameter]:
     """As parse_solver, with the positions; see load_solver."""
     solver, source = parse_located(text, proto.SolverParameter, name, defines)
     # A type that is set on the command line replaces the old field, too.

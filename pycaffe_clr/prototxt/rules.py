@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pycaffe_clr import proto
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.prototxt.source import Source, nowhere
 
+if TYPE_CHECKING:
+    from pycaffe_clr.proto import LayerParameter, NetParameter, NetState, NetStateRule
+
 _log = logging.getLogger(__name__)
 
 
-def merged_state(phase: int, net: Any, override: Any | None = None) -> Any:
+def merged_state(phase: int, net: NetParameter, override: NetState | None = None) -> NetState:
     """NetState of a solver's net: the phase, then the net's own state, then the solver's.
 
     Later ones win, stages add up (solver.cpp, InitTrainNet and InitTestNets).
     """
-    state = proto.NetState(phase=phase)
+    state = proto.NetState(phase=proto.phase_name(phase))
     state.MergeFrom(net.state)
     if override is not None:
         state.MergeFrom(override)
     return state
 
 
-def state_meets_rule(state: Any, rule: Any) -> bool:
+def state_meets_rule(state: NetState, rule: NetStateRule) -> bool:
     """Whether every condition that is set in a NetStateRule holds."""
     if rule.HasField("phase") and rule.phase != state.phase:
         return False
@@ -39,7 +42,7 @@ def state_meets_rule(state: Any, rule: Any) -> bool:
     )
 
 
-def layer_is_included(layer: Any, state: Any, where: str) -> bool:
+def layer_is_included(layer: LayerParameter, state: NetState, where: str) -> bool:
     """Whether a layer belongs to a net of this state; ConfigError for contradictory rules."""
     if len(layer.include) and len(layer.exclude):
         raise ConfigError(
@@ -51,8 +54,8 @@ def layer_is_included(layer: Any, state: Any, where: str) -> bool:
 
 
 def included_layers(
-    net: Any, state: Any, source: Source | None = None
-) -> Iterator[tuple[int, Any]]:
+    net: NetParameter, state: NetState, source: Source | None = None
+) -> Iterator[tuple[int, LayerParameter]]:
     """(place in the file, layer) of the layers that a net of this state has.
 
     Two of one name are legal in Caffe, and one of the report's nets has such a pair: that is only
@@ -76,7 +79,9 @@ def included_layers(
         yield index, layer
 
 
-def filter_net(net: Any, state: Any | None = None, source: Source | None = None) -> Any:
+def filter_net(
+    net: NetParameter, state: NetState | None = None, source: Source | None = None
+) -> NetParameter:
     """A copy of the net with only the layers of `state` (by default the net's own).
 
     source: where the net was read from, for messages. Raises ConfigError for contradictory rules.

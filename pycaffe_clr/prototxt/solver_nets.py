@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pycaffe_clr import proto
 from pycaffe_clr.catalog import find_net
@@ -22,6 +22,9 @@ from pycaffe_clr.prototxt.files import load_net
 from pycaffe_clr.prototxt.rules import merged_state
 from pycaffe_clr.prototxt.source import Parsed, Source, nowhere
 
+if TYPE_CHECKING:
+    from pycaffe_clr.proto import NetParameter, NetState, SolverParameter
+
 _FILE_FIELDS = ("net", "train_net", "test_net")
 
 
@@ -34,10 +37,10 @@ class SolverNets(NamedTuple):
     read from, that of the train net first.
     """
 
-    train: Any
-    tests: list[Any]
+    train: NetParameter
+    tests: list[NetParameter]
     paths: list[Path]
-    files: dict[tuple[str, int], Any]
+    files: dict[tuple[str, int], NetParameter]
     sources: list[Source]
 
 
@@ -47,14 +50,14 @@ class _Use:
 
     field: str
     index: int
-    net: Parsed
+    net: Parsed[NetParameter]
     phase: int
-    override: Any | None
+    override: NetState | None
 
-    def state(self) -> Any:
+    def state(self) -> NetState:
         return merged_state(self.phase, self.net.message, self.override)
 
-    def copy(self) -> Any:
+    def copy(self) -> NetParameter:
         """The net with its state merged in."""
         copied = proto.NetParameter()
         copied.CopyFrom(self.net.message)
@@ -63,7 +66,7 @@ class _Use:
 
 
 def solver_nets(
-    solver: Any,
+    solver: SolverParameter,
     path: str | Path | None = None,
     defines: Mapping[str, str] | None = None,
     changes: NetChanges | None = None,
@@ -96,13 +99,13 @@ def solver_nets(
 
 class _Reader:
     def __init__(
-        self, solver: Any, path: Path | None, defines: Mapping[str, str], source: Source
+        self, solver: SolverParameter, path: Path | None, defines: Mapping[str, str], source: Source
     ) -> None:
         self.solver = solver
         self.path = path
         self.defines = defines
         self.source = source
-        self.files: dict[Path, Parsed] = {}
+        self.files: dict[Path, Parsed[NetParameter]] = {}
 
     def train(self) -> _Use:
         solver = self.solver
@@ -127,7 +130,9 @@ class _Reader:
 
     def tests(self) -> list[_Use]:
         solver = self.solver
-        own = [("test_net_param", index, net) for index, net in enumerate(solver.test_net_param)]
+        own: list[tuple[str, int, Any]] = [
+            ("test_net_param", index, net) for index, net in enumerate(solver.test_net_param)
+        ]
         own += [("test_net", index, name) for index, name in enumerate(solver.test_net)]
         generic = next((field for field in ("net_param", "net") if solver.HasField(field)), None)
         count = len(solver.test_iter)
@@ -161,7 +166,7 @@ class _Reader:
             uses.append(_Use(field, index, net, proto.TEST, override))
         return uses
 
-    def net(self, field: str, value: Any, index: int) -> Parsed:
+    def net(self, field: str, value: Any, index: int) -> Parsed[NetParameter]:
         """The net of a field that holds it or the name of its file."""
         if not isinstance(value, str):
             return Parsed(value, Source(self.source.name))

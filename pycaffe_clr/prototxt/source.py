@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
+
+from google.protobuf.message import Message
+
+M = TypeVar("M", bound=Message)
 
 FieldPath = tuple[str | int, ...]
 
@@ -57,13 +61,13 @@ class Source:
         return self.name if offset is None else f"{self.name}:{self.line_and_column(offset)[0]}"
 
 
-class Parsed(NamedTuple):
+class Parsed(NamedTuple, Generic[M]):
     """A message and where it was read from: messages can hold nothing beside their fields."""
 
-    message: Any
+    message: M
     source: Source
 
 
-def nowhere(message: Any) -> Source:
+def nowhere(message: Message) -> Source:
     """What errors call a message whose text nobody knows: `<NetParameter>`."""
     return Source(f"<{message.DESCRIPTOR.name}>")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pycaffe_clr import proto
 from pycaffe_clr.core_types import LayerSpec
@@ -11,11 +11,19 @@ from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.prototxt.rules import included_layers
 from pycaffe_clr.prototxt.source import Source, nowhere
 
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import FieldDescriptor
+    from google.protobuf.message import Message
+
+    from pycaffe_clr.proto import NetParameter, NetState
+
 # Said by the spec itself, or settled before it is made.
 _LEFT_OUT = {"name", "type", "bottom", "top", "blobs", "include", "exclude"}
 
 
-def net_state(net: Any, phase: int | None, level: int = 0, stages: Sequence[str] = ()) -> Any:
+def net_state(
+    net: NetParameter, phase: int | None, level: int = 0, stages: Sequence[str] = ()
+) -> NetState:
     """State of a net that a caller builds directly (Net's constructor in net.cpp).
 
     phase, level: replace the net's own; stages: add to it. With phase None the net's own state is
@@ -24,14 +32,13 @@ def net_state(net: Any, phase: int | None, level: int = 0, stages: Sequence[str]
     state = proto.NetState()
     state.CopyFrom(net.state)
     if phase is not None:
-        state.phase = phase
-        state.level = level
-        state.stage.extend(stages)
+        own = proto.NetState(phase=proto.phase_name(phase), level=level, stage=stages)
+        state.MergeFrom(own)
     return state
 
 
 def layer_specs(
-    net: Any,
+    net: NetParameter,
     phase: int | None = None,
     level: int = 0,
     stages: Sequence[str] = (),
@@ -64,7 +71,7 @@ def layer_specs(
     return specs
 
 
-def message_tree(message: Any) -> dict[str, Any]:
+def message_tree(message: Message) -> dict[str, Any]:
     """The fields of any message that were set, as layer_specs gives them."""
     return _tree(message, frozenset())
 
@@ -90,12 +97,13 @@ _BYTES = 12
 _ZEROS: dict[str, Any] = {"int": 0, "float": 0.0, "bool": False, "string": "", "bytes": b""}
 
 
-def _kind(field: Any) -> str:
+def kind_of(field: FieldDescriptor) -> str:
+    """int, float, bool, enum, string, message or bytes."""
     return "bytes" if field.type == _BYTES else _KINDS[field.cpp_type]
 
 
 def _describe(field: Any) -> dict[str, Any]:
-    kind = _kind(field)
+    kind = kind_of(field)
     default: Any = None
     if kind == "enum":
         number = (
@@ -123,7 +131,7 @@ _readers: dict[type, dict[int, _Reader]] = {}
 
 
 def _reader(field: Any) -> _Reader:
-    kind = _kind(field)
+    kind = kind_of(field)
     read: Callable[[Any], Any] | None = None
     if kind == "message":
         read = message_tree
@@ -132,7 +140,7 @@ def _reader(field: Any) -> _Reader:
     return field.name, read, proto.is_repeated(field)
 
 
-def _tree(message: Any, left_out: frozenset[str] | set[str]) -> dict[str, Any]:
+def _tree(message: Message, left_out: frozenset[str] | set[str]) -> dict[str, Any]:
     readers = _readers.get(type(message))
     if readers is None:
         readers = {field.number: _reader(field) for field in message.DESCRIPTOR.fields}

@@ -17,7 +17,7 @@ from typing import Any
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.prototxt.fields import FieldInfo, fields_of, unknown_field
 from pycaffe_clr.prototxt.forks import FORK_NAMES
-from pycaffe_clr.prototxt.source import FieldPath, Parsed, Source
+from pycaffe_clr.prototxt.source import FieldPath, M, Parsed, Source
 from pycaffe_clr.prototxt.tokens import (
     END,
     NUMBER,
@@ -35,10 +35,10 @@ from pycaffe_clr.prototxt.values import parse_float, parse_integer, unescape
 
 def parse_text(
     text: str,
-    message_class: Any,
+    message_class: type[M],
     name: str = "<text>",
     defines: Mapping[str, str] | None = None,
-) -> Any:
+) -> M:
     """Parse prototxt text to a message.
 
     name: what errors call the text. defines: values of placeholders such as xBS.
@@ -49,10 +49,10 @@ def parse_text(
 
 def parse_located(
     text: str,
-    message_class: Any,
+    message_class: type[M],
     name: str = "<text>",
     defines: Mapping[str, str] | None = None,
-) -> Parsed:
+) -> Parsed[M]:
     """As parse_text, with the positions of all fields."""
     defines = dict(defines or {})
     check_define_names(defines)
@@ -61,7 +61,8 @@ def parse_located(
     parser = _Parser(tokenize(source, defines), source)
     parser.message(message, fields_of(message.DESCRIPTOR), (), None)
     if not message.IsInitialized():
-        missing = ", ".join(message.FindInitializationErrors())
+        untyped: Any = message  # protobuf's stubs leave the method out
+        missing = ", ".join(untyped.FindInitializationErrors())
         raise ConfigError(f"{name}: required fields are not set: {missing}")
     source.layers = _layer_offsets(message, source)
     return Parsed(message, source)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.prototxt.source import Source, nowhere
 from pycaffe_clr.prototxt.upgrade_v0 import upgrade_v0_layers
 from pycaffe_clr.prototxt.upgrade_v1 import move_transformation, upgrade_v1_layers
+
+if TYPE_CHECKING:
+    from pycaffe_clr.proto import NetParameter, SolverParameter
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +30,7 @@ SOLVER_TYPES = {
 }
 
 
-def upgrade_net(net: Any, source: Source | None = None) -> None:
+def upgrade_net(net: NetParameter, source: Source | None = None) -> None:
     """Bring a NetParameter to today's form, in place. Raises ConfigError where that cannot be."""
     source = source or nowhere(net)
     if len(net.layers):
@@ -50,7 +53,7 @@ def upgrade_net(net: Any, source: Source | None = None) -> None:
         _report(source, "BatchNorm layers with three param blocks: lr_mult and decay_mult are 0")
 
 
-def upgrade_solver(solver: Any, source: Source | None = None) -> None:
+def upgrade_solver(solver: SolverParameter, source: Source | None = None) -> None:
     """Bring a SolverParameter, with the nets inside it, to today's form, in place."""
     source = source or nowhere(solver)
     if solver.HasField("solver_type"):
@@ -59,8 +62,8 @@ def upgrade_solver(solver: Any, source: Source | None = None) -> None:
                 f"{source.where('solver_type')}: both solver_type and type are set; "
                 "keep only type, which replaces it"
             )
-        enum = solver.DESCRIPTOR.fields_by_name["solver_type"].enum_type
-        solver.type = SOLVER_TYPES[enum.values_by_number[solver.solver_type].name]
+        kind = solver.SolverType.Name(solver.solver_type)
+        solver.type = SOLVER_TYPES[kind]
         solver.ClearField("solver_type")
         _report(source, f'solver_type to type: "{solver.type}"')
     inline = [(solver, field) for field in ("net_param", "train_net_param")]
@@ -71,7 +74,7 @@ def upgrade_solver(solver: Any, source: Source | None = None) -> None:
         upgrade_net(net, Source(f"{source.name} (test_net_param)"))
 
 
-def complete_snapshot_prefix(solver: Any, path: Path) -> None:
+def complete_snapshot_prefix(solver: SolverParameter, path: Path) -> None:
     """Give the snapshots a name where the solver does not, as Caffe 1.0 does.
 
     Without snapshot_prefix they are named after the solver's file, beside it; a prefix that is a
@@ -94,7 +97,7 @@ def _report(source: Source, what: str) -> None:
     _log.info("%s: upgraded %s", source.name, what)
 
 
-def _upgrade_inputs(net: Any, source: Source) -> None:
+def _upgrade_inputs(net: NetParameter, source: Source) -> None:
     """`input` with `input_shape` or `input_dim` becomes one Input layer in front."""
     count, shapes, dims = len(net.input), len(net.input_shape), len(net.input_dim)
     if shapes and dims:
@@ -131,7 +134,7 @@ def _upgrade_inputs(net: Any, source: Source) -> None:
         net.ClearField(field)
 
 
-def _upgrade_batch_norm(net: Any) -> bool:
+def _upgrade_batch_norm(net: NetParameter) -> bool:
     """The three statistics of BatchNorm are not learned: their multipliers become 0."""
     changed = False
     for layer in net.layer:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.proto import is_repeated
 from pycaffe_clr.prototxt.source import Source
+
+if TYPE_CHECKING:
+    from pycaffe_clr.proto import NetParameter
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +92,7 @@ _TARGETS: dict[str, dict[str, tuple[str, str]]] = {
 _SHARED = ("blobs", "blobs_lr", "weight_decay")
 
 
-def upgrade_v0_layers(net: Any, source: Source) -> None:
+def upgrade_v0_layers(net: NetParameter, source: Source) -> None:
     """Turn every V0 layer into a V1 layer, in place; padding layers merge into their readers."""
     kept = _merge_padding(net, source)
     upgraded = type(net)()
@@ -144,7 +147,7 @@ def _set(layer: Any, target: tuple[str, str], value: Any) -> None:
         setattr(message, field.name, value)
 
 
-def _merge_padding(net: Any, source: Source) -> list[int]:
+def _merge_padding(net: NetParameter, source: Source) -> list[int]:
     """Give the pad of each "padding" layer to the conv or pool layers that read it.
 
     Returns the places of the layers that stay.

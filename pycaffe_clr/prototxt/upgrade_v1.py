@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.proto import is_repeated
 from pycaffe_clr.prototxt.source import Source
+
+if TYPE_CHECKING:
+    from pycaffe_clr.proto import NetParameter
 
 V1_TYPES = {
     "NONE": "",
@@ -97,7 +100,7 @@ def v1_type_name(layer: Any) -> str:
     return str(values[layer.type].name)
 
 
-def move_transformation(net: Any) -> bool:
+def move_transformation(net: NetParameter) -> bool:
     """Move scale, mean_file, crop_size and mirror of V1 data layers to transform_param."""
     changed = False
     for layer in net.layers:
@@ -113,7 +116,7 @@ def move_transformation(net: Any) -> bool:
     return changed
 
 
-def upgrade_v1_layers(net: Any, source: Source) -> None:
+def upgrade_v1_layers(net: NetParameter, source: Source) -> None:
     """Turn every V1 layer into a LayerParameter, in place."""
     for index, old in enumerate(net.layers):
         if old.HasField("layer"):

@@ -9,12 +9,15 @@ from __future__ import annotations
 import difflib
 import logging
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pycaffe_clr.catalog import is_shipped
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.proto import is_repeated
 from pycaffe_clr.prototxt.source import Source, nowhere
+
+if TYPE_CHECKING:
+    from pycaffe_clr.proto import SolverParameter
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +63,7 @@ _MINIMA = {
 }
 
 
-def validate_solver(solver: Any, source: Source | None = None) -> None:
+def validate_solver(solver: SolverParameter, source: Source | None = None) -> None:
     """Check the values of an upgraded SolverParameter; raises ConfigError for the first wrong one.
 
     Which nets it names is checked by solver_nets, once they are wanted.
@@ -73,7 +76,7 @@ def validate_solver(solver: Any, source: Source | None = None) -> None:
     _check_tests(solver, source)
 
 
-def _check_numbers(solver: Any, source: Source) -> None:
+def _check_numbers(solver: SolverParameter, source: Source) -> None:
     for field, values in solver.ListFields():
         if field.cpp_type != field.CPPTYPE_FLOAT:
             continue
@@ -91,14 +94,14 @@ def _check_numbers(solver: Any, source: Source) -> None:
             )
 
 
-def _check_choices(solver: Any, source: Source) -> None:
+def _check_choices(solver: SolverParameter, source: Source) -> None:
     for name, known in (("type", TYPES), ("regularization_type", ("L1", "L2"))):
         value = getattr(solver, name)
         if value not in known:
             raise ConfigError(_unknown(source.where(name), name, value, known))
 
 
-def _check_policy(solver: Any, source: Source) -> None:
+def _check_policy(solver: SolverParameter, source: Source) -> None:
     if not solver.HasField("lr_policy"):
         raise ConfigError(f"{source.name}: lr_policy is not set; known: {', '.join(POLICIES)}")
     policy, where = solver.lr_policy, source.where("lr_policy")
@@ -140,7 +143,7 @@ def _check_policy(solver: Any, source: Source) -> None:
             _log.info('%s: lr_policy "%s" does not read %s', source.where(name), policy, name)
 
 
-def _check_momentum(solver: Any, source: Source) -> None:
+def _check_momentum(solver: SolverParameter, source: Source) -> None:
     if solver.type in _NO_MOMENTUM and solver.momentum != 0:
         raise ConfigError(
             f"{source.where('momentum')}: momentum cannot be used with type {solver.type}; "
@@ -174,7 +177,7 @@ def _check_momentum(solver: Any, source: Source) -> None:
         _log.warning("%s: type %s ignores cyclical_momentum", where, solver.type)
 
 
-def _check_tests(solver: Any, source: Source) -> None:
+def _check_tests(solver: SolverParameter, source: Source) -> None:
     for index, count in enumerate(solver.test_iter):
         if count < 1:
             raise ConfigError(

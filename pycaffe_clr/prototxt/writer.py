@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pycaffe_clr.proto import is_repeated
 
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
-def format_message(message: Any) -> str:
+
+def format_message(message: Message) -> str:
     """The text of a message: fields by number, floats in the shortest form that reads back equal.
 
     parse_text(format_message(m), type(m)) == m, except that every nan reads back as the usual one.
@@ -41,7 +44,7 @@ def _as_float32(value: float) -> float:
         return math.copysign(math.inf, value)
 
 
-def _message(message: Any, indent: str, lines: list[str]) -> None:
+def _message(message: Message, indent: str, lines: list[str]) -> None:
     for field, values in message.ListFields():
         for value in values if is_repeated(field) else [values]:
             if field.cpp_type == field.CPPTYPE_MESSAGE:

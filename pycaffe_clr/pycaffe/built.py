@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from pycaffe_clr.pycaffe.blobs import Blob, LayerView, ParamBlob
 if TYPE_CHECKING:
     from pycaffe_clr._core import Net as CoreNet
     from pycaffe_clr._core import RecordFeed
+    from pycaffe_clr.proto import NetParameter
 
 
 class BuiltNet:
@@ -21,7 +22,7 @@ class BuiltNet:
     fast plan, in which only inputs and outputs can be looked at."""
 
     def __init__(
-        self, core: CoreNet, param: Any, feeds: Mapping[str, RecordFeed], fused: bool
+        self, core: CoreNet, param: NetParameter, feeds: Mapping[str, RecordFeed], fused: bool
     ) -> None:
         self._core = core
         self._fused = fused

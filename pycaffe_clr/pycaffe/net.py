@@ -20,6 +20,7 @@ from pycaffe_clr.weights import load_weights, read_weights, save_weights
 if TYPE_CHECKING:
     from pycaffe_clr._core import ArrayFeed, RecordFeed
     from pycaffe_clr._core import Net as CoreNet
+    from pycaffe_clr.proto import NetParameter
 
 
 class Net(Passes):
@@ -83,7 +84,11 @@ class Net(Passes):
 
     @classmethod
     def from_core(
-        cls, core: CoreNet, param: Any, feeds: Mapping[str, RecordFeed], fused: bool = False
+        cls,
+        core: CoreNet,
+        param: NetParameter,
+        feeds: Mapping[str, RecordFeed],
+        fused: bool = False,
     ) -> Net:
         """A Net around a core net that exists (a solver's). param: its filtered NetParameter."""
         net = cls.__new__(cls)

@@ -15,13 +15,14 @@ from pycaffe_clr.pycaffe.built import BuiltNet
 if TYPE_CHECKING:
     from pycaffe_clr._core import Net as CoreNet
     from pycaffe_clr._core import RecordFeed
+    from pycaffe_clr.proto import NetParameter
 
 
 class Passes(BuiltNet):
     """A net that was built, with its passes."""
 
     def __init__(
-        self, core: CoreNet, param: Any, feeds: Mapping[str, RecordFeed], fused: bool
+        self, core: CoreNet, param: NetParameter, feeds: Mapping[str, RecordFeed], fused: bool
     ) -> None:
         super().__init__(core, param, feeds, fused)
         self._callbacks: dict[str, list[Callable[[int], Any]]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pycaffe_clr.engine import ready_core
 from pycaffe_clr.errors import ConfigError
@@ -11,6 +11,9 @@ from pycaffe_clr.prototxt.source import Source
 from pycaffe_clr.prototxt.validate import validate_solver
 from pycaffe_clr.train.schedule import CORE_FIELDS, core_settings
 from pycaffe_clr.train.training import Training
+
+if TYPE_CHECKING:
+    from pycaffe_clr.proto import SolverParameter
 
 # What only counts while a solver is made: its nets, where and how they run, its rule.
 FIXED = frozenset(
@@ -60,7 +63,7 @@ class Changes:
             session.losses = deque(session.losses, maxlen=param.average_loss)
         self._seen = _copy(param)
 
-    def _check(self, param: Any, changed: set[str]) -> None:
+    def _check(self, param: SolverParameter, changed: set[str]) -> None:
         validate_solver(param, Source("solver.param"))
         tests = len(self._session.test_nets)
         if "test_iter" in changed and len(param.test_iter) != tests:
@@ -87,13 +90,13 @@ class Changes:
         session.core = new
 
 
-def _copy(param: Any) -> Any:
+def _copy(param: SolverParameter) -> SolverParameter:
     copy = type(param)()
     copy.CopyFrom(param)
     return copy
 
 
-def _differences(before: Any, now: Any) -> set[str]:
+def _differences(before: SolverParameter, now: SolverParameter) -> set[str]:
     """Names of the fields that are set in one of two messages only, or to another value."""
     sides = [{field.name: value for field, value in each.ListFields()} for each in (before, now)]
     names = sides[0].keys() | sides[1].keys()

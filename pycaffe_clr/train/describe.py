@@ -5,15 +5,20 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pycaffe_clr.engine import ready_core
 from pycaffe_clr.train import facts, machine, report
 from pycaffe_clr.train.session import Session
 from pycaffe_clr.train.spec import RunSpec
 
+if TYPE_CHECKING:
+    from pycaffe_clr.proto import SolverParameter
 
-def start(spec: RunSpec, path: Path, solver: Any, session: Session, device: str) -> dict[str, Any]:
+
+def start(
+    spec: RunSpec, path: Path, solver: SolverParameter, session: Session, device: str
+) -> dict[str, Any]:
     """The record of a run that starts."""
     return {
         "state": "starting",
@@ -46,7 +51,7 @@ def start(spec: RunSpec, path: Path, solver: Any, session: Session, device: str)
     }
 
 
-def measures(solver: Any, session: Session) -> dict[str, Any]:
+def measures(solver: SolverParameter, session: Session) -> dict[str, Any]:
     """What a run trains on, how much and how. batch: samples of an update; images: of the
     training set."""
     batch, images = session.batch, facts.images(session.feeds)

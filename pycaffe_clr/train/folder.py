@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from pycaffe_clr import proto
 from pycaffe_clr.atomic import write_atomically
@@ -21,6 +21,9 @@ from pycaffe_clr.prototxt import (
 from pycaffe_clr.train.lock import take_lock
 from pycaffe_clr.train.record import RECORD, read_record
 from pycaffe_clr.train.result import FINAL_STATES
+
+if TYPE_CHECKING:
+    from pycaffe_clr.proto import SolverParameter
 
 LOG, METRICS, TESTS, TIMINGS = "train.log", "metrics.csv", "tests.csv", "timings.csv"
 CHECKPOINT, CURVE = "checkpoint.bin", "curve.png"
@@ -158,7 +161,9 @@ def _escaped(text: str) -> str:
 # --- resolved prototxts -------------------------------------------------------------------------
 
 
-def write_resolved(folder: RunFolder, solver: Any, nets: SolverNets) -> dict[str, list[str]]:
+def write_resolved(
+    folder: RunFolder, solver: SolverParameter, nets: SolverNets
+) -> dict[str, list[str]]:
     """Write the solver and the nets that it trains and tests; returns the nets' old names.
 
     Placeholders are filled in and all changes made. The solver's net becomes net.prototxt;
@@ -180,7 +185,7 @@ def write_resolved(folder: RunFolder, solver: Any, nets: SolverNets) -> dict[str
     return names
 
 
-def net_names(solver: Any) -> dict[str, list[str]]:
+def net_names(solver: SolverParameter) -> dict[str, list[str]]:
     """The net files that a solver names, by field."""
     fields = [field for field, _ in solver.ListFields()]
     set_fields = {field.name for field in fields}
@@ -203,7 +208,7 @@ def read_resolved(folder: RunFolder, names: Mapping[str, list[str]]) -> tuple[An
     return solver, nets
 
 
-def _name_nets(solver: Any, names: Mapping[str, list[str]]) -> None:
+def _name_nets(solver: SolverParameter, names: Mapping[str, list[str]]) -> None:
     for field, files in names.items():
         if field == "test_net":
             del solver.test_net[:]

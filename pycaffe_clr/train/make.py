@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from pycaffe_clr.engine import new_seed, ready_core
 from pycaffe_clr.errors import ConfigError
@@ -21,6 +21,9 @@ from pycaffe_clr.train.recorder import Recorder
 from pycaffe_clr.train.result import FINAL_STATES, RunResult, read_run
 from pycaffe_clr.train.session import Session
 from pycaffe_clr.train.spec import RunSpec, check_resume
+
+if TYPE_CHECKING:
+    from pycaffe_clr.proto import SolverParameter
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +92,7 @@ class Maker:
         return self._begin_again(folder, record, solver, nets)
 
     def _begin_again(
-        self, folder: RunFolder, record: dict[str, Any], solver: Any, nets: SolverNets
+        self, folder: RunFolder, record: dict[str, Any], solver: SolverParameter, nets: SolverNets
     ) -> RunResult:
         """Resume a run that was stopped before its first checkpoint."""
         head = io.StringIO()
@@ -106,7 +109,7 @@ class Maker:
         self,
         folder: RunFolder,
         record: dict[str, Any],
-        solver: Any,
+        solver: SolverParameter,
         nets: SolverNets,
         point: checkpoint.Checkpoint,
     ) -> RunResult:
@@ -132,7 +135,7 @@ class Maker:
         self,
         folder: RunFolder,
         record: dict[str, Any],
-        solver: Any,
+        solver: SolverParameter,
         nets: SolverNets,
         log: CaffeLog,
     ) -> Session:
@@ -186,7 +189,7 @@ def _read(spec: RunSpec) -> tuple[Any, SolverNets]:
 
 
 def _session(
-    solver: Any, nets: Any, device: str, data_dir: Any, folder: RunFolder, log: CaffeLog
+    solver: SolverParameter, nets: Any, device: str, data_dir: Any, folder: RunFolder, log: CaffeLog
 ) -> Session:
     return Session(
         solver,

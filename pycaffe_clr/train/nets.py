@@ -12,6 +12,7 @@ from pycaffe_clr.train.log import CaffeLog
 
 if TYPE_CHECKING:
     from pycaffe_clr._core import Net, RecordFeed
+    from pycaffe_clr.proto import NetParameter, SolverParameter
 
 
 class Built(NamedTuple):
@@ -19,7 +20,7 @@ class Built(NamedTuple):
     and the log show them. net: the core net. feeds: the core feeds by data layer. loss_weights: by
     top, 0 for those that are no loss."""
 
-    param: Any
+    param: NetParameter
     net: Net
     feeds: dict[str, RecordFeed]
     loss_weights: dict[str, float]
@@ -34,7 +35,7 @@ class Nets(NamedTuple):
 
 
 def build_nets(
-    solver: Any,
+    solver: SolverParameter,
     nets: SolverNets,
     log: CaffeLog,
     *,
@@ -95,7 +96,7 @@ def _warn_small_databases(log: CaffeLog, built: Built, index: int, passes: int) 
             )
 
 
-def _train_source(solver: Any) -> str:
+def _train_source(solver: SolverParameter) -> str:
     """Where the train net comes from, in Caffe's words and order of precedence."""
     for name in ("train_net_param", "net_param"):
         if solver.HasField(name):
@@ -105,7 +106,7 @@ def _train_source(solver: Any) -> str:
     return f"from net file: {solver.net}"
 
 
-def _test_source(solver: Any, index: int) -> str:
+def _test_source(solver: SolverParameter, index: int) -> str:
     """The same for a test net: test_net_param come first, then test_net, then net as often."""
     params = len(solver.test_net_param)
     if index < params:

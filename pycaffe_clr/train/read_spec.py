@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pycaffe_clr.catalog import find_solver
 from pycaffe_clr.prototxt import NetChanges, SolverNets, Source, load_solver, solver_nets
 from pycaffe_clr.train.spec import RunSpec
 
+if TYPE_CHECKING:
+    from pycaffe_clr.proto import SolverParameter
+
 
 class Read(NamedTuple):
     """solver: SolverParameter, from `path`. source: where it was read from."""
 
-    solver: Any
+    solver: SolverParameter
     nets: SolverNets
     path: Path
     source: Source

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from pycaffe_clr.train.result import is_accuracy, is_loss, measured
 from pycaffe_clr.train.schedule import core_settings
 from pycaffe_clr.train.session import Session
 from pycaffe_clr.train.tables import read_table
+
+if TYPE_CHECKING:
+    from pycaffe_clr.proto import SolverParameter
 
 _log = logging.getLogger(__name__)
 
@@ -106,7 +109,7 @@ def closing(
     return lines
 
 
-def settings(solver: Any) -> dict[str, Any]:
+def settings(solver: SolverParameter) -> dict[str, Any]:
     """The hyper-parameters of a solver for run.json, its numbers as prototxt prints them."""
     return {name: _printed(value) for name, value in core_settings(solver).items()}
 

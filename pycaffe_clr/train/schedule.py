@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pycaffe_clr.core_types import SolverSettings
 from pycaffe_clr.engine import ready_core
 from pycaffe_clr.prototxt import message_tree
 
+if TYPE_CHECKING:
+    from pycaffe_clr.proto import SolverParameter
+
 # What the core solver reads of a SolverParameter.
 CORE_FIELDS = tuple(SolverSettings.__annotations__)
 
 
-def core_settings(solver: Any) -> SolverSettings:
+def core_settings(solver: SolverParameter) -> SolverSettings:
     """The fields of a SolverParameter that the core solver reads, by name; unset ones left out."""
     tree = message_tree(solver)
     settings = {name: tree[name] for name in CORE_FIELDS if name in tree}
@@ -29,7 +32,7 @@ class Schedule:
     Raises ConfigError for an unknown policy and for settings that it cannot use.
     """
 
-    def __init__(self, solver: Any) -> None:
+    def __init__(self, solver: SolverParameter | str | Path | Mapping[str, Any]) -> None:
         if isinstance(solver, str | Path):
             from pycaffe_clr.prototxt import read_solver
 

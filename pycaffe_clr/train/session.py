@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pycaffe_clr.prototxt import SolverNets, solver_nets
 from pycaffe_clr.train import resume, snapshots
@@ -17,6 +17,9 @@ from pycaffe_clr.train.state import State
 from pycaffe_clr.train.testing import Tests
 from pycaffe_clr.train.training import Training
 from pycaffe_clr.weights import load_weights, read_weights
+
+if TYPE_CHECKING:
+    from pycaffe_clr.proto import SolverParameter
 
 
 class Session(Training):
@@ -30,7 +33,7 @@ class Session(Training):
 
     def __init__(
         self,
-        solver: Any,
+        solver: SolverParameter,
         *,
         path: str | Path | None = None,
         nets: SolverNets | None = None,

@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pycaffe_clr.engine import ready_core
 from pycaffe_clr.train import positions
@@ -14,6 +14,9 @@ from pycaffe_clr.train.events import Listener
 from pycaffe_clr.train.log import CaffeLog
 from pycaffe_clr.train.nets import Nets
 from pycaffe_clr.train.schedule import core_settings
+
+if TYPE_CHECKING:
+    from pycaffe_clr.proto import SolverParameter
 
 
 class Training:
@@ -25,7 +28,7 @@ class Training:
     """
 
     def __init__(
-        self, solver: Any, nets: Nets, folder: Path, log: CaffeLog, listener: Listener
+        self, solver: SolverParameter, nets: Nets, folder: Path, log: CaffeLog, listener: Listener
     ) -> None:
         self.param = solver
         self.log = log

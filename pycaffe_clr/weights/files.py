@@ -10,7 +10,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pycaffe_clr import proto
 from pycaffe_clr.atomic import write_atomically
@@ -18,6 +18,9 @@ from pycaffe_clr.errors import DataError
 from pycaffe_clr.weights import hdf5 as h5
 from pycaffe_clr.weights import wire
 from pycaffe_clr.weights.wire import Array
+
+if TYPE_CHECKING:
+    from pycaffe_clr.proto import NetParameter
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +88,7 @@ def parse_weights(data: bytes, name: str = "<weights>", diff: bool = False) -> W
 
 def write_weights(
     path: str | Path,
-    net: Any,
+    net: NetParameter,
     weights: Mapping[str, Sequence[Array | None]],
     diffs: Mapping[str, Sequence[Array | None]] | None = None,
     shared: Collection[tuple[str, int]] = (),

@@ -14,6 +14,7 @@ from pycaffe_clr.weights.files import fit, write_weights
 
 if TYPE_CHECKING:
     from pycaffe_clr._core import Net
+    from pycaffe_clr.proto import NetParameter
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +60,11 @@ def load_weights(core: Net, weights: Mapping[str, Sequence[Any]], name: str) -> 
 
 
 def save_weights(
-    path: str | Path, core: Net, param: Any, write_diff: bool = False, hdf5: bool | None = None
+    path: str | Path,
+    core: Net,
+    param: NetParameter,
+    write_diff: bool = False,
+    hdf5: bool | None = None,
 ) -> None:
     """Write the parameters of a core net. param: its filtered NetParameter. Raises DataError."""
     rows = core.params()
