@@ -17,19 +17,19 @@ if TYPE_CHECKING:  # where _HOMES leads, for type checkers
     from pycaffe_clr.errors import EngineError as EngineError
     from pycaffe_clr.errors import PycaffeClrError as PycaffeClrError
     from pycaffe_clr.experiments.logs import read_log as read_log
-    from pycaffe_clr.pycaffe import AdaDeltaSolver as AdaDeltaSolver
-    from pycaffe_clr.pycaffe import AdaGradSolver as AdaGradSolver
-    from pycaffe_clr.pycaffe import AdamSolver as AdamSolver
-    from pycaffe_clr.pycaffe import NesterovSolver as NesterovSolver
-    from pycaffe_clr.pycaffe import Net as Net
-    from pycaffe_clr.pycaffe import RMSPropSolver as RMSPropSolver
-    from pycaffe_clr.pycaffe import SGDSolver as SGDSolver
-    from pycaffe_clr.pycaffe import get_solver as get_solver
-    from pycaffe_clr.pycaffe import layer_type_list as layer_type_list
-    from pycaffe_clr.pycaffe import set_device as set_device
-    from pycaffe_clr.pycaffe import set_mode_cpu as set_mode_cpu
-    from pycaffe_clr.pycaffe import set_mode_gpu as set_mode_gpu
-    from pycaffe_clr.pycaffe import set_random_seed as set_random_seed
+    from pycaffe_clr.pycaffe.net import Net as Net
+    from pycaffe_clr.pycaffe.settings import layer_type_list as layer_type_list
+    from pycaffe_clr.pycaffe.settings import set_device as set_device
+    from pycaffe_clr.pycaffe.settings import set_mode_cpu as set_mode_cpu
+    from pycaffe_clr.pycaffe.settings import set_mode_gpu as set_mode_gpu
+    from pycaffe_clr.pycaffe.settings import set_random_seed as set_random_seed
+    from pycaffe_clr.pycaffe.solver import AdaDeltaSolver as AdaDeltaSolver
+    from pycaffe_clr.pycaffe.solver import AdaGradSolver as AdaGradSolver
+    from pycaffe_clr.pycaffe.solver import AdamSolver as AdamSolver
+    from pycaffe_clr.pycaffe.solver import NesterovSolver as NesterovSolver
+    from pycaffe_clr.pycaffe.solver import RMSPropSolver as RMSPropSolver
+    from pycaffe_clr.pycaffe.solver import SGDSolver as SGDSolver
+    from pycaffe_clr.pycaffe.solver import get_solver as get_solver
     from pycaffe_clr.train.evaluate import evaluate as evaluate
     from pycaffe_clr.train.result import RunResult as RunResult
     from pycaffe_clr.train.result import read_run as read_run
@@ -42,19 +42,19 @@ if TYPE_CHECKING:  # where _HOMES leads, for type checkers
 TRAIN, TEST = 0, 1
 
 _HOMES = {
-    "Net": "pycaffe",
-    "SGDSolver": "pycaffe",
-    "NesterovSolver": "pycaffe",
-    "AdaGradSolver": "pycaffe",
-    "RMSPropSolver": "pycaffe",
-    "AdaDeltaSolver": "pycaffe",
-    "AdamSolver": "pycaffe",
-    "get_solver": "pycaffe",
-    "layer_type_list": "pycaffe",
-    "set_mode_cpu": "pycaffe",
-    "set_mode_gpu": "pycaffe",
-    "set_device": "pycaffe",
-    "set_random_seed": "pycaffe",
+    "Net": "pycaffe.net",
+    "SGDSolver": "pycaffe.solver",
+    "NesterovSolver": "pycaffe.solver",
+    "AdaGradSolver": "pycaffe.solver",
+    "RMSPropSolver": "pycaffe.solver",
+    "AdaDeltaSolver": "pycaffe.solver",
+    "AdamSolver": "pycaffe.solver",
+    "get_solver": "pycaffe.solver",
+    "layer_type_list": "pycaffe.settings",
+    "set_mode_cpu": "pycaffe.settings",
+    "set_mode_gpu": "pycaffe.settings",
+    "set_device": "pycaffe.settings",
+    "set_random_seed": "pycaffe.settings",
     "Schedule": "train.schedule",
     "read_log": "experiments.logs",
     "run": "train.run",

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pycaffe_clr.core_types import LayerFeed, LayerSpec, NetSettings
 from pycaffe_clr.data import RecordStream, open_source, read_mean, resolve
 from pycaffe_clr.data import Source as RecordSource
 from pycaffe_clr.errors import ConfigError
@@ -20,6 +19,7 @@ from pycaffe_clr.prototxt import Source, layer_specs, schema
 
 if TYPE_CHECKING:
     from pycaffe_clr._core import Module, Net, RecordFeed
+    from pycaffe_clr.core_types import LayerFeed, LayerSpec, NetSettings
     from pycaffe_clr.proto import NetParameter
 
 _log = logging.getLogger(__name__)

@@ -52,6 +52,25 @@ def test_help_is_quick_and_imports_nothing_heavy():
     assert all(f"  {verb}" in done.stdout for verb in cli.VERBS)
 
 
+@pytest.mark.parametrize(
+    ("name", "not_needed"),
+    [
+        ("prototxt.read_net", ["numpy", "pycaffe_clr._core", "lmdb"]),
+        ("read_run", ["google.protobuf", "pycaffe_clr._core", "matplotlib", "rich"]),
+        ("read_log", ["google.protobuf", "pycaffe_clr._core", "matplotlib", "rich"]),
+        ("Net", ["pycaffe_clr.train.session", "matplotlib", "rich", "h5py"]),
+        ("Schedule", ["pycaffe_clr.train.session", "matplotlib", "rich", "h5py"]),
+    ],
+)
+def test_a_name_loads_only_what_it_needs(name: str, not_needed: list[str]) -> None:
+    code = (
+        f"import sys; import pycaffe_clr as caffe; caffe.{name}; "
+        f"print([m for m in {not_needed!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_a_run_loads_nothing_before_its_first_iteration_that_it_does_not_need(here):
     code = (
         "import sys; from pycaffe_clr import cli; from pycaffe_clr.train.log import CaffeLog\n"

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from pycaffe_clr import catalog
 from pycaffe_clr.cli.messages import show_warnings
-from pycaffe_clr.core_types import PlanRow
 
 if TYPE_CHECKING:
     from pycaffe_clr._core import Net
+    from pycaffe_clr.core_types import PlanRow
 
 _WARM_STEPS = 3
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pycaffe_clr import proto
-from pycaffe_clr.core_types import LayerSpec
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.prototxt.rules import included_layers
 from pycaffe_clr.prototxt.source import Source, nowhere
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import FieldDescriptor
     from google.protobuf.message import Message
 
+    from pycaffe_clr.core_types import LayerSpec
     from pycaffe_clr.proto import NetParameter, NetState
 
 # Said by the spec itself, or settled before it is made.

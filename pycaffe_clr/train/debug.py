@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pycaffe_clr.core_types import LayerRow
 from pycaffe_clr.train.log import CaffeLog, number
 
 if TYPE_CHECKING:
     from pycaffe_clr._core import Net
+    from pycaffe_clr.core_types import LayerRow
 
 
 def _mean(array: np.ndarray) -> float:
