@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from pycaffe_clr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pycaffe_clr._core import Net, RecordFeed
+    from pycaffe_clr.train.log import CaffeLog
 
 _PHASES = {"TRAIN": 0, "TEST": 1}
 # name: (type, default, help)
@@ -42,7 +47,7 @@ def add_caffe_flags(parser: argparse.ArgumentParser, names: str) -> None:
     ours.add_argument("-D", dest="defines", action="append", default=[], metavar="NAME=VALUE")
 
 
-def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
+def prepare(args: argparse.Namespace) -> tuple[CaffeLog, dict[str, str]]:
     """What every command does first: (log on stderr, where glog writes; values of -D)."""
     from pycaffe_clr.engine import ready_core
     from pycaffe_clr.prototxt import parse_assignments
@@ -60,7 +65,7 @@ def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
     return log, parse_assignments(args.defines, "-D")
 
 
-def gpu_count(args: argparse.Namespace, log: Any) -> int:
+def gpu_count(args: argparse.Namespace, log: CaffeLog) -> int:
     """Devices that --gpu asks for, 0 without it. They stand for replicas on the CPU here."""
     if not args.gpu:
         log.write("Use CPU.", "caffe.cpp:197")
@@ -92,8 +97,8 @@ def stages_of(args: argparse.Namespace) -> tuple[str, ...]:
 
 
 def build_model(
-    args: argparse.Namespace, log: Any, defines: dict[str, str], phase: int
-) -> tuple[Any, Any]:
+    args: argparse.Namespace, log: CaffeLog, defines: dict[str, str], phase: int
+) -> tuple[Net, Mapping[str, RecordFeed]]:
     """(core net, its feeds) of --model, with --weights. Raises ConfigError, DataError."""
     from pycaffe_clr.catalog import find_net
     from pycaffe_clr.engine import Records, build_net

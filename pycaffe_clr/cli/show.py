@@ -14,6 +14,8 @@ from pycaffe_clr.cli.messages import show_warnings
 if TYPE_CHECKING:
     from pycaffe_clr._core import Net
     from pycaffe_clr.core_types import PlanRow
+    from pycaffe_clr.proto import NetParameter
+    from pycaffe_clr.prototxt import Parsed
 
 _WARM_STEPS = 3
 
@@ -61,10 +63,11 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _find(args: argparse.Namespace, defines: dict[str, str]) -> tuple[tuple[Any, Any], int]:
+def _find(args: argparse.Namespace, defines: dict[str, str]) -> tuple[Parsed[NetParameter], int]:
     """((NetParameter, its source), replicas) of what the user named, be it a net or a solver."""
     from pycaffe_clr.errors import ConfigError
     from pycaffe_clr.prototxt import (
+        Parsed,
         is_solver,
         load_net,
         load_solver,
@@ -80,8 +83,8 @@ def _find(args: argparse.Namespace, defines: dict[str, str]) -> tuple[tuple[Any,
         if args.phase == "TEST":
             if not nets.tests:
                 raise ConfigError(f"{path}: the solver has no test net")
-            return (nets.tests[0], nets.sources[1]), 1
-        return (nets.train, nets.sources[0]), solver.replicas
+            return Parsed(nets.tests[0], nets.sources[1]), 1
+        return Parsed(nets.train, nets.sources[0]), solver.replicas
     return load_net(path, defines, sets), 1
 
 

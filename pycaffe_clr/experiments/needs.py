@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pycaffe_clr.data.resolve import resolve
 from pycaffe_clr.errors import DataError, PycaffeClrError
@@ -15,6 +15,9 @@ from pycaffe_clr.prototxt import filter_net
 from pycaffe_clr.train.read_spec import read_spec
 from pycaffe_clr.train.record import RECORD, read_record
 from pycaffe_clr.train.spec import RunSpec, check_resume
+
+if TYPE_CHECKING:
+    from pycaffe_clr.proto import NetParameter
 
 # A row of metrics.csv, and what the other files of a run take but for its weights.
 _BYTES_PER_ITERATION, _BYTES_PER_RUN = 60, 1 << 20
@@ -67,7 +70,7 @@ def _unmet(spec: RunSpec) -> PycaffeClrError | None:
     return None
 
 
-def _sources(nets: Iterable[Any]) -> Iterator[tuple[str, str]]:
+def _sources(nets: Iterable[NetParameter]) -> Iterator[tuple[str, str]]:
     """Databases and mean files that nets read, each with what it is."""
     for net in nets:
         for layer in filter_net(net).layer:

@@ -19,6 +19,7 @@ from pycaffe_clr.errors import ConfigError
 
 if TYPE_CHECKING:
     from pycaffe_clr.experiments.manifest import Setting
+    from pycaffe_clr.proto import NetParameter
 
 FILE_RUN = "file"  # the extra run that keeps the fillers of the net's file
 RUNS = 4
@@ -153,7 +154,7 @@ def _batch_of(path: Path) -> tuple[int, int, bool]:
     return batch, max(1, solver.replicas), gaussian
 
 
-def batch_of(train: Any, where: str) -> tuple[int, bool]:
+def batch_of(train: NetParameter, where: str) -> tuple[int, bool]:
     """Batch of a training net (a NetParameter), and whether a filler of it is gaussian.
 
     where: what errors call it. Raises ConfigError where no layer has a batch_size.

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pycaffe_clr.atomic import write_atomically
 from pycaffe_clr.proto import is_repeated
@@ -40,7 +40,7 @@ def write_recipe(
     folder: Path,
     name: str,
     trial: Path,
-    given: Any,
+    given: SolverParameter,
     chosen: Mapping[str, Chosen],
     head: str,
 ) -> Path:
@@ -76,7 +76,7 @@ def write_recipe(
     return path
 
 
-def _copy_field(source: Any, target: Any, name: str) -> None:
+def _copy_field(source: SolverParameter, target: SolverParameter, name: str) -> None:
     for field, value in source.ListFields():
         if field.name == name:
             if is_repeated(field):

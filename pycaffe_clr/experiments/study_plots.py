@@ -15,6 +15,8 @@ from pycaffe_clr.experiments.curves import Curve, smoothed
 from pycaffe_clr.experiments.figures import style
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from pycaffe_clr.experiments.range_test import RangeTest
 
 _WIDTH, _HEIGHT = 3.7, 3.8
@@ -106,7 +108,7 @@ def draw_search(
 
 
 @contextmanager
-def _figure(path: Path, title: str, count: int) -> Iterator[Sequence[Any]]:
+def _figure(path: Path, title: str, count: int) -> Iterator[Sequence[Axes]]:
     """Panels beside each other; the picture is written to `path` on leaving. Raises DataError."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -130,7 +132,7 @@ def _figure(path: Path, title: str, count: int) -> Iterator[Sequence[Any]]:
 
 
 def _line(
-    panel: Any, x: np.ndarray, y: np.ndarray, colour: str, label: str, dashes: str = "-"
+    panel: Axes, x: np.ndarray, y: np.ndarray, colour: str, label: str, dashes: str = "-"
 ) -> None:
     """A line as measured, thin, and smoothed as the clues are read."""
     finite = np.isfinite(y)
@@ -143,7 +145,7 @@ def _line(
     )
 
 
-def _limits(panel: Any, curves: Sequence[np.ndarray], best_is_high: bool = False) -> None:
+def _limits(panel: Axes, curves: Sequence[np.ndarray], best_is_high: bool = False) -> None:
     """A range that shows where the curves are at their best.
 
     What is worse after the first tenth of the tests than nine tenths of the rest leaves the panel:
@@ -160,7 +162,7 @@ def _limits(panel: Any, curves: Sequence[np.ndarray], best_is_high: bool = False
     panel.set_ylim(*sorted((sign * (low - margin), sign * (high + margin))))
 
 
-def _legend(panel: Any) -> None:
+def _legend(panel: Axes) -> None:
     panel.legend(
         frameon=False,
         fontsize=style.LEGEND,

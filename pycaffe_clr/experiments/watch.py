@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +16,10 @@ from pycaffe_clr.experiments.curves import ITERATION, Curve, curve, means_betwee
 from pycaffe_clr.train import positions
 from pycaffe_clr.train.events import Row, TestResult
 from pycaffe_clr.train.result import RunResult, is_loss, read_run
+
+if TYPE_CHECKING:
+    from pycaffe_clr.train.events import Run
+    from pycaffe_clr.train.session import Session
 
 
 class Watch:
@@ -32,7 +36,8 @@ class Watch:
         self.losses: list[float] = []
         self.at: list[int] = []
         self.tests: list[float] = []
-        self._session: Any = None
+        # Set by the first event, `started`.
+        self._session: Session
         if folder is not None:
             with contextlib.suppress(DataError):
                 self._recall(read_run(folder))
@@ -43,7 +48,7 @@ class Watch:
         self.losses = [float(v) for v in run.metrics.get("loss", ())]
         self.at, self.tests = [int(i) for i in tests["iteration"]], list(tests["loss"])
 
-    def started(self, run: Any) -> None:
+    def started(self, run: Run) -> None:
         """Keep the session, whose test nets are set back."""
         self._session = run.session
 

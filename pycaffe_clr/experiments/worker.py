@@ -21,13 +21,16 @@ import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pycaffe_clr.errors import DataError, PycaffeClrError
 from pycaffe_clr.train.events import Row, TestResult
 from pycaffe_clr.train.lock import is_locked
 from pycaffe_clr.train.result import RunResult, is_accuracy
 from pycaffe_clr.train.spec import RunSpec
+
+if TYPE_CHECKING:
+    from pycaffe_clr.train.events import Run
 
 _TELL_SECONDS = 0.25
 
@@ -66,7 +69,7 @@ class Reporter:
         self._told = 0.0
         self._accuracy: float | None = None
 
-    def started(self, run: Any) -> None:
+    def started(self, run: Run) -> None:
         """The run begins or goes on."""
         self._max_iter = run.session.param.max_iter
         self._tell(run.iteration, None)

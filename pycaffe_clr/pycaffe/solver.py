@@ -10,6 +10,7 @@ from pycaffe_clr.prototxt import read_solver
 from pycaffe_clr.pycaffe.net import Net
 from pycaffe_clr.pycaffe.settings import Settings, fresh_seed
 from pycaffe_clr.train.changes import Changes
+from pycaffe_clr.train.log import CaffeLog
 from pycaffe_clr.train.session import Session
 
 
@@ -37,7 +38,7 @@ class Solver:
         replicas: int | None = None,
         data_dir: str | Path | None = None,
         defines: Mapping[str, str] | None = None,
-        log: Any | None = None,
+        log: CaffeLog | None = None,
     ) -> None:
         self.param = read_solver(solver_file, defines)
         if self._type is not None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pycaffe_clr.errors import DataError
 from pycaffe_clr.train.result import is_accuracy, is_loss
 from pycaffe_clr.train.tables import read_table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Table = Mapping[str, np.ndarray]
 
@@ -60,7 +64,7 @@ def _smooth(values: np.ndarray, window: int) -> np.ndarray:
     return smooth
 
 
-def _draw(metrics: Table, tests: Table, captions: Captions) -> Any:
+def _draw(metrics: Table, tests: Table, captions: Captions) -> Figure:
     # Without pyplot, which would look for a display and keep every figure.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -85,9 +89,16 @@ def _draw(metrics: Table, tests: Table, captions: Captions) -> Any:
     return figure
 
 
-def _add_epochs(panel: Any, epoch: float) -> None:
+def _add_epochs(panel: Axes, epoch: float) -> None:
     """A second axis above the panel, in epochs of so many iterations."""
-    axis = panel.secondary_xaxis("top", functions=(lambda x: x / epoch, lambda x: x * epoch))
+
+    def epochs(iterations: Any) -> Any:
+        return iterations / epoch
+
+    def iterations(epochs: Any) -> Any:
+        return epochs * epoch
+
+    axis = panel.secondary_xaxis("top", functions=(epochs, iterations))
     axis.set_xlabel("epoch")
     axis.spines[["top"]].set_color("0.8")
     axis.tick_params(color="0.8")
@@ -97,7 +108,7 @@ def _thin(count: int) -> slice:
     return slice(None, None, max(1, count // _MAX_POINTS))
 
 
-def _draw_loss(panel: Any, metrics: Table, tests: Table) -> None:
+def _draw_loss(panel: Axes, metrics: Table, tests: Table) -> None:
     iterations, loss = metrics["iteration"], metrics["loss"]
     thin = _thin(len(loss))
     panel.plot(iterations[thin], loss[thin], color=_BLUE, alpha=0.25, linewidth=0.8)
@@ -119,7 +130,7 @@ def _draw_loss(panel: Any, metrics: Table, tests: Table) -> None:
     panel.legend(frameon=False)
 
 
-def _draw_accuracy(panel: Any, tests: Table, whole: float | None) -> None:
+def _draw_accuracy(panel: Axes, tests: Table, whole: float | None) -> None:
     panel.set_ylabel("test accuracy (%)")
     columns = accuracy_columns(tests)
     if not columns or not len(tests["iteration"]):
@@ -147,7 +158,7 @@ def _draw_accuracy(panel: Any, tests: Table, whole: float | None) -> None:
     panel.legend(frameon=False, loc="lower right")
 
 
-def _draw_rates(panel: Any, metrics: Table) -> None:
+def _draw_rates(panel: Axes, metrics: Table) -> None:
     thin = _thin(len(metrics["iteration"]))
     iterations = metrics["iteration"][thin]
     panel.plot(iterations, metrics["lr"][thin], color=_BLUE, linewidth=1.8)

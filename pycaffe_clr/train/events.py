@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pycaffe_clr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pycaffe_clr.train.folder import RunFolder
+    from pycaffe_clr.train.result import RunResult
+    from pycaffe_clr.train.session import Session
+    from pycaffe_clr.train.spec import RunSpec
 
 
 @dataclass
@@ -45,13 +51,32 @@ class Snapshot:
     state: Path
 
 
+class Run(Protocol):
+    """What callbacks are told of the run they belong to. seconds: of training so far."""
+
+    spec: RunSpec
+    folder: RunFolder
+    session: Session
+
+    @property
+    def iteration(self) -> int:
+        """Updates made so far."""
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, tests included, over all resumes."""
+
+    def stop(self, reason: str = "") -> None:
+        """End the run for good after the current iteration, or test."""
+
+
 class Listener:
     """What a session tells while it runs. Here every method does nothing.
 
     Of a run's callbacks rows, tested and snapshotted may return "stop", or "stop: REASON".
     """
 
-    def started(self, run: Any) -> None:
+    def started(self, run: Run) -> None:
         """A run begins or goes on, told to callbacks. run: has stop(reason), iteration, folder,
         spec and session."""
 
@@ -77,7 +102,7 @@ class Listener:
         checkpoints.
         """
 
-    def ended(self, result: Any) -> None:
+    def ended(self, result: RunResult) -> None:
         """A run is over, told to callbacks. result: the RunResult."""
 
 
@@ -91,7 +116,8 @@ class Callbacks(Listener):
     """Hands the events of a run on to its callbacks. Raises ConfigError for what is no callback."""
 
     def __init__(self, callbacks: Iterable[Callback]) -> None:
-        self._run: Any = None
+        # Set by the first event, `started`.
+        self._run: Run
         self._objects: list[Any] = []
         self._functions: list[Callable[[Any], Any]] = []
         if not isinstance(callbacks, Iterable):
@@ -120,7 +146,7 @@ class Callbacks(Listener):
         if isinstance(answer, str) and answer.startswith("stop"):
             self._run.stop(answer[len("stop") :].lstrip(": "))
 
-    def started(self, run: Any) -> None:
+    def started(self, run: Run) -> None:
         self._run = run
         self._tell("started", run)
 
@@ -147,5 +173,5 @@ class Callbacks(Listener):
     def idle(self) -> None:
         self._tell("idle")
 
-    def ended(self, result: Any) -> None:
+    def ended(self, result: RunResult) -> None:
         self._tell("ended", result)

@@ -196,7 +196,9 @@ def net_names(solver: SolverParameter) -> dict[str, list[str]]:
     }
 
 
-def read_resolved(folder: RunFolder, names: Mapping[str, list[str]]) -> tuple[Any, SolverNets]:
+def read_resolved(
+    folder: RunFolder, names: Mapping[str, list[str]]
+) -> tuple[SolverParameter, SolverNets]:
     """The solver and nets that write_resolved wrote. names: what it returned. Raises ConfigError.
 
     The solver names its nets as the user's file did, so that logs agree.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -151,7 +152,7 @@ class Maker:
         session: Session,
         record: dict[str, Any],
         head: io.StringIO | None,
-        clock: Any = None,
+        clock: Sequence[float] | None = None,
     ) -> RunResult:
         record.update(describe.measures(session.param, session))
         if head is None and clock is None:
@@ -167,7 +168,7 @@ class Maker:
             print(text, file=self.stream)
 
 
-def _read(spec: RunSpec) -> tuple[Any, SolverNets]:
+def _read(spec: RunSpec) -> tuple[SolverParameter, SolverNets]:
     """What read_spec gives, ready to be trained in a folder of its own. Raises ConfigError."""
     solver, nets, path, source = read_spec(spec)
     if not solver.max_iter > 0:
@@ -189,7 +190,12 @@ def _read(spec: RunSpec) -> tuple[Any, SolverNets]:
 
 
 def _session(
-    solver: SolverParameter, nets: Any, device: str, data_dir: Any, folder: RunFolder, log: CaffeLog
+    solver: SolverParameter,
+    nets: SolverNets,
+    device: str,
+    data_dir: str | None,
+    folder: RunFolder,
+    log: CaffeLog,
 ) -> Session:
     return Session(
         solver,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pycaffe_clr.errors import DataError
+
+if TYPE_CHECKING:
+    from pycaffe_clr._core import Net, Solver
 
 
 @dataclass
@@ -33,7 +36,7 @@ class State:
     type: str = ""
 
 
-def views(net: Any, core: Any) -> dict[str, np.ndarray]:
+def views(net: Net, core: Solver) -> dict[str, np.ndarray]:
     """The arrays of a State as views of a core net and solver. BatchNorm's statistics are
     parameters, too."""
     arrays = {}

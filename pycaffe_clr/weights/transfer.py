@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pycaffe_clr.errors import DataError
 from pycaffe_clr.weights.files import fit, write_weights
+from pycaffe_clr.weights.wire import Array
 
 if TYPE_CHECKING:
     from pycaffe_clr._core import Net
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def load_weights(core: Net, weights: Mapping[str, Sequence[Any]], name: str) -> list[str]:
+def load_weights(core: Net, weights: Mapping[str, Sequence[Array | None]], name: str) -> list[str]:
     """Copy weights into a core net by layer name; returns the layers that got some.
 
     All shapes are checked before anything is changed. Raises DataError.

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pycaffe_clr.errors import DataError, shape_text
 from pycaffe_clr.proto.varint import decode_varint, encode_varint
@@ -161,7 +162,7 @@ def encode_int(number: int, value: int) -> Pieces:
     return [encode_varint(number << 3 | VARINT) + encode_varint(value)]
 
 
-def encode_blob(values: Any, diff: Any | None = None) -> Pieces:
+def encode_blob(values: ArrayLike, diff: ArrayLike | None = None) -> Pieces:
     """An array (and its gradient) as a BlobProto, byte for byte as protobuf writes it."""
     values = np.asarray(values)
     pieces: Pieces = []
