@@ -4,7 +4,7 @@
 
 #include "core/parallel.h"
 #include "graph/layer.h"
-#include "ops/op.h"
+#include "ops/backends.h"
 
 namespace {
 
@@ -16,6 +16,19 @@ void translate(const pcc::Error& error) {
   const py::object type = py::module_::import("pycaffe_clr.errors").attr(name);
   PyErr_SetString(type.ptr(), error.what());
 }
+
+// The loader's last resort is a function of Python's; a reference to it stays for good, as backends
+// may be asked for to the end of the process.
+void find_libraries_by(const py::typing::Callable<bool(py::str)>& find) {
+  const auto* const kept = new py::function(find);
+  pcc::find_libraries_by([kept](const std::string& problem) {
+    const py::gil_scoped_acquire gil;
+    return py::cast<bool>((*kept)(problem));
+  });
+}
+
+// Backends may be loaded, which may want the lock.
+using Unlocked = py::call_guard<py::gil_scoped_release>;
 
 }  // namespace
 
@@ -34,8 +47,17 @@ PYBIND11_MODULE(_core, m) {
   m.def("threads", &pcc::threads, "Number of threads that passes use.");
   m.def("set_threads", &pcc::set_threads, py::arg("count"),
         "Sets that number, for the whole process.");
-  m.def("backends", &pcc::backend_names, "Names of the backends in this build.");
-  m.def("default_backend", &pcc::default_backend, "The backend that device 'cpu' means.");
+  m.def("backends", &pcc::backend_names, Unlocked(),
+        "Names of the backends that work here, plainest first.");
+  m.def("backend_of", &pcc::backend_of, Unlocked(), py::arg("device"),
+        "The backend that a device means: its own name, 'kernels' (our own alone), or 'cpu', the "
+        "fastest on the processor.");
+  m.def("backend_problems", &pcc::backend_problems,
+        "One line for each backend that was asked for and cannot be loaded.");
+  m.def(
+      "find_libraries_by", &find_libraries_by, py::arg("find"),
+      "Names a function that loads what a backend's library lacks: it gets the loader's words, and "
+      "returns whether it found something.");
   m.def("layer_types", &pcc::layer_types,
         "Layer types that can be built, as a prototxt names them.");
   pcc::bind_specs(m);

@@ -240,11 +240,19 @@ class StreamFeed(RecordFeed):
     def __len__(self) -> int:
         """Records of the source; TypeError if it does not say."""
 
-def backends() -> list[str]:
-    """Names of the backends in this build."""
+def backend_of(device: str) -> str:
+    """The backend that a device means: its own name, 'kernels' (our own alone), or
+    'cpu', the fastest on the processor."""
 
-def default_backend() -> str:
-    """The backend that device 'cpu' means."""
+def backend_problems() -> list[str]:
+    """One line for each backend that was asked for and cannot be loaded."""
+
+def backends() -> list[str]:
+    """Names of the backends that work here, plainest first."""
+
+def find_libraries_by(find: Callable[[str], bool]) -> None:
+    """Names a function that loads what a backend's library lacks: it gets the loader's
+    words, and returns whether it found something."""
 
 def layer_types() -> list[str]:
     """Layer types that can be built, as a prototxt names them."""
@@ -291,11 +299,19 @@ class Module(Protocol):
     def Solver(self) -> type[_Solver]: ...
     @property
     def StreamFeed(self) -> type[_StreamFeed]: ...
-    def backends(self) -> list[str]:
-        """Names of the backends in this build."""
+    def backend_of(self, device: str) -> str:
+        """The backend that a device means: its own name, 'kernels' (our own alone), or
+        'cpu', the fastest on the processor."""
 
-    def default_backend(self) -> str:
-        """The backend that device 'cpu' means."""
+    def backend_problems(self) -> list[str]:
+        """One line for each backend that was asked for and cannot be loaded."""
+
+    def backends(self) -> list[str]:
+        """Names of the backends that work here, plainest first."""
+
+    def find_libraries_by(self, find: Callable[[str], bool]) -> None:
+        """Names a function that loads what a backend's library lacks: it gets the loader's
+        words, and returns whether it found something."""
 
     def layer_types(self) -> list[str]:
         """Layer types that can be built, as a prototxt names them."""

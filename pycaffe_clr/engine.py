@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pycaffe_clr.proto import NetParameter
 
 _log = logging.getLogger(__name__)
-_DEVICES = {"cpu": "", "onednn": "onednn", "reference": "reference"}
 
 
 def ready_core() -> Module:
@@ -43,23 +42,21 @@ def _with_schema() -> Module:
 
 
 def backend_of(device: str) -> str:
-    """The backend that a device means: "cpu" is the fastest of this build.
+    """The backend that a device means: "cpu" is the fastest of those that work here.
 
-    Raises ConfigError for an unknown device, or one that this build lacks.
+    Warns once of each backend that was tried and cannot be loaded. Raises ConfigError for an
+    unknown device, or one whose backend is not there.
     """
     module = ready_core()
-    name = _DEVICES.get(device)
-    if name is None:
-        hint = "; this version has no GPU backend" if device in ("gpu", "cuda") else ""
-        raise ConfigError(f'device "{device}" is unknown; known: {", ".join(_DEVICES)}{hint}')
-    name = name or module.default_backend()
-    if name not in module.backends():
-        raise ConfigError(
-            f'device "{device}": this build has no {name} backend; it has: '
-            f"{', '.join(module.backends())}. Leave the device out, or install a build with it "
-            "(PYCAFFE_CLR_ONEDNN=ON says what it lacks)"
-        )
+    name = module.backend_of(device)
+    for problem in module.backend_problems():
+        _warn(problem)
     return name
+
+
+@cache
+def _warn(problem: str) -> None:
+    _log.warning("%s. Until then device cpu means kernels of our own alone", problem)
 
 
 def new_seed() -> int:

@@ -1,4 +1,4 @@
-"""Loads the compiled module, and says what is missing where it cannot be loaded."""
+"""Loads the compiled module and finds its libraries; says what is missing where that fails."""
 
 from __future__ import annotations
 
@@ -35,24 +35,34 @@ def core() -> Module:
     Raises EngineError if it, or a library it needs, is missing.
     """
     try:
-        return cast("Module", import_module("pycaffe_clr._core"))
+        module = cast("Module", import_module("pycaffe_clr._core"))
     except ModuleNotFoundError as error:
         raise EngineError(
             f"pycaffe_clr: {Path(__file__).parent} has no compiled module _core for this Python; "
             "a source tree has to be installed first: pip install . (and run from elsewhere)"
         ) from error
     except ImportError as error:
-        # The module finds libdnnl relative to itself, which fails where the two were installed
-        # under different prefixes. A library that is already loaded need not be found.
-        library = onednn_library() if _ONEDNN_LIBRARY in str(error) else None
-        if library is None:
-            hint = f"; try: pip install '{_ONEDNN_PACKAGE}==2023.2.*'"
-            raise EngineError(
-                f"pycaffe_clr: the compiled module could not be loaded: {error}"
-                + (hint if _ONEDNN_LIBRARY in str(error) else "")
-            ) from error
+        raise EngineError(
+            f"pycaffe_clr: the compiled module could not be loaded: {error}"
+        ) from error
+    module.find_libraries_by(load_library)
+    return module
+
+
+def load_library(problem: str) -> bool:
+    """Load the library that the loader did not find, if a package has it: whether it did.
+
+    Backends look for libraries at places relative to themselves, which fails where the two were
+    installed under different prefixes. A library that is already loaded need not be found.
+    """
+    library = onednn_library() if _ONEDNN_LIBRARY in problem else None
+    if library is None:
+        return False
+    try:
         ctypes.CDLL(str(library))
-        return cast("Module", import_module("pycaffe_clr._core"))
+    except OSError:
+        return False
+    return True
 
 
 # --- forked processes -----------------------------------------------------------------------------

@@ -9,19 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pycaffe_clr.engine import ready_core
+from pycaffe_clr.engine import backend_of
+from pycaffe_clr.errors import ConfigError
 
 HERE = Path(__file__).parent / "golden"
 SHARED = Path(os.environ.get("PYCAFFE_CLR_SHARED", Path(__file__).parents[2] / "shared"))
 
-# Types of layers that both backends answer; golden cases of other types wait for their layers.
-BACKENDS = ("reference", "onednn")
+# Devices, each of another backend; golden cases of types that none knows wait for their layers.
+BACKENDS = ("reference", "kernels", "onednn")
 
 
-def need(backend: str) -> None:
-    """Skip the test where this build lacks the backend."""
-    if backend not in ready_core().backends():
-        pytest.skip(f"this build has no {backend} backend")
+def need(device: str) -> None:
+    """Skip the test where the backend of a device does not work here."""
+    try:
+        backend_of(device)
+    except ConfigError as error:
+        pytest.skip(str(error))
 
 
 def folders(kind: str) -> list[Path]:

@@ -230,14 +230,8 @@ def test_a_broken_caffemodel_is_one_error(here, capfd):
     assert "bad.caffemodel: truncated" in error
 
 
-def test_a_backend_that_was_not_built_is_told_by_name(monkeypatch):
-    class Small:
-        """The compiled module of a build with PYCAFFE_CLR_ONEDNN=OFF."""
-
-        backends = staticmethod(lambda: ["reference"])
-        default_backend = staticmethod(lambda: "reference")
-
-    monkeypatch.setattr(engine, "ready_core", Small)
-    assert engine.backend_of("cpu") == "reference"
-    with pytest.raises(ConfigError, match='device "onednn".*no onednn backend; it has: reference'):
-        engine.backend_of("onednn")
+def test_an_unknown_device_is_told_what_there_is():
+    with pytest.raises(ConfigError, match='device "tpu" is unknown; known: cpu, .*kernels'):
+        engine.backend_of("tpu")
+    with pytest.raises(ConfigError, match="no GPU backend"):
+        engine.backend_of("gpu")

@@ -86,19 +86,20 @@ def test_a_net_gives_the_same_bits_in_every_thread(backend):
         np.testing.assert_array_equal(ours, third)
 
 
+@pytest.mark.parametrize("device", ["kernels", "onednn"])
 @pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
 @pytest.mark.parametrize(
     ("cap", "refused"), [("SSE41", ("avx2", "avx512")), ("AVX2", ("avx512",)), ("AVX", ("avx2",))]
 )
-def test_the_cap_on_instruction_sets_holds_for_all_kernels(name, cap, refused):
-    need("onednn")
+def test_the_cap_on_instruction_sets_holds_for_all_kernels(name, cap, refused, device):
+    need(device)
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from test_engine_threads import make\n"
-        "print(*(row['implementation'] for row in make('onednn').plan()), sep='\\n')"
+        "print(*(row['implementation'] for row in make(sys.argv[2]).plan()), sep='\\n')"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, os.path.dirname(__file__)],
+        [sys.executable, "-c", program, os.path.dirname(__file__), device],
         env=os.environ | {name: cap},
         capture_output=True,
         text=True,

@@ -184,14 +184,12 @@ def test_a_run_goes_as_caffes_did(name, backend, fuse, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("name", [n for n in SLOW if n in RUNS])
 def test_a_larger_net_goes_as_caffes_did(name, monkeypatch, tmp_path):
-    need("onednn")
-    follow(name, "onednn", True, monkeypatch, tmp_path)
+    follow(name, "cpu", True, monkeypatch, tmp_path)
 
 
 @pytest.mark.parametrize("name", [n for n in KEPT_ITERATIONS if n in RUNS])
 def test_a_larger_net_with_all_blobs_kept(name, monkeypatch, tmp_path):
-    need("onednn")
-    follow(name, "onednn", False, monkeypatch, tmp_path, KEPT_ITERATIONS[name])
+    follow(name, "cpu", False, monkeypatch, tmp_path, KEPT_ITERATIONS[name])
 
 
 @pytest.mark.parametrize("name", [n for n in REFERENCE_ITERATIONS if n in RUNS])

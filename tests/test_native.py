@@ -1,7 +1,11 @@
 """The compiled module is there, and says clearly when it or its libraries are not."""
 
-import importlib
+import os
+import shutil
+import subprocess
+import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -33,26 +37,70 @@ def test_source_tree_without_the_module_says_install(uncached, monkeypatch) -> N
         native.core()
 
 
-def test_missing_onednn_names_its_package(uncached, monkeypatch) -> None:
-    error = ImportError("libdnnl.so.3: cannot open shared object file: No such file or directory")
-    monkeypatch.setattr(native, "import_module", fail_with(error))
-    monkeypatch.setattr(native, "onednn_library", lambda: None)
-    with pytest.raises(EngineError, match="onednn-cpu-gomp"):
-        native.core()
-
-
-def test_onednn_under_another_prefix_is_loaded_first(uncached, monkeypatch) -> None:
-    library = native.onednn_library()
-    if library is None:
+def test_a_library_that_a_package_holds_is_loaded_by_its_path() -> None:
+    assert not native.load_library("libother.so.1: cannot open shared object file")
+    if native.onednn_library() is None:
         pytest.skip("oneDNN is not installed")
-    calls = []
+    assert native.load_library("libdnnl.so.3: cannot open shared object file")
 
-    def fail_once(name: str):
-        calls.append(name)
-        if len(calls) == 1:
-            raise ImportError("libdnnl.so.3: cannot open shared object file")
-        return importlib.import_module(name)
 
-    monkeypatch.setattr(native, "import_module", fail_once)
-    assert native.core().__name__ == "pycaffe_clr._core"
-    assert len(calls) == 2
+NET = """
+input: "x" input_shape { dim: 2 dim: 3 dim: 9 dim: 9 } force_backward: true
+layer { name: "c" type: "Convolution" bottom: "x" top: "c"
+  convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "xavier" } } }
+layer { name: "p" type: "Softmax" bottom: "c" top: "p" }
+"""
+PROGRAM = """
+import sys
+import pycaffe_clr as caffe
+from pycaffe_clr.engine import ready_core
+for _ in range(2):
+    net = caffe.Net(sys.argv[1], caffe.TRAIN)
+    net.forward()
+    net.backward()
+print(net._core.backend, *ready_core().backends())
+caffe.Net(sys.argv[1], caffe.TRAIN, device="onednn")
+"""
+
+
+def run_without_onednn(folder: Path, change) -> subprocess.CompletedProcess[str]:
+    """What PROGRAM says in a copy of the package whose oneDNN backend `change` has spoilt."""
+    package = Path(native.__file__).parent
+    module = package / "libpycaffe_clr_onednn.so"
+    if not module.is_file():
+        pytest.skip("this build has no onednn backend")
+    copy = folder / "pycaffe_clr"
+    copy.mkdir()
+    for path in package.iterdir():
+        # Libraries look for others beside themselves.
+        (shutil.copy if path.suffix == ".so" else os.symlink)(path, copy / path.name)
+    change(copy / module.name)
+    (folder / "net.prototxt").write_text(NET)
+    paths = os.pathsep.join([str(folder), *sys.path])
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(folder / "net.prototxt")],
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_without_the_library_of_onednn_nets_run_on_our_own_kernels(tmp_path) -> None:
+    def miss(module: Path) -> None:
+        module.write_bytes(module.read_bytes().replace(b"\0libdnnl.so.3\0", b"\0libdnnl.so.0\0"))
+
+    done = run_without_onednn(tmp_path, miss)
+    assert done.stdout.split() == ["cpu", "reference", "cpu"]
+    said = done.stderr.splitlines()
+    assert len([line for line in said if "Until then" in line]) == 1
+    assert "backend onednn cannot be loaded: libdnnl.so.0: cannot open" in said[0]
+    assert "pip install 'onednn-cpu-gomp" in said[0]
+    assert 'ConfigError: device "onednn": backend onednn cannot be loaded' in said[-1]
+
+
+def test_a_build_without_onednn_says_nothing_until_it_is_asked_for(tmp_path) -> None:
+    done = run_without_onednn(tmp_path, Path.unlink)
+    assert done.stdout.split() == ["cpu", "reference", "cpu"]
+    assert "no onednn backend; it has: reference, cpu" in done.stderr.splitlines()[-1]
+    assert "cannot be loaded" not in done.stderr

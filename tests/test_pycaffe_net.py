@@ -183,6 +183,6 @@ def test_the_numbers_that_pycaffes_python_part_builds_on(make):
     assert dict(zip(names, net._blob_loss_weights, strict=True))["loss"] == 1
 
 
-def test_no_layer_of_a_net_with_branches_needs_the_reference_backend(make):
-    need("onednn")
-    assert make(WHOLE, device="onednn")._core.fallbacks() == []
+@pytest.mark.parametrize("device", ["kernels", "cpu"])
+def test_no_layer_of_a_net_with_branches_needs_the_reference_backend(make, device):
+    assert make(WHOLE, device=device)._core.fallbacks() == []

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from golden_data import BACKENDS, need
 
 from pycaffe_clr import Net, get_solver
-from pycaffe_clr.engine import ready_core
 from pycaffe_clr.train.log import CaffeLog
 
 # {1}, {2}, {3}: empty, so that layers work in place and fusion would swallow what is printed; or
@@ -114,10 +114,9 @@ def wanted_lines(net: Net) -> list[tuple[str, str, str, float]]:
     return [(kind, in_place(layer), what, value) for kind, layer, what, value in lines]
 
 
-@pytest.fixture(params=["reference", "onednn"])
+@pytest.fixture(params=BACKENDS)
 def device(request: pytest.FixtureRequest) -> str:
-    if request.param not in ready_core().backends():
-        pytest.skip(f"this build has no {request.param} backend")
+    need(request.param)
     return str(request.param)
 
 

@@ -9,6 +9,9 @@ set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
 set(CMAKE_CXX_FLAGS_RELEASE "-O3 -DNDEBUG")
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 
+# For the code of the engine, a shared library whose functions nobody replaces (csrc/exports.map).
+set(PCC_SHARED_CODE -fvisibility=default -fno-semantic-interposition)
+
 find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(Threads REQUIRED)
 

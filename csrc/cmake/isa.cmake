@@ -26,8 +26,8 @@ function(pcc_isa_sources target)
       # A property, as flags of pcc_flags come after the target's own and would win.
       set_target_properties(${objects} PROPERTIES PCC_CONTRACTS ON)
       target_compile_options(${objects} PRIVATE
-        ${PCC_ISA_FLAGS_${isa}} -ffp-contract=fast -fno-trapping-math)
-      set_property(GLOBAL APPEND PROPERTY PCC_OBJECTS $<TARGET_OBJECTS:${objects}>)
+        ${PCC_SHARED_CODE} ${PCC_ISA_FLAGS_${isa}} -ffp-contract=fast -fno-trapping-math)
+      target_sources(${target} PRIVATE $<TARGET_OBJECTS:${objects}>)
     endif()
     target_sources(${objects} PRIVATE ${files})
   endforeach()

@@ -10,18 +10,18 @@ find_package(pybind11 CONFIG REQUIRED)
 
 # NO_EXTRAS: link-time optimisation doubles the build time and gains nothing here.
 pybind11_add_module(_core MODULE NO_EXTRAS ${PCC_BINDINGS})
-pcc_link_all(_core)
+pcc_link(_core)
 # No loops over data in the bindings, but many templates: half the build time otherwise.
 target_compile_options(_core PRIVATE -O1)
 
-# The wheel of oneDNN puts libdnnl.so.3 into PREFIX/lib. Seen from pycaffe_clr/ that is three folders
-# up in PREFIX/lib/python3.X/site-packages (virtual environments, the user's folder, Debian's
-# dist-packages) and lib beside lib64 where site-packages lies in lib64 (Fedora). For other places see
-# pycaffe_clr/native.py.
+# The engine and its backends lie beside the module. $ORIGIN comes first in the build folder as well,
+# so that the three can be copied elsewhere together.
 set_target_properties(_core PROPERTIES
-  INSTALL_RPATH "$ORIGIN/../../..;$ORIGIN/../../../../lib;$ORIGIN"
+  BUILD_RPATH "$ORIGIN"
+  INSTALL_RPATH "$ORIGIN"
   INSTALL_RPATH_USE_LINK_PATH OFF)
-install(TARGETS _core LIBRARY DESTINATION pycaffe_clr)
+get_property(pcc_modules GLOBAL PROPERTY PCC_MODULES)
+install(TARGETS _core pcc ${pcc_modules} LIBRARY DESTINATION pycaffe_clr)
 
 set(pcc_proto_dir ${CMAKE_CURRENT_SOURCE_DIR}/pycaffe_clr/proto)
 set(pcc_desc ${CMAKE_CURRENT_BINARY_DIR}/caffe.desc)

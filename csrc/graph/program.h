@@ -10,7 +10,7 @@
 
 #include "core/tensor.h"
 #include "graph/layer.h"
-#include "ops/op.h"
+#include "ops/backends.h"
 
 namespace pcc {
 

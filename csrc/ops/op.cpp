@@ -1,10 +1,5 @@
 #include "ops/op.h"
 
-#include "backends/cpu/cpu.h"
-#include "backends/reference/reference.h"
-#ifdef PCC_WITH_ONEDNN
-#include "backends/onednn/onednn.h"
-#endif
 #include "ops/rules.h"
 
 namespace pcc {
@@ -17,27 +12,6 @@ std::shared_ptr<Device> Backend::open(int index) const {
 LayoutChoice Backend::layouts(const OpDesc&, const OpSite& site) const {
   return {std::vector<Layout>(site.in.size(), Layout::plain),
           std::vector<Layout>(site.out.size(), Layout::plain)};
-}
-
-std::vector<std::string> backend_names() {
-#ifdef PCC_WITH_ONEDNN
-  return {"reference", "cpu", "onednn"};
-#else
-  return {"reference", "cpu"};
-#endif
-}
-
-std::string default_backend() { return backend_names().back(); }
-
-const Backend& backend(const std::string& name) {
-  if (name == "reference") return reference_backend();
-  if (name == "cpu") return cpu_backend();
-#ifdef PCC_WITH_ONEDNN
-  if (name == "onednn") return onednn_backend();
-#endif
-  std::string known;
-  for (const std::string& each : backend_names()) known += (known.empty() ? "" : ", ") + each;
-  PCC_THROW(config, "no backend '", name, "' in this build; there are: ", known);
 }
 
 namespace {

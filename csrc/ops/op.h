@@ -95,11 +95,4 @@ class Backend {
   virtual std::unique_ptr<Op> make(const OpDesc& desc, const OpSite& site) const = 0;
 };
 
-// The backends that were built, by name: "reference", "onednn". The only list of them. Throws a
-// config error that names the known ones.
-const Backend& backend(const std::string& name);
-std::vector<std::string> backend_names();
-// The fastest one on this machine: what device "cpu" means.
-std::string default_backend();
-
 }  // namespace pcc

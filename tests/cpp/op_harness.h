@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "ops/op.h"
+#include "ops/backends.h"
 
 namespace pcc {
 

@@ -82,9 +82,6 @@ class CpuBackend : public Backend {
 
 }  // namespace
 
-const Backend& cpu_backend() {
-  static const CpuBackend instance;
-  return instance;
-}
+std::unique_ptr<const Backend> make_cpu_backend() { return std::make_unique<CpuBackend>(); }
 
 }  // namespace pcc

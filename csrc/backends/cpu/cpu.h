@@ -6,6 +6,6 @@
 
 namespace pcc {
 
-const Backend& cpu_backend();
+std::unique_ptr<const Backend> make_cpu_backend();
 
 }  // namespace pcc

@@ -1,7 +1,7 @@
-#include "backends/onednn/onednn.h"
-
-#include "backends/cpu/cpu.h"
+// The oneDNN backend: its convolutions, softmax and changes of layout where kernels of our own do
+// not serve; everything else is the CPU backend's.
 #include "backends/onednn/makers.h"
+#include "ops/backends.h"
 
 namespace pcc {
 
@@ -23,26 +23,30 @@ struct Maker {
 
 class OnednnBackend : public Backend {
  public:
+  OnednnBackend() : cpu_(backend("cpu")) {}
+
   std::string name() const override { return "onednn"; }
 
   LayoutChoice layouts(const OpDesc& desc, const OpSite& site) const override {
     const ConvDesc* const conv = std::get_if<ConvDesc>(&desc);
     if (conv && cpu::has_kernels(site)) return onednn::vote_conv(*conv, site);
-    return cpu_backend().layouts(desc, site);
+    return cpu_.layouts(desc, site);
   }
 
   std::unique_ptr<Op> make(const OpDesc& desc, const OpSite& site) const override {
     if (cpu::has_kernels(site))
       if (std::unique_ptr<Op> made = std::visit(Maker{site}, desc)) return made;
-    return cpu_backend().make(desc, site);
+    return cpu_.make(desc, site);
   }
+
+ private:
+  const Backend& cpu_;
 };
+
+std::unique_ptr<const Backend> make_onednn_backend() { return std::make_unique<OnednnBackend>(); }
 
 }  // namespace
 
-const Backend& onednn_backend() {
-  static const OnednnBackend instance;
-  return instance;
-}
-
 }  // namespace pcc
+
+PCC_BACKEND_MODULE(pcc::make_onednn_backend)

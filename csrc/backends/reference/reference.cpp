@@ -37,9 +37,8 @@ class ReferenceBackend : public Backend {
 
 }  // namespace
 
-const Backend& reference_backend() {
-  static const ReferenceBackend backend;
-  return backend;
+std::unique_ptr<const Backend> make_reference_backend() {
+  return std::make_unique<ReferenceBackend>();
 }
 
 }  // namespace pcc

@@ -7,6 +7,6 @@
 
 namespace pcc {
 
-const Backend& reference_backend();
+std::unique_ptr<const Backend> make_reference_backend();
 
 }  // namespace pcc

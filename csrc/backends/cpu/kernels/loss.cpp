@@ -47,7 +47,7 @@ class SoftmaxOp : public KernelOp {
       const float *y = out() + first, *dy = dout() + first;
       double dot = 0;
       for (int64_t c = 0; c < columns_.classes; ++c)
-        dot += static_cast<double>(dy[c * inner]) * static_cast<double>(y[c * inner]);
+        dot += static_cast<double>(dy[c * inner] * y[c * inner]);
       for (int64_t c = 0; c < columns_.classes; ++c)
         din(0)[first + c * inner] = (dy[c * inner] - static_cast<float>(dot)) * y[c * inner];
     });

@@ -1,0 +1,208 @@
+#include "ops/backends.h"
+
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <mutex>
+
+#include "backends/cpu/cpu.h"
+#include "backends/reference/reference.h"
+#include "core/check.h"
+
+namespace pcc {
+
+namespace {
+
+struct Entry {
+  std::string name;
+  BackendFactory factory;  // none: a module
+  const char* needs = "";  // how to get the libraries of a module
+  std::unique_ptr<const Backend> made;
+  std::string problem;  // why the module could not be loaded when it was last asked for
+};
+
+// All backends of this package, plainest first. A module lies in a library of its own, beside this
+// one where it was built, and is loaded when its name is first asked for: what it needs may be
+// missing.
+std::vector<Entry> own_backends() {
+  std::vector<Entry> list;
+  list.push_back({.name = "reference", .factory = make_reference_backend});
+  list.push_back({.name = "cpu", .factory = make_cpu_backend});
+  list.push_back({.name = "onednn", .needs = "pip install 'onednn-cpu-gomp==2023.2.*'"});
+  return list;
+}
+constexpr const char* kDefaults[] = {"onednn", "cpu"};  // of device "cpu", the first that works
+
+struct Registry {
+  std::mutex mutex;
+  std::vector<Entry> entries = own_backends();
+  std::function<bool(const std::string&)> find_library;
+
+  // Entries only ever join the list; `mutex` must be held.
+  Entry* entry(const std::string& name) {
+    const auto found = std::find_if(entries.begin(), entries.end(),
+                                    [&](const Entry& each) { return each.name == name; });
+    return found == entries.end() ? nullptr : &*found;
+  }
+};
+
+// Never destroyed: nets may outlive the static objects of this file.
+Registry& registry() {
+  static Registry* const instance = new Registry;
+  return *instance;
+}
+
+// Where the library of module `name` lies: beside the one that holds this function.
+std::filesystem::path module_path(const std::string& name) {
+  Dl_info here;
+  if (!dladdr(reinterpret_cast<const void*>(&module_path), &here)) return {};
+  return std::filesystem::path(here.dli_fname).parent_path() / ("libpycaffe_clr_" + name + ".so");
+}
+
+// Opens a module; null, and why, if that fails. Once more after `find` has helped.
+void* open_module(const std::filesystem::path& path,
+                  const std::function<bool(const std::string&)>& find, std::string& problem) {
+  for (const bool again : {false, true}) {
+    if (void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) return library;
+    const char* const why = dlerror();
+    problem = why ? why : "it cannot be loaded";
+    if (again || !find || !find(problem)) break;
+  }
+  return nullptr;
+}
+
+std::unique_ptr<const Backend> load(const std::filesystem::path& path, const char* needs,
+                                    const std::function<bool(const std::string&)>& find,
+                                    std::string& problem) {
+  void* const library = open_module(path, find, problem);
+  if (!library) {
+    problem += concat("; try: ", needs);
+    return nullptr;
+  }
+  const auto* const module =
+      static_cast<const BackendModule*>(dlsym(library, "pcc_backend_module"));
+  if (!module || std::strcmp(module->version, PCC_VERSION) != 0) {
+    problem = concat(path.string(), " is of version ", module ? module->version : "unknown",
+                     " and the engine of ", PCC_VERSION, "; try: install the package anew");
+    return nullptr;
+  }
+  return module->make();
+}
+
+// The backend, made at the first call; null if there is none, or it cannot be loaded. The lock is
+// not held while a module loads: that may run code of others, which may want it.
+const Backend* find_backend(const std::string& name) {
+  Registry& all = registry();
+  BackendFactory factory;
+  const char* needs;
+  std::function<bool(const std::string&)> find;
+  {
+    const std::lock_guard lock(all.mutex);
+    const Entry* const entry = all.entry(name);
+    if (!entry) return nullptr;
+    if (entry->made) return entry->made.get();
+    factory = entry->factory;
+    needs = entry->needs;
+    find = all.find_library;
+  }
+  std::string problem;
+  std::unique_ptr<const Backend> made;
+  if (factory)
+    made = factory();
+  else if (const auto path = module_path(name); std::filesystem::exists(path))
+    made = load(path, needs, find, problem);
+  const std::lock_guard lock(all.mutex);
+  Entry& entry = *all.entry(name);
+  if (made && !entry.made) entry.made = std::move(made);
+  entry.problem = problem;
+  return entry.made.get();
+}
+
+std::vector<std::string> listed() {
+  Registry& all = registry();
+  const std::lock_guard lock(all.mutex);
+  std::vector<std::string> names;
+  for (const Entry& entry : all.entries) names.push_back(entry.name);
+  return names;
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
+// What hinders a backend that was built; empty: nothing, or it was never asked for.
+std::string problem_of(const std::string& name) {
+  Registry& all = registry();
+  const std::lock_guard lock(all.mutex);
+  const Entry* const entry = all.entry(name);
+  if (!entry || entry->problem.empty()) return "";
+  return concat("backend ", name, " cannot be loaded: ", entry->problem);
+}
+
+}  // namespace
+
+void register_backend(const std::string& name, BackendFactory factory) {
+  Registry& all = registry();
+  const std::lock_guard lock(all.mutex);
+  PCC_CONFIG(!all.entry(name), "a backend '", name, "' is there already; choose another name");
+  all.entries.push_back({.name = name, .factory = std::move(factory)});
+}
+
+const Backend& backend(const std::string& name) {
+  if (const Backend* const found = find_backend(name)) return *found;
+  const std::string problem = problem_of(name);
+  PCC_CONFIG(problem.empty(), problem);
+  PCC_THROW(config, "this build has no backend '", name, "'; it has: ", joined(backend_names()));
+}
+
+std::vector<std::string> backend_names() {
+  std::vector<std::string> names = listed();
+  std::erase_if(names, [](const std::string& name) { return !find_backend(name); });
+  return names;
+}
+
+std::string default_backend() {
+  for (const char* name : kDefaults)
+    if (find_backend(name)) return name;
+  return "reference";
+}
+
+std::string backend_of(const std::string& device) {
+  if (device == "cpu") return default_backend();
+  const std::string name = device == "kernels" ? "cpu" : device;
+  std::vector<std::string> devices = listed();
+  std::replace(devices.begin(), devices.end(), std::string("cpu"), std::string("kernels"));
+  devices.insert(devices.begin(), "cpu");
+  const bool known = std::find(devices.begin(), devices.end(), device) != devices.end();
+  const char* const hint =
+      device == "gpu" || device == "cuda" ? "; this version has no GPU backend" : "";
+  PCC_CONFIG(known, "device \"", device, "\" is unknown; known: ", joined(devices), hint);
+  if (find_backend(name)) return name;
+  const std::string problem = problem_of(name);
+  PCC_CONFIG(problem.empty(), "device \"", device, "\": ", problem);
+  PCC_THROW(
+      config, "device \"", device, "\": this build has no ", name,
+      " backend; it has: ", joined(backend_names()),
+      ". Leave the device out, or install a build with it (PYCAFFE_CLR_ONEDNN=ON says what it "
+      "lacks)");
+}
+
+std::vector<std::string> backend_problems() {
+  std::vector<std::string> problems;
+  for (const std::string& name : listed())
+    if (std::string problem = problem_of(name); !problem.empty())
+      problems.push_back(std::move(problem));
+  return problems;
+}
+
+void find_libraries_by(std::function<bool(const std::string&)> find) {
+  Registry& all = registry();
+  const std::lock_guard lock(all.mutex);
+  all.find_library = std::move(find);
+}
+
+}  // namespace pcc

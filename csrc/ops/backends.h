@@ -1,0 +1,45 @@
+// The backends by name. backends.cpp holds the one list of those that there are.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ops/op.h"
+
+namespace pcc {
+
+using BackendFactory = std::function<std::unique_ptr<const Backend>()>;
+
+// Adds a backend, which is made when its name is first asked for. Throws a config error for a name
+// that is taken.
+void register_backend(const std::string& name, BackendFactory factory);
+
+// The backend of that name, made or loaded at the first call; it lives as long as the process.
+// Throws a config error that says what there is, or what the one asked for lacks.
+const Backend& backend(const std::string& name);
+// Names of the backends that work here, plainest first. Loads what is to be loaded.
+std::vector<std::string> backend_names();
+// The backend of device "cpu": "onednn", and "cpu" where that one does not work.
+std::string default_backend();
+// The backend that a device means: a backend's name, "kernels" (our own kernels alone), or "cpu".
+// Throws a config error for an unknown device and for one whose backend does not work here.
+std::string backend_of(const std::string& device);
+
+// One line for each backend that was built and asked for, and cannot be loaded here.
+std::vector<std::string> backend_problems();
+// What to try when a backend's libraries are not found: `find` gets the loader's words and returns
+// whether it has loaded what they name.
+void find_libraries_by(std::function<bool(const std::string& problem)> find);
+
+// What a module, a backend in a library of its own, shows under the name `pcc_backend_module`.
+struct BackendModule {
+  const char* version;  // PCC_VERSION: modules fit the engine they were built with
+  std::unique_ptr<const Backend> (*make)();
+};
+#define PCC_BACKEND_MODULE(make)                                                                   \
+  extern "C" __attribute__((visibility("default"))) const ::pcc::BackendModule pcc_backend_module; \
+  extern "C" const ::pcc::BackendModule pcc_backend_module = {PCC_VERSION, make};
+
+}  // namespace pcc
