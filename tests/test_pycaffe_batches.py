@@ -55,6 +55,16 @@ def test_forward_all_goes_through_a_set_and_drops_its_padding(make, count):
     assert not np.shares_memory(out["ip"], net.blobs["ip"].data)
 
 
+def test_batches_under_pycaffes_own_name(make):
+    net, data = make(), samples(5)
+    pieces = [piece["data"] for piece in net._batch({"data": data})]
+    batch = net.blobs["data"].shape[0]
+    assert [len(piece) for piece in pieces] == [batch] * len(pieces)
+    together = np.concatenate(pieces)
+    np.testing.assert_array_equal(together[:5], data)
+    assert not together[5:].any()
+
+
 @pytest.mark.parametrize("count", [3, 4, 9])
 def test_forward_backward_all_gives_the_gradient_of_each_sample(make, count):
     net, data = make(), samples(count)

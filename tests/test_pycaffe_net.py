@@ -181,6 +181,23 @@ def test_the_numbers_that_pycaffes_python_part_builds_on(make):
     assert [names[i] for i in net._bottom_ids(conv)] == ["data"]
     assert [names[i] for i in net._top_ids(conv)] == ["conv"]
     assert dict(zip(names, net._blob_loss_weights, strict=True))["loss"] == 1
+    assert net._blobs == [net.blobs[name] for name in names]
+
+
+def test_passes_under_pycaffes_own_names(make):
+    net = make(WHOLE)
+    fill(net)
+    last = len(net.layers) - 1
+    loss = net._forward(0, last)
+    assert loss == pytest.approx(float(net.blobs["loss"].data)) and loss > 0
+    net._backward(last, 0)
+    gradient = net.params["conv"][0].diff.copy()
+    heard: list[int] = []
+    net.after_forward(heard.append)
+    net.clear_param_diffs()
+    assert net._forward(0, last) == pytest.approx(loss) and heard == list(range(last + 1))
+    net._backward(last, 0)
+    np.testing.assert_allclose(net.params["conv"][0].diff, gradient, rtol=1e-5)
 
 
 @pytest.mark.parametrize("device", ["kernels", "cpu"])

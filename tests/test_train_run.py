@@ -16,7 +16,7 @@ from train_cases import SIZES, command, log_text, make_case, results
 
 from pycaffe_clr import cli
 from pycaffe_clr.errors import ConfigError, DataError
-from pycaffe_clr.train import checkpoint, report
+from pycaffe_clr.train import checkpoint, summary
 from pycaffe_clr.train.recorder import Recorder
 from pycaffe_clr.train.run import run
 from pycaffe_clr.train.tables import read_table
@@ -54,7 +54,7 @@ def whole(case: Path) -> dict[str, object]:
 def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take a second each: only tests that read the screen draw them."""
     if "capsys" not in request.fixturenames:
-        monkeypatch.setattr(report, "draw", lambda folder, record: False)
+        monkeypatch.setattr(summary, "draw", lambda folder, record: False)
 
 
 def test_a_run_leaves_everything_in_its_folder(case, capsys):

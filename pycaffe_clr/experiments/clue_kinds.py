@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 # A flat bottom of so large a fraction of the tests is a plateau.
 PLATEAU = 0.25
@@ -14,6 +15,13 @@ ALONG = 0.25
 def number(value: float) -> str:
     """Three digits, and whole numbers from 100 on, as sentences show rates, losses, iterations."""
     return f"{value:,.0f}" if abs(value) >= 100 and math.isfinite(value) else f"{value:.3g}"
+
+
+class Clue(Protocol):
+    """What a curve shows."""
+
+    def sentence(self, x_name: str) -> str:
+        """It in words. x_name: what the curve is over."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import numpy as np
 from pycaffe_clr.experiments.clue_kinds import (
     PLATEAU,
     Bottom,
+    Clue,
     Convergence,
     Divergence,
     Peak,
@@ -103,7 +104,7 @@ class Clues:
         if not self.tests:
             early = self.divergence
             return ["Nothing was tested."] + ([early.sentence(self.x_name)] if early else [])
-        found: list[Any] = [self.convergence, self.bottom, self.peak, *self.rises]
+        found: list[Clue | None] = [self.convergence, self.bottom, self.peak, *self.rises]
         found += [self.underfitting, self.divergence]
         texts = [clue.sentence(self.x_name) for clue in found if clue is not None]
         if self.fresh and self.convergence is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pycaffe_clr.atomic import write_atomically
 from pycaffe_clr.proto import is_repeated
 from pycaffe_clr.prototxt import apply_sets, format_message, read_solver
-from pycaffe_clr.train.folder import SOLVER, net_names
+from pycaffe_clr.train.run_folder import SOLVER, net_names
 
 if TYPE_CHECKING:
     from pycaffe_clr.proto import SolverParameter

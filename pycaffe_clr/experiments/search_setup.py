@@ -98,6 +98,7 @@ def make_plan(
 def check(
     made: Plan, rounds: int, from_snapshot: str | Path | None, snapshot_at: int | None
 ) -> None:
+    """Raise ConfigError for what cannot be searched so."""
     if not 0 < made.lr[0] <= made.lr[1] < math.inf:
         raise ConfigError(
             f"learning rates must rise from above 0, not {made.lr[0]} to {made.lr[1]}"
@@ -115,6 +116,7 @@ def check(
 
 
 def opening(made: Plan) -> str:
+    """What all runs of a search have in common, in words."""
     rates = " to ".join(dict.fromkeys(number(rate) for rate in made.lr))
     momenta = " to ".join(number(m) for m in made.momentum)
     shared = {

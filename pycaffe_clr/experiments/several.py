@@ -12,9 +12,9 @@ from pycaffe_clr.experiments import protocol
 from pycaffe_clr.experiments.groups import classes_of
 from pycaffe_clr.experiments.jobs import Job, Outcome
 from pycaffe_clr.experiments.statistics import Summary, counted_accuracy, summarize
-from pycaffe_clr.train.folder import default_folder
 from pycaffe_clr.train.read_spec import read_spec
 from pycaffe_clr.train.result import RECORD, read_run
+from pycaffe_clr.train.run_folder import default_folder
 from pycaffe_clr.train.spec import RunSpec
 
 

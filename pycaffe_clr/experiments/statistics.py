@@ -52,11 +52,16 @@ class Ended(Protocol):
     """What is asked of a run, read whole or not: RunResult or StoredRun."""
 
     @property
-    def diverged(self) -> bool: ...
+    def diverged(self) -> bool:
+        """Whether its loss stopped being a number."""
+
     @property
-    def final_accuracy(self) -> float: ...
+    def final_accuracy(self) -> float:
+        """Of its last test, a fraction; nan without one."""
+
     @property
-    def whole_accuracy(self) -> float: ...
+    def whole_accuracy(self) -> float:
+        """The same on the whole test set."""
 
 
 def counted_accuracy(run: Ended, classes: int, whole: bool = False) -> float:

@@ -20,9 +20,9 @@ from pycaffe_clr.atomic import write_atomically
 from pycaffe_clr.errors import ConfigError, DataError
 from pycaffe_clr.experiments.watch import Watch
 from pycaffe_clr.prototxt import filter_net, format_message
-from pycaffe_clr.train.folder import CHECKPOINT
 from pycaffe_clr.train.read_spec import read_spec
 from pycaffe_clr.train.result import RunResult, read_run
+from pycaffe_clr.train.run_folder import CHECKPOINT
 from pycaffe_clr.train.spec import RunSpec
 
 if TYPE_CHECKING:

@@ -79,6 +79,10 @@ class BuiltNet:
         return list(self.blobs)
 
     @property
+    def _blobs(self) -> list[Blob]:
+        return list(self.blobs.values())
+
+    @property
     def _blob_loss_weights(self) -> list[float]:
         return list(self.blob_loss_weights.values())
 

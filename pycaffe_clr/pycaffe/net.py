@@ -140,3 +140,5 @@ class Net(Passes):
         save_weights(path, self._core, self._param, write_diff, hdf5=True)
 
     load_hdf5 = copy_from
+    # pycaffe's own name.
+    _set_input_arrays = set_input_arrays

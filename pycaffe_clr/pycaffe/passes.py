@@ -3,7 +3,7 @@ than a batch holds, with functions called around each layer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,20 +96,34 @@ class Passes(BuiltNet):
         wanted = [*names, *(diffs or ())]
         return {name: self.blobs[name].diff for name in wanted}
 
-    def _run(self, direction: str, first: int, last: int) -> None:
-        """Run the layers' forward or backward, with the callbacks around each."""
+    def _run(self, direction: str, first: int, last: int) -> float:
+        """Run the layers' forward or backward, with the callbacks around each; forward gives the
+        weighted loss."""
         run = getattr(self._core, direction)
         before = self._callbacks.get(f"before_{direction}", ())
         after = self._callbacks.get(f"after_{direction}", ())
         if not before and not after:
-            run(first, last)
-            return
+            return run(first, last) or 0.0
+        loss = 0.0
         for index in range(first, last + 1) if first <= last else range(first, last - 1, -1):
             for call in before:
                 call(index)
-            run(index, index)
+            loss += run(index, index) or 0.0
             for call in after:
                 call(index)
+        return loss
+
+    # pycaffe's own names for what its passes are built on; scripts use them.
+
+    def _forward(self, start: int, end: int) -> float:
+        return self._run("forward", start, end)
+
+    def _backward(self, start: int, end: int) -> None:
+        self._run("backward", start, end)
+
+    def _batch(self, blobs: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        for piece, _ in batches(self, blobs):
+            yield piece
 
     def before_forward(self, call: Callable[[int], Any]) -> None:
         """Call a function with each layer's index before that layer's forward."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pycaffe_clr.engine import ready_core
-from pycaffe_clr.train import facts, machine, report
+from pycaffe_clr.train import facts, machine, summary
 from pycaffe_clr.train.session import Session
 from pycaffe_clr.train.spec import RunSpec
 
@@ -60,6 +60,6 @@ def measures(solver: SolverParameter, session: Session) -> dict[str, Any]:
         "batch": batch,
         "images": images,
         "epochs": solver.max_iter * batch / images if images and batch else None,
-        "settings": report.settings(solver),
+        "settings": summary.settings(solver),
         "data": facts.data(session.records.paths),
     }

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pycaffe_clr.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pycaffe_clr.train.folder import RunFolder
     from pycaffe_clr.train.result import RunResult
+    from pycaffe_clr.train.run_folder import RunFolder
     from pycaffe_clr.train.session import Session
     from pycaffe_clr.train.spec import RunSpec
 

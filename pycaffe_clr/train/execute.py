@@ -5,8 +5,7 @@ from __future__ import annotations
 import signal
 
 from pycaffe_clr.errors import PycaffeClrError
-from pycaffe_clr.train import folder as files
-from pycaffe_clr.train import report
+from pycaffe_clr.train import run_folder, summary
 from pycaffe_clr.train.evaluate import WholeTest
 from pycaffe_clr.train.iterations import Diverged
 from pycaffe_clr.train.recorder import Recorder
@@ -29,8 +28,8 @@ def execute(recorder: Recorder, owns_process: bool) -> RunResult:
             reason = "at once, by a second signal"
             recorder.end("stopped", reason, received=signals.received, at_once=True)
             recorder.say(f"stopped at once, in iteration {session.iteration}")
-            if (recorder.folder / files.CHECKPOINT).exists():
-                recorder.say(report.go_on(folder))
+            if (recorder.folder / run_folder.CHECKPOINT).exists():
+                recorder.say(summary.go_on(folder))
             if signals.received is None or not owns_process:
                 raise
             return read_run(folder)
@@ -42,7 +41,7 @@ def execute(recorder: Recorder, owns_process: bool) -> RunResult:
     if state != "diverged":
         iterations = session.iteration - first
         seconds, samples = recorder.record["seconds"] - before, iterations * recorder.batch
-        for text in report.closing(recorder.record, folder, iterations, seconds, samples):
+        for text in summary.closing(recorder.record, folder, iterations, seconds, samples):
             recorder.say(text)
     result = read_run(folder)
     recorder.ended(result)

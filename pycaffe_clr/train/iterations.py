@@ -27,6 +27,8 @@ class Iterations:
         self.displayed = (time.monotonic(), 0)
 
     def burst(self, count: int, seconds: float) -> None:
+        """Up to `count` iterations, for about so many seconds, without a word from Python between
+        them. Raises Diverged."""
         training = self._training
         first = training.iteration
         losses, _, diverged = training.core.run(count, seconds)
@@ -42,7 +44,7 @@ class Iterations:
             self._diverged(losses[-1])
 
     def single(self, display: bool) -> None:
-        """One iteration under Python's eyes."""
+        """One iteration under Python's eyes, with the callbacks. Raises Diverged."""
         training = self._training
         at = training.iteration
         for on_start, _ in training.callbacks:

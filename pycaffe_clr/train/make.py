@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any, TextIO
 from pycaffe_clr.engine import new_seed, ready_core
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.prototxt import SolverNets, unused_defines
-from pycaffe_clr.train import checkpoint, describe, machine
-from pycaffe_clr.train import folder as files
+from pycaffe_clr.train import checkpoint, describe, machine, run_folder
 from pycaffe_clr.train.events import Callbacks
 from pycaffe_clr.train.execute import execute
-from pycaffe_clr.train.folder import RunFolder
 from pycaffe_clr.train.log import CaffeLog, notes_to
 from pycaffe_clr.train.read_spec import read_spec
 from pycaffe_clr.train.recorder import Recorder
 from pycaffe_clr.train.result import FINAL_STATES, RunResult, read_run
+from pycaffe_clr.train.run_folder import RunFolder
 from pycaffe_clr.train.session import Session
 from pycaffe_clr.train.spec import RunSpec, check_resume
 
@@ -65,7 +64,7 @@ class Maker:
             folder.check_free(spec.overwrite, [])
             folder.clear(solver.snapshot_prefix)
             folder.write_record(record)
-            record["nets"] = files.write_resolved(folder, solver, nets)
+            record["nets"] = run_folder.write_resolved(folder, solver, nets)
             folder.open()
             return self._execute(folder, session, record, head)
 
@@ -81,13 +80,13 @@ class Maker:
             what = "is finished" if record["state"] == "finished" else f"has {record['state']}"
             self._say(f"{folder.path}: this run {what}; --overwrite starts it anew")
             return read_run(folder.path)
-        solver, nets = files.read_resolved(folder, record["nets"])
+        solver, nets = run_folder.read_resolved(folder, record["nets"])
         solver.snapshot_prefix = record["prefix"]
         if spec.max_iter is not None and spec.max_iter != solver.max_iter:
-            files.rewrite_max_iter(folder, spec.max_iter)
+            run_folder.rewrite_max_iter(folder, spec.max_iter)
             solver.max_iter = record["max_iter"] = spec.max_iter
         ready_core().set_threads(spec.threads or int(record["threads"]))
-        path = folder / files.CHECKPOINT
+        path = folder / run_folder.CHECKPOINT
         if path.exists():
             return self._go_on(folder, record, solver, nets, checkpoint.read(path))
         return self._begin_again(folder, record, solver, nets)
@@ -120,7 +119,7 @@ class Maker:
         # The log has what was said on building the nets.
         with notes_to(None):
             session = self._session_again(folder, record, solver, nets, log)
-        name = str(folder / files.CHECKPOINT)
+        name = str(folder / run_folder.CHECKPOINT)
         session.set_state(checkpoint.state_of(point, name), name)
         folder.open(point.header["files"])
         with notes_to(log):

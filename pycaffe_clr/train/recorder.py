@@ -14,12 +14,11 @@ from typing import Any, TextIO
 
 from pycaffe_clr.engine import ready_core
 from pycaffe_clr.errors import PycaffeClrError
-from pycaffe_clr.train import checkpoint, evaluate, facts, machine, report
-from pycaffe_clr.train import folder as files
+from pycaffe_clr.train import checkpoint, evaluate, facts, machine, run_folder, summary
 from pycaffe_clr.train.events import Callbacks, Listener, Row, TestResult
-from pycaffe_clr.train.folder import RunFolder
 from pycaffe_clr.train.progress import LiveLine, Speed, Status
 from pycaffe_clr.train.result import RunResult
+from pycaffe_clr.train.run_folder import RunFolder
 from pycaffe_clr.train.session import Session
 from pycaffe_clr.train.spec import RunSpec
 from pycaffe_clr.train.tables import METRICS, TIMINGS, TableWriter, output_columns
@@ -77,15 +76,15 @@ class Recorder(Listener):
             elements = [name for name in net.outputs() for _ in range(len(net.read(name)))]
             names += [c for c in output_columns(elements) if c not in names]
         streams = folder.streams
-        self.metrics = TableWriter(streams[files.METRICS], METRICS, self.begins)
+        self.metrics = TableWriter(streams[run_folder.METRICS], METRICS, self.begins)
         columns = ["iteration", "net", *names]
-        self.tests = TableWriter(streams[files.TESTS], columns, self.begins)
+        self.tests = TableWriter(streams[run_folder.TESTS], columns, self.begins)
         # Also where the checkpoint is of a version that kept no times.
-        empty = streams[files.TIMINGS].tell() == 0
-        self.timings = TableWriter(streams[files.TIMINGS], TIMINGS, empty)
+        empty = streams[run_folder.TIMINGS].tell() == 0
+        self.timings = TableWriter(streams[run_folder.TIMINGS], TIMINGS, empty)
         if head is not None:
-            streams[files.LOG].write(head.getvalue())
-        session.log.streams[:] = [streams[files.LOG]]
+            streams[run_folder.LOG].write(head.getvalue())
+        session.log.streams[:] = [streams[run_folder.LOG]]
         session.listener = self
 
     @property
@@ -118,7 +117,7 @@ class Recorder(Listener):
                 self.live = LiveLine(stream=self.stream)
             else:
                 self.session.log.streams.append(self.stream)
-        self.say(report.opening(self.session, self.record, self.folder.path, self.batch))
+        self.say(summary.opening(self.session, self.record, self.folder.path, self.batch))
         if self.begins:
             self._time(self.session.iteration)
         self._callbacks.started(self)
@@ -161,17 +160,17 @@ class Recorder(Listener):
         try:
             self.note_speed()
             self.folder.lengths()
-            record["tests"] = report.test_results(self.folder / files.TESTS, session, whole)
+            record["tests"] = summary.test_results(self.folder / run_folder.TESTS, session, whole)
             # Written before the picture, which takes a while, and after it.
             self.folder.write_record(record)
-            if not at_once and self.spec.curve and report.draw(self.folder, record):
-                record["curve"] = files.CURVE
+            if not at_once and self.spec.curve and summary.draw(self.folder, record):
+                record["curve"] = run_folder.CURVE
                 self.folder.write_record(record)
             if state == "diverged" or (
                 state in ("finished", "ended early") and session.param.snapshot_after_train
             ):
                 # Nothing goes on from here, and the last snapshot holds what is still of use.
-                (self.folder / files.CHECKPOINT).unlink(missing_ok=True)
+                (self.folder / run_folder.CHECKPOINT).unlink(missing_ok=True)
         except PycaffeClrError as error:
             if state != "failed" and not at_once:
                 raise
@@ -230,7 +229,7 @@ class Recorder(Listener):
     def tested(self, result: TestResult) -> None:
         self.tests.test(result)
         self._test_seconds += result.seconds
-        accuracy = report.accuracy_of(result.outputs)
+        accuracy = summary.accuracy_of(result.outputs)
         if accuracy is not None:
             self.status.accuracy = accuracy
         if self.live is not None:
@@ -271,7 +270,7 @@ class Recorder(Listener):
         clock = [self.seconds, self._test_seconds]
         state = self.session.state()
         point = checkpoint.of_state(state, files=lengths, machine=self._numerics, clock=clock)
-        checkpoint.write(self.folder / files.CHECKPOINT, point)
+        checkpoint.write(self.folder / run_folder.CHECKPOINT, point)
 
     def _show(self, doing: str) -> None:
         now = time.monotonic()

@@ -12,11 +12,10 @@ from typing import Any, TextIO
 from pycaffe_clr.catalog import find_solver
 from pycaffe_clr.engine import ready_core
 from pycaffe_clr.errors import ConfigError
-from pycaffe_clr.train import folder as files
 from pycaffe_clr.train.events import Callback, Callbacks
-from pycaffe_clr.train.folder import RunFolder
 from pycaffe_clr.train.make import Maker
 from pycaffe_clr.train.result import RunResult
+from pycaffe_clr.train.run_folder import RunFolder, default_folder
 from pycaffe_clr.train.spec import RunSpec, check_names
 
 
@@ -65,7 +64,7 @@ def train(
     if path is None and (spec.out is None or not spec.resume):
         raise ConfigError("name a solver, or give --resume with the --out of a run")
     stream = (sys.stdout if console else None) if isinstance(console, bool) else console
-    out = Path(spec.out) if spec.out else files.default_folder(Path(str(path)).stem, spec.resume)
+    out = Path(spec.out) if spec.out else default_folder(Path(str(path)).stem, spec.resume)
     make = Maker(spec, stream, Callbacks(callbacks), owns_process)
     with RunFolder(out) as folder, _threads_kept():
         record = folder.record() if spec.resume else None

@@ -13,9 +13,9 @@ import numpy as np
 from pycaffe_clr.durations import duration
 from pycaffe_clr.errors import PycaffeClrError
 from pycaffe_clr.prototxt.writer import format_float
-from pycaffe_clr.train import folder as files
 from pycaffe_clr.train.evaluate import WholeTest, describe
 from pycaffe_clr.train.result import is_accuracy, is_loss, measured
+from pycaffe_clr.train.run_folder import CURVE, METRICS, TESTS, RunFolder
 from pycaffe_clr.train.schedule import core_settings
 from pycaffe_clr.train.session import Session
 from pycaffe_clr.train.tables import read_table
@@ -151,7 +151,7 @@ def accuracy_of(outputs: Sequence[tuple[str, float]]) -> float | None:
     return next((value for name, value in outputs if is_accuracy(name)), None)
 
 
-def draw(folder: files.RunFolder, record: dict[str, Any]) -> bool:
+def draw(folder: RunFolder, record: dict[str, Any]) -> bool:
     """Draw curve.png; False, with a warning, where that fails: results count more than pictures."""
     try:
         from pycaffe_clr.train.curve import Captions, draw_curve
@@ -163,9 +163,9 @@ def draw(folder: files.RunFolder, record: dict[str, Any]) -> bool:
             record["images"] / record["batch"] if record.get("images") else 0.0,
             accuracy_of(list(whole["outputs"].items())) if whole else None,
         )
-        metrics, tests = folder / files.METRICS, folder / files.TESTS
-        draw_curve(metrics, tests, folder / files.CURVE, captions)
+        metrics, tests = folder / METRICS, folder / TESTS
+        draw_curve(metrics, tests, folder / CURVE, captions)
     except (PycaffeClrError, ImportError, OSError) as error:
-        _log.warning("no %s: %s", files.CURVE, error)
+        _log.warning("no %s: %s", CURVE, error)
         return False
     return True
