@@ -1,5 +1,6 @@
 // Where data layers get their records from: an array that is held in memory, or batches that a
 // Python callable delivers.
+#include <atomic>
 #include <cstring>
 
 #include "bindings/bindings.h"
@@ -35,7 +36,20 @@ struct Records {
              " records, but ", labels.size(), " labels");
   }
   Shape shape() const { return Shape{array.shape(1), array.shape(2), array.shape(3)}; }
+  RecordBatch batch() const {
+    RecordBatch batch;
+    batch.fields[0] = array.data();
+    batch.types[0] = is_float ? RecordType::f32 : RecordType::u8;
+    batch.fields[1] = labels.data();
+    batch.types[1] = RecordType::i32;
+    batch.total = array.shape(0);
+    return batch;
+  }
 };
+
+std::vector<RecordField> picture_and_label(const Shape& picture) {
+  return {{"data", picture}, {"label", Shape{}}};
+}
 
 class ArrayFeed : public RecordFeed {
  public:
@@ -50,13 +64,13 @@ class ArrayFeed : public RecordFeed {
     records_ = std::move(next);
     position_ = 0;
     size_ = records_->array.shape(0);
-    current_.records = records_->array.data();
-    current_.is_float = records_->is_float;
-    current_.labels = records_->labels.data();
-    current_.total = size_;
+    current_ = records_->batch();
+    // A number of its own for each set of arrays that was ever held.
+    static std::atomic<uint64_t> sets{0};
+    current_.resident = ++sets;
     shape_ = records_->shape();
   }
-  Shape record_shape() const override { return shape_; }
+  std::vector<RecordField> fields() const override { return picture_and_label(shape_); }
   RecordBatch next(int64_t count) override {
     RecordBatch batch = current_;
     batch.first = position_;
@@ -92,7 +106,7 @@ class StreamFeed : public RecordFeed {
     current_.reset();
     source_ = py::object();
   }
-  Shape record_shape() const override { return shape_; }
+  std::vector<RecordField> fields() const override { return picture_and_label(shape_); }
   RecordBatch next(int64_t count) override {
     py::gil_scoped_acquire gil;
     const py::tuple pair = source_.attr("next")(count);
@@ -101,12 +115,7 @@ class StreamFeed : public RecordFeed {
              " records for ", count);
     PCC_DATA(current_->shape() == shape_, "the record source gave records of ", current_->shape(),
              ", not ", shape_);
-    RecordBatch batch;
-    batch.records = current_->array.data();
-    batch.is_float = current_->is_float;
-    batch.labels = current_->labels.data();
-    batch.total = count;
-    return batch;
+    return current_->batch();
   }
   int64_t position() const override {
     py::gil_scoped_acquire gil;
@@ -149,7 +158,8 @@ void bind_feeds(py::module_& m) {
       .def_property("position", &RecordFeed::position, &RecordFeed::seek,
                     "Record that the next batch begins with.")
       .def_property_readonly(
-          "shape", [](const RecordFeed& feed) { return feed.record_shape().dims(); }, "(C, H, W)");
+          "shape", [](const RecordFeed& feed) { return feed.fields()[0].shape.dims(); },
+          "(C, H, W)");
   py::class_<ArrayFeed, RecordFeed, std::shared_ptr<ArrayFeed>>(m, "ArrayFeed",
                                                                 "Records held in memory.")
       .def(py::init<const typed::Records&, const typed::Labels&>(), py::arg("records"),

@@ -119,31 +119,18 @@ py::typing::List<typed::PlanRow> plan_list(const Net& net) {
   return list;
 }
 
-// Forward passes of a test net; per output blob the sum of each element over the passes, and the
-// sum of the losses.
 std::tuple<std::vector<std::vector<double>>, double, int64_t> run_test(
     Net& net, int64_t iterations, const std::function<bool()>& poll) {
-  std::vector<std::vector<double>> sums;
-  double loss = 0;
-  int64_t done = 0;
+  Net::Tested tested;
   {
     py::gil_scoped_release release;
-    for (; done < iterations; ++done) {
-      loss += net.forward();
-      for (size_t o = 0; o < net.outputs().size(); ++o) {
-        const std::vector<double> values = net.read(net.outputs()[o]);
-        if (sums.size() <= o) sums.emplace_back(values.size(), 0.0);
-        for (size_t i = 0; i < values.size(); ++i) sums[o][i] += values[i];
-      }
+    tested = net.test(iterations, [&poll] {
       py::gil_scoped_acquire gil;
       if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-      if (poll && !poll()) {
-        ++done;
-        break;
-      }
-    }
+      return !poll || poll();
+    });
   }
-  return {sums, loss, done};
+  return {std::move(tested.sums), tested.loss, tested.passes};
 }
 
 double magnitude(const Net& net, size_t layer, size_t place, bool diff) {

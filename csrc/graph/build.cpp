@@ -219,6 +219,7 @@ void lower_layers(const NetOptions& options, const std::map<std::string, Shape>&
   std::vector<Param> params = std::move(built.program.params);
   built.program = Program{};
   if (!first_time) built.program.params = std::move(params);
+  built.feeds.clear();
   built.inputs.clear();
   built.outputs.clear();
   built.warnings.clear();

@@ -50,11 +50,19 @@ struct LayerInfo {
   std::vector<int> params;           // into Program::params
 };
 
+// Records that a layer takes at every pass.
+struct FeedUse {
+  std::shared_ptr<RecordFeed> records;
+  int64_t samples = 0;
+  int layer = -1;
+};
+
 struct Built {
   std::vector<LayerInfo> layers;
   std::vector<BlobInfo> blobs;
   std::vector<int> inputs, outputs;   // blobs: fed from outside; read by nobody
   std::vector<std::string> warnings;  // attributes nobody read, and the like
+  std::vector<FeedUse> feeds;
   Program program;
 };
 

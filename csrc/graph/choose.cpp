@@ -26,6 +26,7 @@ class Chooser {
   OpSite site_of(const Node& node) const {
     OpSite site;
     site.name = node.name;
+    site.number = static_cast<uint32_t>(program_.nodes.size());
     site.stream = node.stream;
     site.training = training_;
     site.device = &device_;

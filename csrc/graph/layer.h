@@ -13,6 +13,7 @@
 #include "core/spec.h"
 #include "core/tensor.h"
 #include "ops/desc.h"
+#include "ops/records.h"
 
 namespace pcc {
 
@@ -59,6 +60,8 @@ class Lowering {
   // Says which value is top `index`. Every top must be set once. A bottom's value may be passed on
   // (Split, Flatten, Dropout in TEST).
   virtual void top(int index, ValueId value) = 0;
+  // `samples` records of it for every pass; the number by which ops find them (Context::feeds).
+  virtual int feed(std::shared_ptr<RecordFeed> records, int64_t samples) = 0;
   // A top whose contents come from outside (Input): a value without a producer.
   virtual ValueId input(const Shape& shape) = 0;
 

@@ -51,6 +51,11 @@ class LayerLowering : public Lowering {
     return add_value(wanted == input_shapes_.end() ? shape : wanted->second, -1, false);
   }
 
+  int feed(std::shared_ptr<RecordFeed> records, int64_t samples) override {
+    built_.feeds.push_back({std::move(records), samples, layer_});
+    return static_cast<int>(built_.feeds.size()) - 1;
+  }
+
   std::vector<ValueId> op(OpDesc desc, std::vector<ValueId> ins, std::vector<ParamId> params,
                           std::vector<Shape> outs) override {
     return add_node(std::move(desc), ins, params, outs, ops_++);

@@ -49,8 +49,11 @@ Net::Net(const std::vector<LayerSpec>& specs, std::map<std::string, LayerFeed> f
              "float64 needs the reference backend, not ", backend_.name());
   PCC_CONFIG(options_.replicas >= 1, "replicas must be at least 1, not ", options_.replicas);
   const ThreadScope scope(threads_);
-  state_.seed = options_.seed;
-  state_.net = options_.index;
+  step_.seed = options_.seed;
+  step_.net = options_.index;
+  step_memory_ = device_->allocate(sizeof(StepBlock));
+  report_memory_ = device_->allocate(sizeof(StepReport));
+  clear_halt();
   make_layers(specs_, feeds_, options_, built_);
   lower_layers(options_, input_shapes_, built_);
   make_params(share_.get());
@@ -144,6 +147,52 @@ void Net::make_plan(const Net* share) {
                                  std::move(lend));
   fallbacks_.insert(fallbacks_.end(), plan_->fallbacks().begin(), plan_->fallbacks().end());
   hosts_.assign(built_.blobs.size(), {});
+  passing_ = Feeds(device_, built_.feeds);
+  make_tally();
+}
+
+// The op that sums up the losses of a pass, and the units of whole passes that end with it.
+void Net::make_tally() {
+  TallyDesc desc;
+  OpSite site;
+  site.name = "losses";
+  site.device = device_.get();
+  OpBuffers buffers;
+  tally_layers_.clear();
+  for (size_t l = 0; l < built_.layers.size(); ++l) {
+    const LayerInfo& layer = built_.layers[l];
+    for (size_t t = 0; t < layer.tops.size(); ++t) {
+      if (layer.loss_weights[t] == 0) continue;
+      // In every layout replica 0's samples come first.
+      const Tensor& top = plan_->data(layer.top_values[t]);
+      desc.weights.push_back(layer.loss_weights[t]);
+      desc.counts.push_back(top.count() /
+                            at(built_.blobs, layer.top_blobs[t]).parts(options_.replicas));
+      site.in.push_back(top.spec);
+      buffers.in.push_back(top);
+      tally_layers_.push_back(static_cast<int>(l));
+    }
+  }
+  const TensorSpec sums{Shape{static_cast<int64_t>(desc.weights.size())}, DType::f64,
+                        Layout::plain};
+  tally_memory_ = device_->allocate(sums.bytes());
+  tally_values_.assign(desc.weights.size(), 0);
+  site.out = {sums};
+  site.want_din.assign(site.in.size(), false);
+  buffers.out = {{tally_memory_->data(), sums}};
+  buffers.din.resize(site.in.size());
+  buffers.dout.resize(1);
+  tally_ = backend_.make(desc, site);
+  if (!tally_) {
+    note_fallback("losses (" + name_of(OpDesc{desc}) + ")");
+    tally_ = pcc::backend("reference").make(desc, site);
+  }
+  tally_->bind(buffers);
+  forward_unit_ = plan_->forward_unit();
+  forward_unit_.calls.push_back({tally_.get(), false});
+  both_unit_ = forward_unit_;
+  const std::vector<Call>& back = plan_->backward_unit().calls;
+  both_unit_.calls.insert(both_unit_.calls.end(), back.begin(), back.end());
 }
 
 void Net::reshape(const std::map<std::string, Shape>& inputs) {
@@ -192,61 +241,6 @@ void Net::put_back(const std::vector<OutsideData>& outside) {
     if (to.shape() == spec.shape && to.spec.layout == spec.layout)
       device_->upload(to.data, bytes.data(), static_cast<int64_t>(bytes.size()));
   }
-}
-
-// --- passes
-
-double Net::forward(int first, int last) {
-  const int end = static_cast<int>(built_.layers.size()) - 1;
-  PCC_CONFIG(first >= 0 && last <= end && first <= last, "a pass over the layers ", first, " to ",
-             last, ", but the net has ", end + 1);
-  PCC_CONFIG(!options_.fuse || (first == 0 && last == end),
-             "a pass over some layers only needs a net built with fuse=False");
-  const ThreadScope scope(threads_);
-  take_in_params();
-  take_in(first, false);
-  if (first == 0) ++state_.pass;  // a pass in parts is one pass: Dropout draws the same masks
-  plan_->forward(context(), first, last);
-  give_back_params();
-  give_back(first, last, false);
-  return losses(first, last);
-}
-
-void Net::backward(int first, int last) {
-  const int end = static_cast<int>(built_.layers.size()) - 1;
-  PCC_CONFIG(first <= end && last >= 0 && first >= last, "a backward pass over the layers ", first,
-             " down to ", last, ", but the net has ", end + 1);
-  PCC_CONFIG(!options_.fuse || (first == end && last == 0),
-             "a pass over some layers only needs a net built with fuse=False");
-  PCC_CONFIG(options_.train || options_.force_backward || !options_.fuse,
-             "this net was planned for forward passes only");
-  const ThreadScope scope(threads_);
-  take_in_params();
-  take_in(first, true);
-  plan_->backward(context(), first, last);
-  give_back_params();
-  give_back(first, last, true);
-}
-
-void Net::clear_param_diffs() {
-  take_in_params();
-  device_->clear(diff_block_.data, diff_block_.spec.bytes());
-  give_back_params();
-}
-
-double Net::losses(int first, int last) const {
-  double sum = 0;
-  for (int l = first; l <= last; ++l) {
-    const LayerInfo& layer = at(built_.layers, l);
-    for (size_t t = 0; t < layer.tops.size(); ++t) {
-      if (layer.loss_weights[t] == 0) continue;
-      // In every layout replica 0's samples come first.
-      const Tensor& top = plan_->data(layer.top_values[t]);
-      const int64_t parts = at(built_.blobs, layer.top_blobs[t]).parts(options_.replicas);
-      sum += layer.loss_weights[t] * pcc::sum(*device_, top, top.count() / parts, false);
-    }
-  }
-  return sum;
 }
 
 int Net::blob_index(const std::string& name) const {

@@ -1,6 +1,7 @@
 // Net: layers built into a bound plan, the parameters they own or share, and the blobs a user sees.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "graph/build.h"
+#include "graph/feeds.h"
 #include "graph/mirror.h"
 #include "graph/plan.h"
 
@@ -37,12 +39,33 @@ class Net {
       NetOptions options, std::shared_ptr<Net> share = nullptr);
 
   // A whole pass, or the layers [first, last]. A part needs a net that keeps its blobs. Returns the
-  // sum of the weighted losses of the layers that ran; under replicas, those of replica 0.
+  // sum of the weighted losses of the layers that ran; under replicas, those of replica 0. Throws a
+  // data error for a label that is no class.
   double forward() { return forward(0, static_cast<int>(built_.layers.size()) - 1); }
   double forward(int first, int last);
   // From layer `first` down to `last`. Parameters' diffs are added to.
   void backward() { backward(static_cast<int>(built_.layers.size()) - 1, 0); }
   void backward(int first, int last);
+  // One pass of an iteration, forward and backward, of which nothing is read: its loss goes to the
+  // report. rates: the iteration, its lr, ..., and which of its passes this is.
+  void accumulate(const StepBlock& rates);
+  // Runs an op beside the plan, such as the solver's update, after the passes of an iteration.
+  void run_beside(Unit& unit, const StepBlock& rates);
+  // Forward passes of a test net: per output blob the sum of each element over the passes, and the
+  // sum of the losses. Ends early where `poll`, called after each pass, is false.
+  struct Tested {
+    std::vector<std::vector<double>> sums;
+    double loss = 0;
+    int64_t passes = 0;
+  };
+  Tested test(int64_t passes, const std::function<bool()>& poll);
+  // What ops have reported. Where that is an error, take_error forgets it and throws it; a loss
+  // that is no number is none here.
+  const StepReport& report();
+  void take_error();
+  void clear_halt();
+  // Stands where it stood so many whole passes ago.
+  void rewind(int64_t passes);
   void clear_param_diffs();
 
   const NetOptions& options() const { return options_; }
@@ -105,8 +128,7 @@ class Net {
   // longer followed.
   void reshape(const std::map<std::string, Shape>& inputs);
 
-  StepBlock& state() { return state_; }  // seed and pass number: part of what a resume restores
-  const std::map<std::string, LayerFeed>& feeds() const { return feeds_; }
+  StepBlock& state() { return step_; }  // seed and pass number: part of what a resume restores
   // Seconds of every op, forward then backward, in the plan's order: runs one pass, which leaves
   // what the caller put into blobs and the parameters' diffs as they were.
   struct NodeTime {
@@ -118,11 +140,16 @@ class Net {
   int64_t memory_bytes() const;
 
  private:
-  Context context() const { return {&state_}; }
+  Context context() const;
+  void upload_step();
+  void set_rates(const StepBlock& rates);
+  void begin_pass(int first, int last);
+  void make_tally();
+  bool looked_at() const;
   void make_params(const Net* share);
   void fill_params();
   void make_plan(const Net* share);
-  double losses(int first, int last) const;
+  double losses(int first, int last);
   // What the caller put into a blob that no layer computes.
   struct OutsideData {
     size_t blob;
@@ -164,7 +191,16 @@ class Net {
   std::vector<HostBlob> hosts_;
   // Between the plan and hosts_, by source and target: made at the first pass that needs them.
   std::map<std::pair<const void*, const void*>, Exchange> exchanges_;
-  StepBlock state_;
+  Feeds passing_;
+  StepBlock step_;     // what the device's own holds, or will at the next pass
+  StepReport report_;  // as it was read last
+  std::shared_ptr<Memory> step_memory_, report_memory_;
+  // The losses of a pass, layer by layer: which they are, the op that sums them, and where to.
+  std::vector<int> tally_layers_;
+  std::unique_ptr<Op> tally_;
+  std::shared_ptr<Memory> tally_memory_;
+  std::vector<double> tally_values_;
+  Unit forward_unit_, both_unit_;  // a whole pass: forward with its losses; backward, too
 };
 
 }  // namespace pcc

@@ -67,8 +67,8 @@ std::vector<Net::NodeTime> Net::time_nodes() {
   const ThreadScope scope(threads_);
   const ParamDiffs before(*device_, built_.program.params);
   std::vector<NodeTime> times;
-  take_in(0, false);
-  ++state_.pass;
+  step_.parts = 0;
+  begin_pass(0, static_cast<int>(built_.layers.size()) - 1);
   const auto timed = [&](Op* op, bool backward) {
     const Call call{op, backward};
     const auto begin = Clock::now();

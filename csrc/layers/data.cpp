@@ -14,6 +14,14 @@ class SourceLayer : public LayerBase {
   bool is_source() const override { return true; }
 
  protected:
+  // Of a feed whose records are pictures, with a label each: its first field's.
+  Shape record_shape() const {
+    const std::vector<RecordField> fields = context().feed.records->fields();
+    require(fields.size() == 2, "expected records of two fields, data and label; got ",
+            fields.size());
+    return fields[0].shape;
+  }
+
   // One shape of one replica becomes that of all of them.
   Shape all_replicas(Shape shape) const {
     if (shape.axes() == 0) return shape;
@@ -71,18 +79,20 @@ class DataLayer : public SourceLayer {
   Arity arity() const override { return {0, 0, 1, 2, false}; }
 
   void lower(Lowering& to) const override {
-    const std::vector<ValueId> values = to.op(desc_, {}, {}, tops_);
+    TransformDesc desc = desc_;
+    desc.feed = to.feed(context().feed.records, tops_[0][0]);
+    const std::vector<ValueId> values = to.op(desc, {}, {}, tops_);
     for (size_t i = 0; i < values.size(); ++i) to.top(static_cast<int>(i), values[i]);
   }
 
  protected:
   std::vector<Shape> infer(const std::vector<Shape>&) override {
-    desc_.feed = context().feed.records;
-    require(desc_.feed != nullptr,
+    require(context().feed.records != nullptr,
             "no database was opened for it; expected data_param { source: ... }");
-    const Shape record = desc_.feed->record_shape();
+    const Shape record = record_shape();
     require(record.axes() == 3, "expected records of 3 axes (C, H, W); got ", record);
     check_shape("a record", record);
+    desc_.record = record;
     desc_.mean = mean_of(record);
     const int64_t crop = desc_.crop;
     require(crop <= record[1] && crop <= record[2], "crop_size: ", crop, " exceeds the records, ",
@@ -213,20 +223,22 @@ class MemoryDataLayer : public SourceLayer {
 
   void lower(Lowering& to) const override {
     std::vector<ValueId> values;
-    if (desc_.feed)
-      values = to.op(desc_, {}, {}, tops_);
-    else
+    if (context().feed.records) {
+      TransformDesc desc = desc_;
+      desc.feed = to.feed(context().feed.records, tops_[0][0]);
+      values = to.op(desc, {}, {}, tops_);
+    } else {
       for (const Shape& shape : tops_) values.push_back(to.input(shape));
+    }
     for (size_t i = 0; i < values.size(); ++i) to.top(static_cast<int>(i), values[i]);
   }
 
  protected:
   std::vector<Shape> infer(const std::vector<Shape>&) override {
-    desc_.feed = context().feed.records;
-    if (desc_.feed) {
-      const Shape record = desc_.feed->record_shape(),
-                  expected{tops_[0][1], tops_[0][2], tops_[0][3]};
+    if (context().feed.records) {
+      const Shape record = record_shape(), expected{tops_[0][1], tops_[0][2], tops_[0][3]};
       require(record == expected, "expected records of ", expected, "; got ", record);
+      desc_.record = record;
     }
     return tops_;
   }

@@ -7,6 +7,7 @@
 
 #include "core/check.h"
 #include "core/tensor.h"
+#include "ops/step.h"
 
 namespace pcc {
 
@@ -27,25 +28,38 @@ class Labels {
  public:
   Labels(bool has_ignore, int64_t ignore, int64_t classes)
       : has_ignore_(has_ignore), ignore_(ignore), classes_(classes) {}
-  bool ignored(T label) const { return has_ignore_ && static_cast<int64_t>(label) == ignore_; }
-  // Throws a data error at the first label that is neither a class nor ignored. Columns of one
-  // sample: `per_sample`.
-  void check(const std::string& name, const T* labels, int64_t count, int64_t per_sample) const {
-    for (int64_t i = 0; i < count; ++i) {
-      const T label = labels[i];
-      const bool sane = label > T(-1e9) && label < T(1e9);
-      if (sane && (ignored(label) ||
-                   (static_cast<int64_t>(label) >= 0 && static_cast<int64_t>(label) < classes_)))
-        continue;
-      PCC_THROW(data, "layer '", name, "': the label of sample ", i / per_sample,
-                " of the batch is ", label, ", but there are ", classes_, " classes (0 to ",
-                classes_ - 1, "); check the data's labels and the num_output of the layer before");
-    }
+  // Whether it counts for nothing: the label to ignore, or, once it has been reported, no class.
+  bool skips(T label) const { return is_ignored(label) || !is_class(label); }
+  // Reports the first label that is neither a class nor ignored. Columns of one sample:
+  // `per_sample`.
+  void check(const Context& context, uint32_t site, const T* labels, int64_t count,
+             int64_t per_sample) const {
+    for (int64_t i = 0; i < count; ++i)
+      if (!is_ignored(labels[i]) && !is_class(labels[i]))
+        return context.report->bad_label(*context.step, site, i / per_sample,
+                                         static_cast<double>(labels[i]), classes_);
   }
 
  private:
+  static bool sane(T label) { return label > T(-1e9) && label < T(1e9); }
+  bool is_ignored(T label) const {
+    return has_ignore_ && sane(label) && static_cast<int64_t>(label) == ignore_;
+  }
+  bool is_class(T label) const {
+    return sane(label) && static_cast<int64_t>(label) >= 0 &&
+           static_cast<int64_t>(label) < classes_;
+  }
+
   bool has_ignore_;
   int64_t ignore_, classes_;
 };
+
+// What Halt::label says of the layer of that name.
+inline std::string label_message(const std::string& name, const StepReport& report) {
+  return concat("layer '", name, "': the label of sample ", report.sample, " of the batch is ",
+                report.label, ", but there are ", report.classes, " classes (0 to ",
+                report.classes - 1,
+                "); check the data's labels and the num_output of the layer before");
+}
 
 }  // namespace pcc

@@ -161,25 +161,6 @@ struct FillDesc {
   FillerDesc filler;
 };
 
-// Where a Data layer's records come from. Implementations read ahead on threads of their own.
-struct RecordBatch {
-  const void* records = nullptr;  // (total, C, H, W), uint8 or float32, row-major
-  bool is_float = false;
-  const int32_t* labels = nullptr;  // (total)
-  int64_t first = 0, total = 0;     // record k of the batch lies at index (first + k) % total
-};
-class RecordFeed {
- public:
-  virtual ~RecordFeed() = default;
-  virtual Shape record_shape() const = 0;  // (C, H, W)
-  // The next `count` records; they stay valid until the next call. Advances the position. Throws
-  // data errors.
-  virtual RecordBatch next(int64_t count) = 0;
-  // Records consumed so far modulo the size of the database: where the next batch starts.
-  virtual int64_t position() const = 0;
-  virtual void seek(int64_t position) = 0;
-};
-
 // Data layer: no ins -> data (N, C, crop, crop) [, labels (N)].
 // y = (x - mean) * scale, cropped and mirrored. mean: empty, one per channel, or a whole (C, H, W)
 // picture. Random draws per sample n from the layer's RandomStream: element 3n+0: mirror (bits &
@@ -187,7 +168,8 @@ class RecordFeed {
 // applies in both (Caffe). replicas R: with record k of the batch going to sample (k % R) * (N / R)
 // + k / R.
 struct TransformDesc {
-  std::shared_ptr<RecordFeed> feed;
+  int feed = 0;  // Context::feeds: field 0 are the records, field 1 the labels
+  Shape record;  // (C, H, W)
   std::shared_ptr<const std::vector<float>> mean;
   double scale = 1;
   bool mirror = false, train = false;
@@ -201,6 +183,14 @@ struct TransformDesc {
     return train ? static_cast<int64_t>(stream.bits(draw) % static_cast<uint64_t>(room + 1))
                  : room / 2;
   }
+};
+
+// The losses of a pass: ins: loss tops, of any shape -> each times its weight (one double per in).
+// Only the first `counts` elements of each are summed, those of replica 0. Within an iteration the
+// total goes to the step's report, which is told of one that is no number. Made beside the plan.
+struct TallyDesc {
+  std::vector<double> weights;
+  std::vector<int64_t> counts;
 };
 
 // x -> y, same shape, another layout. Inserted by the planner.
@@ -234,10 +224,10 @@ struct UpdateDesc {
   int histories() const;
 };
 
-using OpDesc =
-    std::variant<ConvDesc, PoolDesc, LrnDesc, NormActDesc, AffineDesc, PointwiseDesc, DropoutDesc,
-                 EltwiseDesc, ConcatDesc, SliceDesc, GemmDesc, SoftmaxDesc, SoftmaxLossDesc,
-                 AccuracyDesc, FillDesc, TransformDesc, ReorderDesc, SumDesc, UpdateDesc>;
+using OpDesc = std::variant<ConvDesc, PoolDesc, LrnDesc, NormActDesc, AffineDesc, PointwiseDesc,
+                            DropoutDesc, EltwiseDesc, ConcatDesc, SliceDesc, GemmDesc, SoftmaxDesc,
+                            SoftmaxLossDesc, AccuracyDesc, FillDesc, TransformDesc, TallyDesc,
+                            ReorderDesc, SumDesc, UpdateDesc>;
 
 // "conv", "pool", "norm+scale+add+relu": for plans and errors.
 std::string name_of(const OpDesc& desc);

@@ -18,6 +18,7 @@ namespace pcc {
 // Where an op stands: its name, its tensors' specs and what will be asked of it.
 struct OpSite {
   std::string name;     // names of the layers it carries out, joined by '+'
+  uint32_t number = 0;  // among the net's ops, by which the step's report names it
   uint32_t stream = 0;  // RandomStream::layer: its own among all ops that draw numbers
   std::vector<TensorSpec> in, out, params;
   std::vector<bool> want_din;  // per input; all false and no want_dparam: backward is never called

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "core/random.h"
+#include "ops/records.h"
 
 namespace pcc {
 
@@ -15,14 +16,46 @@ struct StepBlock {
   uint64_t pass = 0;      // number of the forward pass
   int64_t iteration = 0;  // updates made before this one
   float lr = 0, momentum = 0, weight_decay = 0;
+  // Which of the passes of one iteration this is (iter_size); parts 0: it belongs to none, and
+  // nobody keeps its loss.
+  int32_t part = 0, parts = 0;
 
   // The numbers that an op draws in this pass; stream: OpSite::stream.
   RandomStream random(uint32_t stream) const { return {seed, net, stream, pass}; }
 };
 
+// What goes wrong in an op. It is seen where the report is read next; until then no update is made.
+enum class Halt : int32_t { none, diverged, label };
+
+// Written by ops, read from outside from time to time.
+struct StepReport {
+  static constexpr int64_t kLosses = 1024;
+
+  Halt halt = Halt::none;  // the first thing that went wrong
+  uint32_t site = 0;       // OpSite::number
+  int64_t iteration = 0;   // at which
+  int64_t sample = 0, classes = 0;
+  double label = 0;
+  // Of the latest iterations, at iteration % kLosses: the mean loss of their passes.
+  double losses[kLosses] = {};
+
+  void bad_label(const StepBlock& step, uint32_t at_site, int64_t at_sample, double bad,
+                 int64_t of_classes) {
+    if (halt != Halt::none) return;
+    halt = Halt::label;
+    site = at_site;
+    iteration = step.iteration;
+    sample = at_sample;
+    label = bad;
+    classes = of_classes;
+  }
+};
+
 // What every call of an op is given. The pointers are the device's own.
 struct Context {
   const StepBlock* step = nullptr;
+  StepReport* report = nullptr;
+  const RecordBatch* feeds = nullptr;  // by TransformDesc::feed
 };
 
 }  // namespace pcc

@@ -1,9 +1,7 @@
 #include "solver/solver.h"
 
+#include <algorithm>
 #include <chrono>
-#include <cmath>
-
-#include "core/parallel.h"
 
 namespace pcc {
 
@@ -11,7 +9,11 @@ Solver::Solver(std::shared_ptr<Net> net, SolverParams params)
     : net_(std::move(net)),
       params_(std::move(params)),
       rule_(update_rule(params_.type)),
-      schedule_(params_.schedule) {
+      schedule_(params_.schedule),
+      step_(net_, update()) {}
+
+// What the parameters ask for, once it is checked.
+UpdateDesc Solver::update() const {
   PCC_CONFIG(params_.iter_size >= 1, "iter_size must be at least 1, not ", params_.iter_size);
   PCC_CONFIG(params_.regularization_type == "L2" || params_.regularization_type == "L1",
              "regularization_type \"", params_.regularization_type, "\" is unknown; known: L1, L2");
@@ -39,78 +41,81 @@ Solver::Solver(std::shared_ptr<Net> net, SolverParams params)
     segment.decay_mult = static_cast<float>(param.decay_mult);
     desc.segments.push_back(segment);
   }
-  const Tensor data = net_->data_block(), diff = net_->diff_block();
-  Device& device = *net_->device();
-  OpBuffers buffers;
-  buffers.params = {data, diff};
-  for (int k = 0; k < rule_.histories; ++k) {
-    histories_.emplace_back(net_->device(), device.allocate(data.spec.bytes()));
-    buffers.params.push_back({histories_.back().block()->data(), data.spec});
-  }
-  buffers.dparams.resize(buffers.params.size());
-  OpSite site;
-  site.name = "update";
-  site.device = &device;
-  site.params.assign(buffers.params.size(), data.spec);
-  site.want_dparam.assign(buffers.params.size(), false);
-  update_ = net_->backend().make(desc, site);
-  if (!update_) {
-    net_->note_fallback("update (" + name_of(OpDesc{desc}) + ")");
-    update_ = backend("reference").make(desc, site);
-  }
-  PCC_CHECK(update_, "no backend makes the update");
-  scratch_ = device.allocate(update_->needs().forward_scratch);
-  buffers.scratch = scratch_->data();
-  update_->bind(buffers);
+  return desc;
+}
+
+StepBlock Solver::rates() const {
+  StepBlock rates;
+  rates.iteration = iteration_;
+  rates.lr = lr();
+  rates.momentum = rule_.cyclical_momentum ? momentum() : params_.schedule.momentum;
+  rates.weight_decay = params_.weight_decay;
+  return rates;
+}
+
+void Solver::accumulate() {
+  if (halted_) net_->clear_halt();
+  halted_ = false;
+  step_.accumulate(rates(), static_cast<int32_t>(params_.iter_size));
 }
 
 double Solver::forward_backward() {
-  net_->clear_param_diffs();
-  double loss = 0;
-  for (int64_t i = 0; i < params_.iter_size; ++i) {
-    loss += net_->forward();
-    net_->backward();
-  }
-  return loss / static_cast<double>(params_.iter_size);
+  accumulate();
+  net_->take_error();
+  const StepReport& said = net_->report();
+  halted_ = said.halt != Halt::none;
+  return said.losses[iteration_ % StepReport::kLosses];
 }
 
 void Solver::apply_update() {
-  const ThreadScope scope(net_->threads());
-  StepBlock state = net_->state();
-  state.iteration = iteration_;
-  state.lr = lr();
-  state.momentum = rule_.cyclical_momentum ? momentum() : params_.schedule.momentum;
-  state.weight_decay = params_.weight_decay;
-  net_->take_in_params();
-  for (Mirror& history : histories_) history.take_in();
-  const Call call{update_.get(), false};
-  net_->device()->run(&call, 1, Context{&state});
-  net_->give_back_params();
-  for (Mirror& history : histories_) history.give_back();
+  step_.update(rates());
   ++iteration_;
+}
+
+// Reads what the iterations since `first` reported. Where one of them went wrong, stands as if none
+// had been made after it, nor its update: they changed no weight.
+bool Solver::read(int64_t first, std::vector<double>& losses) {
+  const StepReport& said = net_->report();
+  halted_ = said.halt != Halt::none;
+  int64_t end = iteration_;
+  if (halted_) {
+    end = said.iteration + 1;
+    net_->rewind((made_ - end) * params_.iter_size);
+    iteration_ = said.iteration;
+  }
+  for (int64_t i = first; i < end; ++i) losses.push_back(said.losses[i % StepReport::kLosses]);
+  net_->take_error();
+  return !halted_;
 }
 
 Solver::Run Solver::run(int64_t count, double seconds, const std::function<void()>& poll) {
   const auto begin = std::chrono::steady_clock::now();
+  // Where reading costs nothing every iteration is looked at; else none before the last, or before
+  // the report would be written over.
+  const bool watch = net_->device()->host_visible();
   Run run;
-  run.losses.reserve(static_cast<size_t>(count));
+  run.losses.reserve(static_cast<size_t>(std::min<int64_t>(count, 1 << 20)));
+  int64_t unread = iteration_;
   for (int64_t i = 0; i < count; ++i) {
-    const double loss = forward_backward();
-    if (!std::isfinite(loss)) {
-      run.losses.push_back(loss);
-      run.diverged = true;
-      break;
-    }
+    accumulate();
+    made_ = iteration_ + 1;
+    if (watch && net_->report().halt != Halt::none) break;
+    step_.call_hooks();
     apply_update();
-    run.losses.push_back(loss);
     if (poll) poll();
     if (stop_.exchange(false)) {
       run.stopped = true;
       break;
     }
+    if (iteration_ - unread == StepReport::kLosses) {
+      if (!read(unread, run.losses)) break;
+      unread = iteration_;
+    }
     if (std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() > seconds)
       break;
   }
+  if (!halted_) read(unread, run.losses);
+  run.diverged = halted_;
   return run;
 }
 
@@ -120,7 +125,7 @@ Net::HostParam Solver::history(int param, int k) {
   const Param& owner = net_->params()[static_cast<size_t>(param)];
   const DType dtype = net_->options().dtype;
   Net::HostParam view;
-  view.memory = histories_[static_cast<size_t>(k)].view();
+  view.memory = step_.history(k).view();
   view.tensor = {view.memory->data() + net_->offset(param) * size_of(dtype),
                  {owner.shape, dtype, Layout::plain}};
   return view;

@@ -10,6 +10,7 @@
 
 #include "graph/net.h"
 #include "ops/rules.h"
+#include "solver/iteration.h"
 #include "solver/schedule.h"
 
 namespace pcc {
@@ -67,15 +68,23 @@ class Solver {
   // History k of one learnable parameter (Net::learnable()), as a user's array may look at it.
   Net::HostParam history(int param, int k = 0);
 
+  // Called between gradients and update at every iteration of run(), on its thread.
+  void on_gradients(std::function<void()> hook) { step_.on_gradients(std::move(hook)); }
+
  private:
+  UpdateDesc update() const;
+  StepBlock rates() const;
+  void accumulate();
+  bool read(int64_t first, std::vector<double>& losses);
+
   std::shared_ptr<Net> net_;
   SolverParams params_;
   const UpdateRule& rule_;
   Schedule schedule_;
-  std::vector<Mirror> histories_;  // each a block like the parameters'
-  std::shared_ptr<Memory> scratch_;
-  std::unique_ptr<Op> update_;
+  Iteration step_;
   int64_t iteration_ = 0;
+  int64_t made_ = 0;     // iterations whose passes were made, the one under way included
+  bool halted_ = false;  // by what the latest reading said
   std::atomic<bool> stop_{false};
 };
 

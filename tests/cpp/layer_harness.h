@@ -49,6 +49,12 @@ class RecordedLowering : public Lowering {
     return inputs.back();
   }
 
+  int feed(std::shared_ptr<RecordFeed> records, int64_t samples) override {
+    PCC_CHECK(records != nullptr && samples > 0, "no records to feed");
+    return feeds++;
+  }
+
+  int feeds = 0;
   std::vector<LoweredOp> ops;
   std::map<ValueId, ValueId> views;  // view -> what it is a view of
   std::map<int, ValueId> tops;

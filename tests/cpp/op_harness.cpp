@@ -1,5 +1,7 @@
 #include "op_harness.h"
 
+#include "ops/classes.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -257,15 +259,19 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
   made->bind(buffers);
 
   StepBlock state = op.state;
-  const Context context{&state};
+  StepReport report;
+  std::vector<RecordBatch> batches(op.feeds.size());
+  const Context context{&state, &report, batches.data()};
   for (int step = 0; step < op.steps; ++step) {
     for (size_t i = 0; i < site.in.size(); ++i)
       store(buffers.in[i], pick(op.in_values, i, buffers.in[i].count(), op.seed + 100 + i));
     for (size_t i = 0; i < site.out.size(); ++i)
       if (!(i == 0 && over_input)) spoil(buffers.out[i]);
     scratch.spoil();
+    for (size_t f = 0; f < batches.size(); ++f) batches[f] = op.feeds[f]->next(op.out[0][0]);
     made->forward(context);
     memory.check("forward");
+    if (report.halt == Halt::label) throw Error(ErrorKind::data, label_message(site.name, report));
     result.out.clear();
     for (const Tensor& tensor : buffers.out) result.out.push_back(load(tensor));
     if (!backward) {

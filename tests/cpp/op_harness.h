@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -25,6 +26,8 @@ struct OpCase {
       dout_parts;  // parts per output; empty: one each; 0: that output gets no gradient
   bool training = true;
   StepBlock state{.seed = 7, .lr = 0.1f, .momentum = 0.9f, .weight_decay = 0.01f};
+
+  std::vector<std::shared_ptr<RecordFeed>> feeds;  // Context::feeds: a batch for every step
 
   // Values; an empty or missing entry is drawn uniformly from [-1, 1) by the seed.
   std::vector<Values> in_values, param_values;

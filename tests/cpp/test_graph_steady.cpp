@@ -7,6 +7,7 @@
 #include <new>
 
 #include "core/parallel.h"
+#include "list_feed.h"
 #include "net_text.h"
 #include "solver/solver.h"
 #include "testing.h"
@@ -128,29 +129,12 @@ Allocations allocations_in(Work work) {
   return {counts.arguments, counts.all - counts.arguments};
 }
 
-// A feed over pictures in memory.
-class NoiseFeed : public RecordFeed {
- public:
-  explicit NoiseFeed(const Shape& shape) : shape_(shape), records_(kTotal * shape.count()) {
-    for (size_t i = 0; i < records_.size(); ++i) records_[i] = static_cast<uint8_t>(i * 37 % 251);
-    for (size_t i = 0; i < labels_.size(); ++i) labels_[i] = static_cast<int32_t>(i % 10);
-  }
-  Shape record_shape() const override { return shape_; }
-  RecordBatch next(int64_t count) override {
-    const RecordBatch batch{records_.data(), false, labels_.data(), position_, kTotal};
-    position_ = (position_ + count) % kTotal;
-    return batch;
-  }
-  int64_t position() const override { return position_; }
-  void seek(int64_t position) override { position_ = position; }
-
- private:
-  static constexpr int64_t kTotal = 40;
-  Shape shape_;
-  std::vector<uint8_t> records_;
-  std::vector<int32_t> labels_ = std::vector<int32_t>(kTotal);
-  int64_t position_ = 0;
-};
+// A feed over 40 pictures in memory.
+std::shared_ptr<RecordFeed> noise_feed(const Shape& picture) {
+  std::vector<double> values(static_cast<size_t>(40 * picture.count()));
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<double>(i * 37 % 251);
+  return std::make_shared<ListFeed>(picture, values, false, 10);
+}
 
 std::string data_layer(int crop) {
   return concat(
@@ -207,7 +191,7 @@ std::string residual() {
 std::shared_ptr<Net> fed_net(const std::string& text, const NetOptions& options,
                              std::shared_ptr<Net> share = nullptr) {
   LayerFeed feed;
-  feed.records = std::make_shared<NoiseFeed>(Shape{3, 32, 32});
+  feed.records = noise_feed({3, 32, 32});
   return std::make_shared<Net>(parse_layers(text), std::map<std::string, LayerFeed>{{"data", feed}},
                                options, std::move(share));
 }

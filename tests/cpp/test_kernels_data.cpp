@@ -3,47 +3,21 @@
 #include <memory>
 
 #include "kernel_cases.h"
+#include "list_feed.h"
 #include "ops/rules.h"
 
 using namespace pcc;
 
 namespace {
 
-// Noise, as bytes or floats; the label of a record is its number.
-class NoiseFeed : public RecordFeed {
- public:
-  NoiseFeed(Shape shape, int64_t total, bool is_float)
-      : shape_(shape), total_(total), is_float_(is_float) {
-    for (const double value : random_values(total * shape.count(), 6, 0, 256)) {
-      floats_.push_back(static_cast<float>(value));
-      bytes_.push_back(static_cast<uint8_t>(value));
-    }
-    for (int64_t r = 0; r < total; ++r) labels_.push_back(static_cast<int32_t>(r));
-  }
-  Shape record_shape() const override { return shape_; }
-  RecordBatch next(int64_t count) override {
-    const RecordBatch batch{is_float_ ? static_cast<const void*>(floats_.data()) : bytes_.data(),
-                            is_float_, labels_.data(), position_, total_};
-    position_ = (position_ + count) % total_;
-    return batch;
-  }
-  int64_t position() const override { return position_; }
-  void seek(int64_t position) override { position_ = position; }
-
- private:
-  Shape shape_;
-  int64_t total_, position_ = 0;
-  bool is_float_;
-  std::vector<uint8_t> bytes_;
-  std::vector<float> floats_;
-  std::vector<int32_t> labels_;
-};
-
 // Every element must be the reference's, bit for bit: there is nothing to round differently.
 void check_transform(TransformDesc desc, const Shape& record, bool is_float) {
   const auto run = [&](const std::string& backend) {
     OpCase op;
-    desc.feed = std::make_shared<NoiseFeed>(record, 10, is_float);
+    // Noise, as bytes or floats; the label of a record is its number.
+    op.feeds = {std::make_shared<ListFeed>(record, random_values(10 * record.count(), 6, 0, 256),
+                                           is_float)};
+    desc.record = record;
     op.out = {{8, record[0], desc.crop ? desc.crop : record[1], desc.crop ? desc.crop : record[2]},
               {8}};
     op.desc = desc;

@@ -1,5 +1,6 @@
 // Data, DummyData, Input, MemoryData.
 #include "layer_harness.h"
+#include "list_feed.h"
 #include "testing.h"
 
 using pcc::BuiltLayer;
@@ -7,21 +8,9 @@ using pcc::Shape;
 
 namespace {
 
-class FakeFeed : public pcc::RecordFeed {
- public:
-  explicit FakeFeed(Shape shape) : shape_(std::move(shape)) {}
-  Shape record_shape() const override { return shape_; }
-  pcc::RecordBatch next(int64_t) override { return {}; }
-  int64_t position() const override { return 0; }
-  void seek(int64_t) override {}
-
- private:
-  Shape shape_;
-};
-
 pcc::LayerContext fed(const Shape& record, size_t mean = 0, int64_t replicas = 1) {
   pcc::LayerContext context = pcc::with_replicas(replicas);
-  context.feed.records = std::make_shared<FakeFeed>(record);
+  context.feed.records = std::make_shared<pcc::ListFeed>(record);
   if (mean > 0) context.feed.mean = std::make_shared<const std::vector<float>>(mean, 0.5f);
   return context;
 }
@@ -52,7 +41,7 @@ TEST(data_gives_batches_and_labels) {
   CHECK_EQ(built.shapes, (std::vector<Shape>{{4, 3, 28, 28}, {4}}));
   const auto& desc = built.only<pcc::TransformDesc>();
   CHECK_EQ(desc.scale, 0.5);
-  CHECK(desc.mirror && desc.train && desc.feed && !desc.mean);
+  CHECK(desc.mirror && desc.train && desc.feed == 0 && !desc.mean);
   CHECK_EQ(desc.crop, 28);
   CHECK(built.layer->is_source());
   CHECK(built.layer->spec().attributes.unread().empty());
@@ -157,7 +146,7 @@ TEST(memory_data_is_input_until_arrays_are_set) {
   CHECK_EQ(empty.lowered.inputs.size(), 2u);
   CHECK_EQ(empty.shapes, (std::vector<Shape>{{2, 3, 4, 5}, {2}}));
   const BuiltLayer set(text, {}, fed({3, 4, 5}), 2);
-  CHECK(set.only<pcc::TransformDesc>().feed != nullptr);
+  CHECK_EQ(set.only<pcc::TransformDesc>().record, (pcc::Shape{3, 4, 5}));
   CHECK_EQ(set.only<pcc::TransformDesc>().scale, 1.0);
   CHECK_THROWS_WITH("expected records of 3x4x5; got 3x4x6",
                     BuiltLayer(text, {}, fed({3, 4, 6}), 2));

@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "core/random.h"
+#include "list_feed.h"
 #include "op_harness.h"
 #include "testing.h"
 
@@ -16,42 +17,18 @@ using pcc::TransformDesc;
 using pcc::Values;
 
 // Record r holds the numbers r * 50 + 0, 1, 2 ..; its label is r.
-class CountingFeed : public pcc::RecordFeed {
- public:
-  CountingFeed(Shape shape, int64_t total, bool is_float)
-      : shape_(shape), total_(total), is_float_(is_float) {
-    for (int64_t r = 0; r < total; ++r) {
-      labels_.push_back(static_cast<int32_t>(r));
-      for (int64_t i = 0; i < shape.count(); ++i) {
-        bytes_.push_back(static_cast<uint8_t>(r * 50 + i));
-        floats_.push_back(static_cast<float>(r * 50 + i));
-      }
-    }
-  }
-  Shape record_shape() const override { return shape_; }
-  pcc::RecordBatch next(int64_t count) override {
-    const pcc::RecordBatch batch{
-        is_float_ ? static_cast<const void*>(floats_.data()) : bytes_.data(), is_float_,
-        labels_.data(), position_, total_};
-    position_ = (position_ + count) % total_;
-    return batch;
-  }
-  int64_t position() const override { return position_; }
-  void seek(int64_t position) override { position_ = position; }
-
- private:
-  Shape shape_;
-  int64_t total_, position_ = 0;
-  bool is_float_;
-  std::vector<uint8_t> bytes_;
-  std::vector<float> floats_;
-  std::vector<int32_t> labels_;
-};
+std::shared_ptr<pcc::RecordFeed> counting_feed(const Shape& record, int64_t total, bool is_float) {
+  Values values;
+  for (int64_t r = 0; r < total; ++r)
+    for (int64_t i = 0; i < record.count(); ++i) values.push_back(static_cast<double>(r * 50 + i));
+  return std::make_shared<pcc::ListFeed>(record, values, is_float);
+}
 
 OpCase transform(TransformDesc desc, int64_t samples, const Shape& record, int64_t total = 3,
                  bool is_float = false) {
   OpCase op;
-  desc.feed = std::make_shared<CountingFeed>(record, total, is_float);
+  op.feeds = {counting_feed(record, total, is_float)};
+  desc.record = record;
   const int64_t rows = desc.crop ? desc.crop : record[1],
                 columns = desc.crop ? desc.crop : record[2];
   op.out = {{samples, record[0], rows, columns}, {samples}};

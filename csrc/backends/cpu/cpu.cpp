@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "backends/cpu/makers.h"
+#include "ops/tally.h"
 
 namespace pcc {
 
@@ -35,6 +36,7 @@ struct Maker {
   Made operator()(const AccuracyDesc& d) const { return make_accuracy(d, site); }
   Made operator()(const FillDesc& d) const { return make_fill(d, site); }
   Made operator()(const TransformDesc& d) const { return make_transform(d, site); }
+  Made operator()(const TallyDesc& d) const { return std::make_unique<HostTally<float>>(d); }
   Made operator()(const ReorderDesc& d) const { return make_reorder(d, site); }
   Made operator()(const SumDesc& d) const { return make_sum(d, site); }
   Made operator()(const UpdateDesc& d) const { return make_update(d, site); }
@@ -75,7 +77,9 @@ class CpuBackend : public Backend {
   }
 
   std::unique_ptr<Op> make(const OpDesc& desc, const OpSite& site) const override {
-    if (!has_kernels(site)) return nullptr;
+    // The losses of a pass are summed in double.
+    const bool is_tally = std::holds_alternative<TallyDesc>(desc);
+    if (!is_tally && !has_kernels(site)) return nullptr;
     return std::visit(Maker{site}, desc);
   }
 };

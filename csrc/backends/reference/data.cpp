@@ -36,7 +36,7 @@ class Transform : public ReferenceOp<T> {
   Transform(const TransformDesc& desc, const OpSite& site)
       : ReferenceOp<T>(site),
         desc_(desc),
-        record_(desc.feed->record_shape()),
+        record_(desc.record),
         samples_(site.out[0].shape[0]),
         rows_(site.out[0].shape[2]),
         columns_(site.out[0].shape[3]) {
@@ -47,18 +47,19 @@ class Transform : public ReferenceOp<T> {
   }
 
   void forward(const Context& context) override {
-    const RecordBatch batch = desc_.feed->next(samples_);
+    const RecordBatch& batch = context.feeds[desc_.feed];
     const RandomStream stream = context.step->random(this->site_.stream);
     for_each_piece(samples_, record_.count(), [&, this](int64_t k) {
       const int64_t sample = k % desc_.replicas * (samples_ / desc_.replicas) + k / desc_.replicas;
       const int64_t record = (batch.first + k) % batch.total;
-      if (batch.is_float)
-        transform(static_cast<const float*>(batch.records) + record * record_.count(), sample,
+      if (batch.types[0] == RecordType::f32)
+        transform(static_cast<const float*>(batch.fields[0]) + record * record_.count(), sample,
                   stream);
       else
-        transform(static_cast<const uint8_t*>(batch.records) + record * record_.count(), sample,
+        transform(static_cast<const uint8_t*>(batch.fields[0]) + record * record_.count(), sample,
                   stream);
-      if (this->outs() > 1) this->out(1)[sample] = static_cast<T>(batch.labels[record]);
+      if (this->outs() > 1)
+        this->out(1)[sample] = static_cast<T>(static_cast<const int32_t*>(batch.fields[1])[record]);
     });
   }
 

@@ -71,13 +71,13 @@ class SoftmaxLoss : public ReferenceOp<T> {
               " samples do not divide by ", desc.groups, " groups");
   }
 
-  void forward(const Context&) override {
+  void forward(const Context& context) override {
     const T *x = this->in(0), *labels = this->in(1);
-    labels_.check(this->site_.name, labels, columns_.count(),
+    labels_.check(context, this->site_.number, labels, columns_.count(),
                   columns_.count() / this->in_shape(0)[0]);
     double loss = 0;
     for (int64_t column = 0; column < group_columns(); ++column) {
-      if (labels_.ignored(labels[column])) continue;
+      if (labels_.skips(labels[column])) continue;
       const SoftmaxColumn<T> p(x + columns_.first(column), columns_.classes, columns_.inner);
       loss -= std::log(std::max(p(static_cast<int64_t>(labels[column])), T(FLT_MIN)));
     }
@@ -99,7 +99,7 @@ class SoftmaxLoss : public ReferenceOp<T> {
       const T weight = static_cast<T>(this->dout(0)[0] / normalizer(group));
       for_each_piece(group_columns(), classes, [=, this](int64_t piece) {
         const int64_t column = group * group_columns() + piece, first = columns_.first(column);
-        const bool ignored = labels_.ignored(labels[column]);
+        const bool ignored = labels_.skips(labels[column]);
         const SoftmaxColumn<T> p(x + first, classes, inner);
         for (int64_t c = 0; c < classes; ++c) {
           const T target = c == static_cast<int64_t>(labels[column]) ? T(1) : T(0);
@@ -121,7 +121,7 @@ class SoftmaxLoss : public ReferenceOp<T> {
       case Normalization::valid: {
         const T* labels = this->in(1) + group * group_columns();
         count = std::count_if(labels, labels + group_columns(),
-                              [this](T l) { return !labels_.ignored(l); });
+                              [this](T l) { return !labels_.skips(l); });
         break;
       }
       case Normalization::batch_size:
@@ -155,10 +155,11 @@ class Accuracy : public ReferenceOp<T> {
         columns_(site.in[0].shape, desc.axis),
         labels_(desc.has_ignore_label, desc.ignore_label, columns_.classes) {}
 
-  void forward(const Context&) override {
+  void forward(const Context& context) override {
     const T *x = this->in(0), *labels = this->in(1);
     const int64_t counted = columns_.count() / desc_.groups;
-    labels_.check(this->site_.name, labels, counted, columns_.count() / this->in_shape(0)[0]);
+    labels_.check(context, this->site_.number, labels, counted,
+                  columns_.count() / this->in_shape(0)[0]);
     T* per_class = this->outs() > 1 ? this->out(1) : nullptr;
     int64_t* seen = static_cast<int64_t*>(this->buffers_.scratch);
     if (per_class) {
@@ -167,7 +168,7 @@ class Accuracy : public ReferenceOp<T> {
     }
     int64_t right = 0, valid = 0;
     for (int64_t column = 0; column < counted; ++column) {
-      if (labels_.ignored(labels[column])) continue;
+      if (labels_.skips(labels[column])) continue;
       const int64_t label = static_cast<int64_t>(labels[column]);
       const bool hit = among_top(x + columns_.first(column), label);
       ++valid;

@@ -7,7 +7,7 @@ namespace {
 
 // The one type of all tensors of an op.
 DType dtype_of(const OpSite& site) {
-  for (const auto* specs : {&site.out, &site.in, &site.params})
+  for (const auto* specs : {&site.in, &site.out, &site.params})
     if (!specs->empty()) return specs->front().dtype;
   return DType::f32;
 }
@@ -22,8 +22,9 @@ class ReferenceBackend : public Backend {
   std::string name() const override { return "reference"; }
 
   std::unique_ptr<Op> make(const OpDesc& desc, const OpSite& site) const override {
-    const bool any_layout =
-        std::holds_alternative<ReorderDesc>(desc) || std::holds_alternative<SumDesc>(desc);
+    const bool any_layout = std::holds_alternative<ReorderDesc>(desc) ||
+                            std::holds_alternative<SumDesc>(desc) ||
+                            std::holds_alternative<TallyDesc>(desc);
     PCC_CHECK(any_layout || (all_plain(site.in) && all_plain(site.out)), "'", site.name,
               "': the reference backend computes '", name_of(desc), "' in plain layouts only");
     return std::visit(

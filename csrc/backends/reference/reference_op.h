@@ -10,6 +10,7 @@
 
 #include "core/parallel.h"
 #include "ops/op.h"
+#include "ops/tally.h"
 
 namespace pcc::reference {
 
@@ -134,6 +135,11 @@ template <typename T>
 OpPointer make_op(const FillDesc& desc, const OpSite& site);
 template <typename T>
 OpPointer make_op(const TransformDesc& desc, const OpSite& site);
+template <typename T>
+OpPointer make_op(const TallyDesc& desc, const OpSite& site) {
+  (void)site;
+  return std::make_unique<HostTally<T>>(desc);
+}
 template <typename T>
 OpPointer make_op(const ReorderDesc& desc, const OpSite& site);
 template <typename T>

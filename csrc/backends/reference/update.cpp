@@ -12,6 +12,7 @@ class Update : public ReferenceOp<T> {
   Update(const UpdateDesc& desc, const OpSite& site) : ReferenceOp<T>(site), desc_(desc) {}
 
   void forward(const Context& context) override {
+    if (context.report->halt != Halt::none) return;
     const StepBlock& now = *context.step;
     const T clip_factor = clip();
     const T share = T(1) / static_cast<T>(desc_.iter_size);

@@ -12,7 +12,7 @@ class TransformOp : public KernelOp {
   TransformOp(const TransformDesc& desc, const OpSite& site)
       : KernelOp(site),
         desc_(desc),
-        record_(desc.feed->record_shape()),
+        record_(desc.record),
         samples_(site.out[0].shape[0]),
         rows_(site.out[0].shape[2]),
         columns_(site.out[0].shape[3]) {
@@ -24,13 +24,14 @@ class TransformOp : public KernelOp {
   }
 
   void forward(const Context& context) override {
-    const RecordBatch batch = desc_.feed->next(samples_);
+    const RecordBatch& batch = context.feeds[desc_.feed];
     const RandomStream stream = context.step->random(site_.stream);
     for_pieces(samples_, record_.count(), [&, this](int64_t k) {
       const int64_t sample = k % desc_.replicas * (samples_ / desc_.replicas) + k / desc_.replicas;
       const int64_t record = (batch.first + k) % batch.total;
       transform(batch, record * record_.count(), sample, stream);
-      if (site_.out.size() > 1) out(1)[sample] = static_cast<float>(batch.labels[record]);
+      if (site_.out.size() > 1)
+        out(1)[sample] = static_cast<float>(static_cast<const int32_t*>(batch.fields[1])[record]);
     });
   }
 
@@ -52,13 +53,13 @@ class TransformOp : public KernelOp {
       for (int64_t h = 0; h < calls; ++h, y += length) {
         const int64_t at = (c * record_[1] + row + h) * record_[2] + column;
         const float* mean = whole_ ? mean_ + at : nullptr;
-        if (batch.is_float)
+        if (batch.types[0] == RecordType::f32)
           loops_.element.transform_floats(length,
-                                          static_cast<const float*>(batch.records) + first + at,
+                                          static_cast<const float*>(batch.fields[0]) + first + at,
                                           mean, flat, scale, mirrored, y);
         else
           loops_.element.transform_bytes(length,
-                                         static_cast<const uint8_t*>(batch.records) + first + at,
+                                         static_cast<const uint8_t*>(batch.fields[0]) + first + at,
                                          mean, flat, scale, mirrored, y);
       }
     }

@@ -80,15 +80,16 @@ class SoftmaxLossOp : public KernelOp {
     }
   }
 
-  void forward(const Context&) override {
+  void forward(const Context& context) override {
     const float* labels = in(1);
-    labels_.check(site_.name, labels, columns_.count(), columns_.count() / site_.in[0].shape[0]);
+    labels_.check(context, site_.number, labels, columns_.count(),
+                  columns_.count() / site_.in[0].shape[0]);
     for_pieces(columns_.count(), 8 * columns_.classes, [this](int64_t column) {
       softmax_column(columns_, column, in(0), probabilities());
     });
     double loss = 0;
     for (int64_t column = 0; column < group_columns(); ++column) {
-      if (labels_.ignored(labels[column])) continue;
+      if (labels_.skips(labels[column])) continue;
       const int64_t label = static_cast<int64_t>(labels[column]);
       const float p = probabilities()[columns_.first(column) + label * columns_.inner];
       loss -= static_cast<double>(std::log(std::max(p, FLT_MIN)));
@@ -123,7 +124,7 @@ class SoftmaxLossOp : public KernelOp {
     const int64_t first = columns_.first(column), inner = columns_.inner;
     const float* p = probabilities() + first;
     float* dx = din(0) + first;
-    if (labels_.ignored(in(1)[column])) {
+    if (labels_.skips(in(1)[column])) {
       for (int64_t c = 0; c < columns_.classes; ++c) dx[c * inner] = 0;
       return;
     }
@@ -142,7 +143,7 @@ class SoftmaxLossOp : public KernelOp {
       case Normalization::valid: {
         const float* labels = in(1) + group * group_columns();
         count = std::count_if(labels, labels + group_columns(),
-                              [this](float label) { return !labels_.ignored(label); });
+                              [this](float label) { return !labels_.skips(label); });
         break;
       }
       case Normalization::batch_size:
@@ -172,10 +173,10 @@ class AccuracyOp : public KernelOp {
       needs_.forward_scratch = columns_.classes * static_cast<int64_t>(sizeof(int64_t));
   }
 
-  void forward(const Context&) override {
+  void forward(const Context& context) override {
     const float *x = in(0), *labels = in(1);
     const int64_t counted = columns_.count() / desc_.groups;
-    labels_.check(site_.name, labels, counted, columns_.count() / site_.in[0].shape[0]);
+    labels_.check(context, site_.number, labels, counted, columns_.count() / site_.in[0].shape[0]);
     float* per_class = site_.out.size() > 1 ? out(1) : nullptr;
     int64_t* seen = static_cast<int64_t*>(buffers_.scratch);
     if (per_class) {
@@ -184,7 +185,7 @@ class AccuracyOp : public KernelOp {
     }
     int64_t right = 0, valid = 0;
     for (int64_t column = 0; column < counted; ++column) {
-      if (labels_.ignored(labels[column])) continue;
+      if (labels_.skips(labels[column])) continue;
       const int64_t label = static_cast<int64_t>(labels[column]);
       const bool hit = among_top(x + columns_.first(column), label);
       ++valid;

@@ -33,6 +33,7 @@ class UpdateOp : public KernelOp {
   }
 
   void forward(const Context& context) override {
+    if (context.report->halt != Halt::none) return;
     const StepBlock& now = *context.step;
     const float factor = clip() / static_cast<float>(desc_.iter_size);
     const auto correction =

@@ -1,0 +1,62 @@
+#include "graph/feeds.h"
+
+namespace pcc {
+
+Feeds::Feeds(std::shared_ptr<Device> device, std::vector<FeedUse> uses)
+    : device_(std::move(device)) {
+  for (FeedUse& use : uses) {
+    Source source;
+    source.memory.resize(use.records->fields().size());
+    PCC_CHECK(source.memory.size() <= RecordBatch::kMaxFields, "a record source of ",
+              source.memory.size(), " fields; there can be ", RecordBatch::kMaxFields);
+    source.use = std::move(use);
+    sources_.push_back(std::move(source));
+  }
+  latest_.resize(sources_.size());
+  block_ = device_->allocate(static_cast<int64_t>(latest_.size() * sizeof(RecordBatch)));
+}
+
+void Feeds::advance(int first, int last) {
+  bool any = false;
+  for (size_t s = 0; s < sources_.size(); ++s) {
+    Source& source = sources_[s];
+    if (source.use.layer < first || source.use.layer > last) continue;
+    latest_[s] = source.use.records->next(source.use.samples);
+    if (!device_->host_visible()) bring(source, latest_[s]);
+    any = true;
+  }
+  if (any)
+    device_->upload(block_->data(), latest_.data(),
+                    static_cast<int64_t>(latest_.size() * sizeof(RecordBatch)));
+}
+
+// Copies a batch into the device's memory, or, where it lies in a database that the host holds
+// whole, that database, once.
+void Feeds::bring(Source& source, RecordBatch& batch) {
+  const std::vector<RecordField> fields = source.use.records->fields();
+  const bool is_there = batch.resident != 0 && batch.resident == source.resident;
+  for (size_t f = 0; f < fields.size(); ++f) {
+    const int64_t record = fields[f].shape.count() * size_of(batch.types[f]);
+    const int64_t bytes = record * batch.total;
+    std::shared_ptr<Memory>& memory = source.memory[f];
+    if (!is_there) {
+      if (!memory || memory->bytes() < bytes) memory = device_->allocate(bytes);
+      device_->upload(memory->data(), batch.fields[f], bytes);
+    }
+    batch.fields[f] = memory->data();
+  }
+  source.resident = batch.resident;
+}
+
+void Feeds::rewind(int64_t passes) {
+  for (const Source& source : sources_) {
+    RecordFeed& records = *source.use.records;
+    records.seek(records.position() - passes * source.use.samples);
+  }
+}
+
+const RecordBatch* Feeds::batches() const {
+  return block_ ? reinterpret_cast<const RecordBatch*>(block_->data()) : nullptr;
+}
+
+}  // namespace pcc

@@ -1,0 +1,38 @@
+// Feeds: the records of a net's data layers, fetched before a pass and put where ops find them.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "graph/build.h"
+#include "ops/device.h"
+
+namespace pcc {
+
+class Feeds {
+ public:
+  Feeds() = default;
+  Feeds(std::shared_ptr<Device> device, std::vector<FeedUse> uses);
+
+  // The next records of the layers [first, last]. Throws data errors.
+  void advance(int first, int last);
+  // Back by so many passes, so that their records come again.
+  void rewind(int64_t passes);
+  // What Context::feeds points to.
+  const RecordBatch* batches() const;
+
+ private:
+  struct Source {
+    FeedUse use;
+    std::vector<std::shared_ptr<Memory>> memory;  // per field, where the device needs its own copy
+    uint64_t resident = 0;                        // the database that lies there; 0: a batch
+  };
+  void bring(Source& source, RecordBatch& batch);
+
+  std::shared_ptr<Device> device_;
+  std::vector<Source> sources_;
+  std::vector<RecordBatch> latest_;
+  std::shared_ptr<Memory> block_;
+};
+
+}  // namespace pcc

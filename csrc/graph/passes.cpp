@@ -1,0 +1,169 @@
+// How a net runs: passes, their losses, and what ops report.
+#include <algorithm>
+
+#include "core/parallel.h"
+#include "graph/net.h"
+#include "ops/classes.h"
+
+namespace pcc {
+
+Context Net::context() const {
+  return {reinterpret_cast<const StepBlock*>(step_memory_->data()),
+          reinterpret_cast<StepReport*>(report_memory_->data()), passing_.batches()};
+}
+
+void Net::upload_step() { device_->upload(step_memory_->data(), &step_, sizeof(step_)); }
+
+// Everything that the host does for a pass over the layers [first, last].
+void Net::begin_pass(int first, int last) {
+  take_in_params();
+  take_in(first, false);
+  if (first == 0) ++step_.pass;  // a pass in parts is one pass: Dropout draws the same masks
+  passing_.advance(first, last);
+  upload_step();
+}
+
+double Net::forward(int first, int last) {
+  const int end = static_cast<int>(built_.layers.size()) - 1;
+  PCC_CONFIG(first >= 0 && last <= end && first <= last, "a pass over the layers ", first, " to ",
+             last, ", but the net has ", end + 1);
+  const bool whole = first == 0 && last == end;
+  PCC_CONFIG(!options_.fuse || whole,
+             "a pass over some layers only needs a net built with fuse=False");
+  const ThreadScope scope(threads_);
+  step_.parts = 0;
+  begin_pass(first, last);
+  if (whole) {
+    device_->run(forward_unit_, context());
+  } else {
+    plan_->forward(context(), first, last);
+    const Call call{tally_.get(), false};
+    device_->run(&call, 1, context());
+  }
+  give_back_params();
+  give_back(first, last, false);
+  take_error();
+  return losses(first, last);
+}
+
+void Net::backward(int first, int last) {
+  const int end = static_cast<int>(built_.layers.size()) - 1;
+  PCC_CONFIG(first <= end && last >= 0 && first >= last, "a backward pass over the layers ", first,
+             " down to ", last, ", but the net has ", end + 1);
+  const bool whole = first == end && last == 0;
+  PCC_CONFIG(!options_.fuse || whole,
+             "a pass over some layers only needs a net built with fuse=False");
+  PCC_CONFIG(options_.train || options_.force_backward || !options_.fuse,
+             "this net was planned for forward passes only");
+  const ThreadScope scope(threads_);
+  take_in_params();
+  take_in(first, true);
+  if (whole)
+    plan_->backward(context());
+  else
+    plan_->backward(context(), first, last);
+  give_back_params();
+  give_back(first, last, true);
+}
+
+void Net::accumulate(const StepBlock& rates) {
+  const ThreadScope scope(threads_);
+  const int end = static_cast<int>(built_.layers.size()) - 1;
+  set_rates(rates);
+  begin_pass(0, end);
+  if (looked_at()) {
+    // What users wrote into their arrays of diffs is taken in between.
+    device_->run(forward_unit_, context());
+    give_back(0, end, false);
+    take_in(end, true);
+    plan_->backward(context());
+    give_back(end, 0, true);
+  } else {
+    device_->run(both_unit_, context());
+  }
+  give_back_params();
+}
+
+bool Net::looked_at() const {
+  return std::any_of(hosts_.begin(), hosts_.end(),
+                     [](const HostBlob& host) { return host.data || host.diff; });
+}
+
+void Net::run_beside(Unit& unit, const StepBlock& rates) {
+  const ThreadScope scope(threads_);
+  set_rates(rates);
+  take_in_params();
+  upload_step();
+  device_->run(unit, context());
+  give_back_params();
+}
+
+Net::Tested Net::test(int64_t passes, const std::function<bool()>& poll) {
+  Tested tested;
+  tested.sums.resize(outputs().size());
+  while (tested.passes < passes) {
+    tested.loss += forward();
+    for (size_t o = 0; o < tested.sums.size(); ++o) {
+      const std::vector<double> values = read(outputs()[o]);
+      std::vector<double>& sums = tested.sums[o];
+      sums.resize(values.size(), 0.0);
+      for (size_t i = 0; i < values.size(); ++i) sums[i] += values[i];
+    }
+    ++tested.passes;
+    if (!poll()) break;
+  }
+  return tested;
+}
+
+void Net::set_rates(const StepBlock& rates) {
+  step_.iteration = rates.iteration;
+  step_.lr = rates.lr;
+  step_.momentum = rates.momentum;
+  step_.weight_decay = rates.weight_decay;
+  step_.part = rates.part;
+  step_.parts = rates.parts;
+}
+
+void Net::clear_param_diffs() {
+  take_in_params();
+  device_->clear(diff_block_.data, diff_block_.spec.bytes());
+  give_back_params();
+}
+
+// Of the latest pass.
+double Net::losses(int first, int last) {
+  device_->download(tally_values_.data(), tally_memory_->data(), tally_memory_->bytes());
+  double sum = 0;
+  for (size_t i = 0; i < tally_layers_.size(); ++i)
+    if (tally_layers_[i] >= first && tally_layers_[i] <= last) sum += tally_values_[i];
+  return sum;
+}
+
+const StepReport& Net::report() {
+  // Where the host sees it nothing need be copied.
+  if (device_->host_visible()) return *reinterpret_cast<StepReport*>(report_memory_->data());
+  device_->download(&report_, report_memory_->data(), sizeof(report_));
+  return report_;
+}
+
+void Net::take_error() {
+  const StepReport& said = report();
+  if (said.halt != Halt::label) return;
+  const std::string message = label_message(built_.program.nodes.at(said.site).name, said);
+  clear_halt();
+  PCC_THROW(data, message);
+}
+
+void Net::clear_halt() {
+  const Halt none = Halt::none;
+  device_->upload(&reinterpret_cast<StepReport*>(report_memory_->data())->halt, &none,
+                  sizeof(none));
+}
+
+void Net::rewind(int64_t passes) {
+  if (passes == 0) return;
+  step_.pass -= static_cast<uint64_t>(passes);
+  passing_.rewind(passes);
+}
+
+}  // namespace pcc

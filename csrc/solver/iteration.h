@@ -1,0 +1,39 @@
+// Iteration: one step of training as two parts that can be made again and again, in which the host
+// does nothing for each op: gradients, and the update.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "graph/net.h"
+
+namespace pcc {
+
+class Iteration {
+ public:
+  Iteration(std::shared_ptr<Net> net, const UpdateDesc& desc);
+
+  // Clears the parameters' diffs and adds up those of `passes` passes. Nothing is read: the loss
+  // goes to the net's report.
+  void accumulate(StepBlock rates, int32_t passes);
+  // Whoever asked for it is called, then the weights move, if nothing went wrong before.
+  void update(const StepBlock& rates);
+  // Between gradients and update, at every iteration: to look at the gradients, or change them.
+  void on_gradients(std::function<void()> hook) { hooks_.push_back(std::move(hook)); }
+  void call_hooks() const {
+    for (const auto& hook : hooks_) hook();
+  }
+  int histories() const { return static_cast<int>(histories_.size()); }
+  Mirror& history(int k) { return histories_[static_cast<size_t>(k)]; }
+
+ private:
+  std::shared_ptr<Net> net_;
+  std::vector<Mirror> histories_;  // each a block like the parameters'
+  std::shared_ptr<Memory> scratch_;
+  std::unique_ptr<Op> op_;
+  Unit update_;
+  std::vector<std::function<void()>> hooks_;
+};
+
+}  // namespace pcc

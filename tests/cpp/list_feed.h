@@ -1,0 +1,50 @@
+// A record feed over a list of numbers: pictures in order, with a label each.
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include "ops/records.h"
+
+namespace pcc {
+
+class ListFeed : public RecordFeed {
+ public:
+  // values: of all pictures, one behind the other; labels: 0, 1, ... classes - 1, 0, ...
+  explicit ListFeed(Shape picture, const std::vector<double>& values = {}, bool is_float = false,
+                    int32_t classes = 1 << 30)
+      : picture_(std::move(picture)), is_float_(is_float) {
+    for (const double value : values) {
+      floats_.push_back(static_cast<float>(value));
+      bytes_.push_back(static_cast<uint8_t>(value));
+    }
+    if (!values.empty()) total_ = static_cast<int64_t>(values.size()) / picture_.count();
+    for (int64_t r = 0; r < total_; ++r) labels_.push_back(static_cast<int32_t>(r % classes));
+  }
+  std::vector<RecordField> fields() const override {
+    return {{"data", picture_}, {"label", Shape{}}};
+  }
+  RecordBatch next(int64_t count) override {
+    RecordBatch batch;
+    batch.fields[0] = is_float_ ? static_cast<const void*>(floats_.data()) : bytes_.data();
+    batch.types[0] = is_float_ ? RecordType::f32 : RecordType::u8;
+    batch.fields[1] = labels_.data();
+    batch.types[1] = RecordType::i32;
+    batch.first = position_;
+    batch.total = total_;
+    seek(position_ + count);
+    return batch;
+  }
+  int64_t position() const override { return position_; }
+  void seek(int64_t position) override { position_ = (position % total_ + total_) % total_; }
+
+ private:
+  Shape picture_;
+  bool is_float_;
+  int64_t total_ = 0, position_ = 0;
+  std::vector<uint8_t> bytes_;
+  std::vector<float> floats_;
+  std::vector<int32_t> labels_;
+};
+
+}  // namespace pcc
