@@ -49,7 +49,7 @@ def fields_of(setting: Setting) -> dict[str, Any]:
         found["stepsize"] = setting.stepsize
     found |= {"max_iter": setting.max_iter, "snapshot": setting.snapshot or setting.max_iter}
     found |= {"type": setting.type, "momentum": setting.momentum[0]}
-    if len(setting.momentum) == 2:
+    if setting.cycling:
         found["cyclical_momentum"] = [setting.momentum[1], setting.momentum_stepsize]
     found["weight_decay"] = setting.weight_decay
     if setting.random_seed >= 0:

@@ -22,7 +22,12 @@ def test_settings_are_chosen_by_table_row_figure_name_data_net_and_cost():
     assert len(chosen(tables=("1", "2"))) == 46
     assert chosen(tables=("2",), rows=("17",)) == ["lenet_1cycle"]
     both = chosen(tables=("2",), rows=("17",), readings=True)
-    assert both == ["lenet_1cycle", "lenet_1cycle_batch128"]
+    assert both == [
+        "lenet_1cycle",
+        "lenet_1cycle_batch128",
+        "lenet_1cycle_m95",
+        "lenet_1cycle_m95_batch128",
+    ]
     assert chosen(tables=("1",), rows=("11-12", "20")) == [
         "resnet56_1cycle",
         "resnet56_1cycle_cm90_100",
@@ -34,7 +39,9 @@ def test_settings_are_chosen_by_table_row_figure_name_data_net_and_cost():
     assert {load().setting(n).dataset for n in chosen(datasets=("imagenet",))} == {"imagenet"}
     assert chosen(names=("lenet_1cycle*",), nets=("lenet",)) == [
         "lenet_1cycle",
+        "lenet_1cycle_m95",
         "lenet_1cycle_25",
+        "lenet_1cycle_25_m95",
         "lenet_1cycle_50",
         "lenet_1cycle_85",
     ]

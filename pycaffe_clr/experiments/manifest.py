@@ -53,7 +53,8 @@ class Setting:
     "exponential" (gamma every stepsize). lr, momentum: one value, or the two ends of a cycle, the
     first in front. stepsize: half a cycle of rate and momentum, in iterations. batch: of one
     replica, in the run with the smallest. runs: what the protocol makes of it. sources: by field.
-    start: the setting and the iteration whose snapshot it goes on from.
+    start: the setting and the iteration whose snapshot it goes on from. author: public logs of the
+    author that it is to be laid over, where no curve of a figure says so.
     """
 
     name: str
@@ -88,6 +89,12 @@ class Setting:
     random_seed: int = -1
     protocol: str = "four"
     start: tuple[str, int] | None = None
+    author: tuple[str, ...] = ()
+
+    @property
+    def cycling(self) -> bool:
+        """Whether its momentum cycles."""
+        return len(self.momentum) == 2
 
     @property
     def total_batch(self) -> int:
@@ -143,7 +150,7 @@ class Setting:
             "exponential": f"learning rate {low:g}, times {self.gamma:g} every {half}",
         }[self.policy]
         text = f"{rate}, momentum {' to '.join(f'{m:g}' for m in self.momentum)}"
-        if len(self.momentum) == 2 and self.policy in ("step", "fixed"):
+        if self.cycling and self.policy in ("step", "fixed"):
             text += f" (stepsize {half})"
         return text
 
@@ -251,7 +258,8 @@ class Figure:
 class Disagreement:
     """Where the report, its tables and the author's files disagree, and what is done about it.
 
-    settings: name patterns of those that it concerns. comment: whether their solver files say so.
+    settings: name patterns of those that it concerns. cycling: only those of them whose momentum
+    cycles. comment: whether their solver files say so.
     """
 
     id: str
@@ -260,11 +268,13 @@ class Disagreement:
     other: str
     why: str
     settings: tuple[str, ...] = ()
+    cycling: bool = False
     comment: bool = False
 
-    def concerns(self, name: str) -> bool:
+    def concerns(self, setting: Setting) -> bool:
         """Whether it is about this setting."""
-        return any(fnmatchcase(name, pattern) for pattern in self.settings)
+        named = any(fnmatchcase(setting.name, pattern) for pattern in self.settings)
+        return named and (setting.cycling or not self.cycling)
 
 
 @dataclass(frozen=True)
@@ -311,13 +321,15 @@ class Manifest:
 
     def disagreements_of(self, name: str) -> list[Disagreement]:
         """What the report's sources disagree in about a setting; the general ones at the end."""
-        found = [d for d in self.disagreements if d.concerns(name)]
+        setting = self.settings[name]
+        found = [d for d in self.disagreements if d.concerns(setting)]
         return sorted(found, key=lambda d: "*" in d.settings)
 
     def row_of(self, name: str) -> Row | None:
-        """The row whose setting, or one of whose other readings, has this name."""
+        """The row whose setting has this name, or else one that has it as another reading."""
         rows = [row for table in self.tables.values() for row in table]
-        return next((r for r in rows if name in (r.setting, *r.alternates)), None)
+        own = next((row for row in rows if row.setting == name), None)
+        return own or next((row for row in rows if name in row.alternates), None)
 
 
 SETTING_FIELDS = frozenset(f.name for f in fields(Setting))

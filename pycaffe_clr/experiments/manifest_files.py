@@ -143,7 +143,7 @@ class _Raw:
             raise ConfigError(f"setting {name}: lacks {', '.join(sorted(absent))}")
         if not {"epochs", "max_iter"} & set(values):
             raise ConfigError(f"setting {name}: has no length; give epochs or max_iter")
-        for key in ("lr", "momentum", "stepvalues", "start"):
+        for key in ("lr", "momentum", "stepvalues", "start", "author"):
             if key in values:
                 values[key] = tuple(values[key])
         total = values["batch"] * values.setdefault("replicas", 1)
