@@ -23,6 +23,7 @@ from pycaffe_clr.experiments.compare import (
     compare,
     default_levels,
     iterations_to,
+    noise,
 )
 from pycaffe_clr.experiments.compare_text import text_of
 from pycaffe_clr.experiments.groups import Group, classes_of, groups_of, readable
@@ -212,7 +213,35 @@ def test_curves_apart_by_hand():
     assert loss.mean == pytest.approx(found.mean / 100)
     assert apart(first, group(result([])), "accuracy") is None
     same = apart(first, first, "train_loss")
-    assert same.mean == same.largest == 0
+    assert same.mean == same.largest == same.rms == 0 and same.points == 3
+    # Points of both are at 0 alone.
+    assert (found.points, found.rms) == (1, pytest.approx(20)) and math.isnan(found.noise)
+    assert all(map(math.isnan, found.quarters))
+
+
+def test_noise_is_what_strays_from_a_smooth_course():
+    rng = np.random.default_rng(1)
+    line = np.linspace(0, 5, 4000)
+    assert noise(line) == pytest.approx(0, abs=1e-12)
+    assert noise(line + rng.normal(0, 0.1, len(line))) == pytest.approx(0.1, rel=0.05)
+    assert noise(np.array([1.0, 0.0, 1.0])) == pytest.approx(math.sqrt(4 / 6))
+    assert math.isnan(noise(np.zeros(2)))
+
+
+def test_curves_apart_by_quarters():
+    accuracies = 0.5 + 0.01 * np.arange(12) + 0.01 * (-1.0) ** np.arange(12)
+    first, second = (
+        group(result(list(accuracies))),
+        group(result([0.5 + 0.01 * i for i in range(12)])),
+    )
+    found = apart(first, second, "accuracy")
+    # One percent up and down in turn: second differences of 4, over the root of 6.
+    assert (found.points, found.rms) == (12, pytest.approx(1))
+    assert found.noise == pytest.approx(4 / math.sqrt(6))
+    # Three points each, of which one is left over.
+    assert found.quarters == pytest.approx([s / math.sqrt(3) / found.noise for s in (1, -1, 1, -1)])
+    text = text_of(compare([first, second]), [found])
+    assert "+0.4 -0.4 +0.4 -0.4" in text and "second differences" in text
 
 
 def test_a_log_is_compared_by_the_loss_that_it_shows(tmp_path):

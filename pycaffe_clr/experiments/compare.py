@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -175,6 +176,10 @@ class Apart:
     begin, end: the first and last iteration. mean: of the absolute difference over the iterations.
     largest: the difference that is largest either way, at iteration `at`. ends: both values at the
     end.
+
+    points: how many both curves have themselves; of these alone are rms, the root of the mean
+    square difference; noise, how far one difference strays by chance; and quarters, the mean
+    difference in each quarter of them, in standard errors by that noise (nan for fewer than 12).
     """
 
     y: str
@@ -184,6 +189,10 @@ class Apart:
     largest: float
     at: float
     ends: tuple[float, float]
+    points: int
+    rms: float
+    noise: float
+    quarters: tuple[float, ...]
 
 
 def apart(first: Group, second: Group, y: str) -> Apart | None:
@@ -214,4 +223,31 @@ def apart(first: Group, second: Group, y: str) -> Apart | None:
         largest=float(difference[largest]),
         at=float(axis[largest]),
         ends=(float(values[0][-1]), float(values[1][-1])),
+        **_at_points(one, two),
     )
+
+
+def _at_points(one: Band, two: Band) -> dict[str, Any]:
+    """The fields of Apart that rest on the points of both curves alone."""
+    _, first, second = np.intersect1d(one.x, two.x, return_indices=True)
+    difference = one.mean[first] - two.mean[second]
+    found = noise(difference)
+    quarters = np.array_split(difference, 4) if len(difference) >= 12 else ()
+    return {
+        "points": len(difference),
+        "rms": float(np.sqrt(np.mean(difference**2))) if len(difference) else math.nan,
+        "noise": found,
+        "quarters": tuple(
+            float(part.mean() * math.sqrt(len(part)) / found) if found else math.nan
+            for part in quarters
+        )
+        or (math.nan,) * 4,
+    }
+
+
+def noise(values: np.ndarray) -> float:
+    """Standard deviation of a series about a smooth course, from its second differences: they leave
+    nothing of a straight line, and of independent noise six times its variance. nan for fewer than
+    three values."""
+    bends = np.diff(values, 2)
+    return float(np.sqrt(np.mean(bends**2) / 6)) if len(bends) else math.nan

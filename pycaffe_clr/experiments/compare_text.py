@@ -38,7 +38,7 @@ def text_of(entries: Sequence[Entry], parts: Sequence[Apart] = ()) -> str:
         lines += ["Iterations until a test shows", *columns(rows), ""]
     if parts:
         lines += [*_apart(parts), ""]
-    for note in notes_of(entries):
+    for note in notes_of(entries, parts):
         lines += textwrap.wrap(note, WIDTH, break_long_words=False, break_on_hyphens=False)
     return "\n".join(line.rstrip() for line in lines)
 
@@ -89,12 +89,41 @@ def _apart(parts: Sequence[Apart]) -> list[str]:
         ])  # fmt: skip
     begin, end = parts[0].begin, parts[0].end
     head = f"How far apart, first less second, from iteration {begin:,.0f} to {end:,.0f}"
-    return [head, *columns(rows)]
+    return [head, *columns(rows), *_at_points([part for part in parts if part.points > 2])]
 
 
-def notes_of(entries: Sequence[Entry]) -> list[str]:
+def _at_points(parts: Sequence[Apart]) -> list[str]:
+    if not parts:
+        return []
+    rows = [["", "points", "rms", "noise", "by quarter, in standard errors"]]
+    for part in parts:
+        digits = 2 if part.y == "accuracy" else 3
+        rows.append([
+            YS[part.y],
+            str(part.points),
+            f"{part.rms:.{digits}f}",
+            f"{part.noise:.{digits}f}",
+            quarters_of(part),
+        ])  # fmt: skip
+    return ["", "At the points of both", *columns(rows)]
+
+
+def quarters_of(part: Apart) -> str:
+    """The mean difference in each quarter, in standard errors; "" where that is not known."""
+    known = all(map(math.isfinite, part.quarters))
+    return " ".join(f"{value:+.1f}" for value in part.quarters) if known else ""
+
+
+_POINTS = (
+    "rms: root mean square difference; noise: standard deviation of a difference about a smooth "
+    "course, from second differences; by quarter: mean difference in each quarter of the points, "
+    "in standard errors by that noise."
+)
+
+
+def notes_of(entries: Sequence[Entry], parts: Sequence[Apart] = ()) -> list[str]:
     """What the numbers rest on, and which runs they leave out."""
-    notes = []
+    notes = [_POINTS] if any(part.points > 2 for part in parts) else []
     if any(entry.accuracy.n > 1 for entry in entries):
         notes.append("± is the sample standard deviation of the n runs.")
     if any(e.against is not None and not math.isnan(e.against.t) for e in entries):

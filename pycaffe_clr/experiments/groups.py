@@ -167,15 +167,9 @@ def _group(label: str, run: RunResult) -> Group:
 
 
 def _author_of(keys: Sequence[str], manifest: Manifest) -> _Found:
-    """The author's logs of curves whose settings were named."""
+    """The author's logs of the settings that were named."""
     named = {Path(key).name for key in keys}
-    logs = dict.fromkeys(
-        log
-        for figure in manifest.figures.values()
-        for curve in figure.curves
-        if curve.setting in named
-        for log in curve.author
-    )
+    logs = dict.fromkeys(log for name in sorted(named) for log in manifest.logs_of(name))
     if not logs:
         before = ", ".join(sorted(named))
         why = f"belongs to {before}" if named else "is meant, as no setting stands before it"

@@ -325,6 +325,13 @@ class Manifest:
         found = [d for d in self.disagreements if d.concerns(setting)]
         return sorted(found, key=lambda d: "*" in d.settings)
 
+    def logs_of(self, name: str) -> list[str]:
+        """The author's public logs of a setting: its own, and those of curves that show it."""
+        curves = [curve for figure in self.figures.values() for curve in figure.curves]
+        found = [log for curve in curves if curve.setting == name for log in curve.author]
+        own = self.settings[name].author if name in self.settings else ()
+        return list(dict.fromkeys([*own, *found]))
+
     def row_of(self, name: str) -> Row | None:
         """The row whose setting has this name, or else one that has it as another reading."""
         rows = [row for table in self.tables.values() for row in table]

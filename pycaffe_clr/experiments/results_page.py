@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pycaffe_clr.atomic import write_atomically
 from pycaffe_clr.durations import duration
+from pycaffe_clr.experiments import momentum_page
 from pycaffe_clr.experiments.manifest import Manifest
 from pycaffe_clr.experiments.outcome import Outcome, outcome_of, time_of
 from pycaffe_clr.experiments.store import Store, StoredRun
@@ -43,6 +44,7 @@ def page(root: Path, manifest: Manifest) -> str:
     for number, rows in manifest.tables.items():
         parts += [markdown(number, lines_of(number, manifest, store)), ""]
         in_tables |= {name for row in rows for name in (row.setting, *row.alternates)}
+    parts += [*momentum_page.section(manifest, store), ""]
     others = [name for name in store.settings() if name not in in_tables]
     if others:
         parts += [*_others(others, manifest, store), ""]
@@ -50,7 +52,7 @@ def page(root: Path, manifest: Manifest) -> str:
     pages = sorted(path.parent.name for path in root.glob(f"*/{NAME}"))
     if pages:
         links = ", ".join(f"[{name}]({name}/{NAME})" for name in pages)
-        parts += ["", f"Other runs, with pages of their own: {links}."]
+        parts += ["", f"With pages of their own: {links}."]
     return "\n".join(parts) + "\n"
 
 
