@@ -279,3 +279,6 @@ def test_a_row_whose_momentum_cycles_has_its_start_as_another_reading():
     says = {d.id for d in manifest.disagreements_of("resnet56_1cycle")}
     assert "I-41" in says
     assert "I-41" not in {d.id for d in manifest.disagreements_of("resnet56_1cycle_m95")}
+    noted = {n for n, figure in manifest.figures.items() if "most likely" in str(figure.notes)}
+    assert noted == {4, 7, 8, 10, 13, 14, 15, 16}
+    assert "7b/7c/7d: cyclical" in manifest.figures[7].notes[-1]

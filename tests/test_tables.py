@@ -119,6 +119,7 @@ def test_what_does_not_count_is_said(tmp_path):
         "3: run1 stopped at 40 of 9,765 iterations",
     ):
         assert words in text
+    assert "applied in 1-2, 6-7, 11-12, 16-17; in the report's runs it was most likely" in text
     ours = {line.label: line.ours for line in lines}
     assert ours["3"] == "begun" and ours["2"] == "missing"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def read(folder: Path = FOLDER) -> Manifest:
     made = Manifest(
         settings,
         {int(number): tuple(_rows(int(number), table)) for number, table in tables.items()},
-        {int(number): _figure(int(number), entry) for number, entry in figures.items()},
+        {int(n): _noted(_figure(int(n), entry), settings) for n, entry in figures.items()},
         {int(number): tuple(map(_claim, t.get("claims", ()))) for number, t in tables.items()},
         tuple(map(_disagreement, _toml(folder / "disagreements.toml")["disagreement"])),
     )
@@ -257,6 +258,23 @@ def _figure(number: int, entry: Mapping[str, Any]) -> Figure:
     claims = tuple(map(_claim, entry.get("claims", ())))
     notes = tuple(entry.get("notes", ()))
     return Figure(number, entry["title"], entry["caption"], panels, claims, notes)
+
+
+def _noted(figure: Figure, settings: Mapping[str, Setting]) -> Figure:
+    """The figure, and a note on the panels in which momentum cycles (I-41)."""
+    panels = [
+        letter
+        for letter, panel in figure.panels.items()
+        if any(settings[c.setting].cycling for c in panel.curves if c.setting in settings)
+    ]
+    if not panels:
+        return figure
+    where = "/".join(f"{figure.number}{letter}" for letter in panels)
+    note = (
+        f"{where}: cyclical momentum is applied here; in the author's runs it was most likely "
+        "constant at its start (solvers/results)."
+    )
+    return replace(figure, notes=(*figure.notes, note))
 
 
 def _panel(number: int, entry: Mapping[str, Any]) -> Panel:

@@ -20,7 +20,7 @@ def notes_of(lines: Sequence[Line], readings: bool = True) -> list[str]:
 
     readings: say in what the other readings differ, where the table itself does not.
     """
-    notes = [GENERAL]
+    notes = [GENERAL, *_cycling(lines)]
     if readings:
         notes += _readings(lines)
     notes += _runs(lines)
@@ -29,6 +29,18 @@ def notes_of(lines: Sequence[Line], readings: bool = True) -> list[str]:
         f"{line.label}: {note}" for line in lines for note in line.row.notes if not line.reading
     ]
     return notes
+
+
+def _cycling(lines: Sequence[Line]) -> list[str]:
+    """Of the rows whose momentum cycles, and may not have cycled in the report's runs."""
+    labels = [line.label for line in lines if line.setting.cycling and not line.reading]
+    if not labels:
+        return []
+    return [
+        f"Cyclical momentum is applied in {ranges(labels)}; in the report's runs it was most "
+        "likely constant at its start (solvers/results), so what compares with these rows is a "
+        "reading with that momentum."
+    ]
 
 
 def _readings(lines: Sequence[Line]) -> list[str]:
