@@ -1,6 +1,6 @@
 """Types of the compiled module. Made by csrc/bindings/make_stub.py: do not edit."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Protocol, TypeAlias, overload, type_check_only
 
 from pycaffe_clr.core_types import (
@@ -14,6 +14,7 @@ from pycaffe_clr.core_types import (
     Records,
     RecordSource,
     Schema,
+    Shapes,
     SolverSettings,
     Values,
 )
@@ -116,7 +117,7 @@ class Net:
     def read(self, blob: str) -> list[float]:
         """Values of an output; under replicas those of replica 0."""
 
-    def reshape(self, inputs: Mapping[str, Sequence[int]]) -> None:
+    def reshape(self, inputs: Shapes) -> None:
         """Gives inputs other shapes; the net follows. Views made before go stale."""
 
     @property

@@ -22,6 +22,8 @@ Records = NDArray[np.generic]
 Labels = ArrayLike
 # The feed of a layer that reads records, and its mean image (C, H, W).
 LayerFeed = tuple["RecordFeed | None", "np.ndarray | None"]
+# Sizes of the axes, by blob.
+Shapes = dict[str, list[int]]
 # What prototxt.spec.schema() gives.
 Schema = Mapping[str, Any]
 

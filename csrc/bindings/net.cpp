@@ -254,9 +254,10 @@ void bind_net(py::module_& m) {
           "Names of the blobs that no layer reads.")
       .def(
           "reshape",
-          [](Net& net, const std::map<std::string, std::vector<int64_t>>& shapes) {
+          [](Net& net, const typed::Shapes& shapes) {
             std::map<std::string, Shape> inputs;
-            for (const auto& [name, dims] : shapes) inputs[name] = Shape(dims);
+            for (const auto& [name, dims] : shapes)
+              inputs[name.cast<std::string>()] = Shape(dims.cast<std::vector<int64_t>>());
             net.reshape(inputs);
           },
           arg("inputs"), "Gives inputs other shapes; the net follows. Views made before go stale.")
