@@ -418,6 +418,9 @@ def test_every_reading_has_its_panels_and_claims() -> None:
     manifest = load()
     found = {n: readings.readings_of(manifest, n) for n in manifest.figures}
     assert "momentum 0.98-0.8" in found[10] and "total batch 128" in found[14]
+    start = "momentum constant at its start"
+    assert [number for number, figures in found.items() if start in figures] == [7, 8, 14]
+    assert found[7][start].settings[1:4] == tuple(f"cifar3_range_m{m}" for m in (80, 97, 95))
     for number, figures in found.items():
         for figure in figures.values():
             ids = {curve.id for curve in figure.curves}

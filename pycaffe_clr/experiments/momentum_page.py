@@ -55,7 +55,9 @@ net fall apart (row 2 of table 1). Against it: section 4.3 finds momentum that f
 should not be, and Figure 14a shows the same for MNIST. Those of Figure 7 are among the oldest
 jobs, of which no solver file is left, and of MNIST nothing is: with Caffe's SGD, which its own
 LeNet uses, the patch would apply. That falling momentum does better than a constant 0.9 in
-Figures 7d and 8a decides nothing: a constant 0.95 does, too, in Table 1.
+Figures 7d and 8a decides nothing: a constant 0.95 does, too, in Table 1. The runs that would
+decide, those of Figures 7, 8 and 14a with the momentum constant at its start, are settings
+(`figures 7 --readings`) that are not run yet.
 
 Remark 5, that momentum should fall while the learning rate rises, then rests on runs in which it
 did not fall; what the report shows is that a constant 0.95 is better than 0.9 and 0.85. Our one

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from pycaffe_clr.experiments.manifest import Curve, Figure, Manifest, Panel
+from pycaffe_clr.experiments.manifest import Curve, Figure, Manifest, Panel, Setting
 from pycaffe_clr.experiments.tables import reading_of
 
 
@@ -22,9 +22,16 @@ def readings_of(manifest: Manifest, number: int) -> dict[str, Figure]:
         for curve in panel.curves:
             # What another line of the panel shows is no other figure.
             for other in set(curve.alternates) - drawn:
-                words = reading_of(manifest.setting(other), manifest.setting(curve.setting))
+                words = _words(manifest.setting(other), manifest.setting(curve.setting))
                 found.setdefault(words, {})[curve.id] = other
     return {words: _read(figure, words, settings) for words, settings in sorted(found.items())}
+
+
+def _words(other: Setting, main: Setting) -> str:
+    """As reading_of; one reading for all curves whose momentum stays where its cycle starts."""
+    if main.cycling and other.momentum == main.momentum[:1]:
+        return "momentum constant at its start"
+    return reading_of(other, main)
 
 
 def _read(figure: Figure, words: str, settings: Mapping[str, str]) -> Figure:
