@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from pycaffe_clr.errors import DataError
 from pycaffe_clr.experiments.compare import XS, YS, along, band_of
 from pycaffe_clr.experiments.figures.curves import LOSS_CAP, thinned
 from pycaffe_clr.experiments.groups import Group, readable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; yellow is too light for lines.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -100,7 +103,7 @@ def _legend(axes: Any) -> tuple[list[Any], list[str]]:
     return list(found.values()), list(found)
 
 
-def _panel(panel: Any, y: str, lines: Sequence[Line]) -> None:
+def _panel(panel: Axes, y: str, lines: Sequence[Line]) -> None:
     panel.set_ylabel(YS[y])
     panel.grid(color="0.9", linewidth=0.8)
     panel.set_axisbelow(True)
@@ -122,7 +125,7 @@ def _panel(panel: Any, y: str, lines: Sequence[Line]) -> None:
     _range(panel, y, [line.mean for line in lines if len(line.x)])
 
 
-def _range(panel: Any, y: str, curves: Sequence[np.ndarray]) -> None:
+def _range(panel: Axes, y: str, curves: Sequence[np.ndarray]) -> None:
     """Room for what settles: a curve that climbs above where it began may leave at the top.
 
     A band of accuracies ends at what an accuracy can be.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.experiments.figures import captions, sheet
@@ -15,6 +15,8 @@ from pycaffe_clr.experiments.figures.panel import Look
 from pycaffe_clr.experiments.figures.readings import readings_of
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure as MplFigure
+
     from pycaffe_clr.experiments.claims import Verdict
     from pycaffe_clr.experiments.manifest import Figure, Manifest, Panel
 
@@ -110,7 +112,7 @@ class Album:
         scale = self.curves.scale
         return f"scaled to {100 * scale:.3g} %: short runs on small data" if scale != 1 else ""
 
-    def sheet(self, number: int, caption: bool = True) -> Any:
+    def sheet(self, number: int, caption: bool = True) -> MplFigure:
         """A figure as a matplotlib Figure, with its caption or without."""
         words = self.caption(number) if caption else ()
         return sheet.render(self.cells(number), words, self.banner, self.curves.scale)

@@ -6,14 +6,17 @@ Each makes a function for Look.mark. Iterations shrink with the scale of the run
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pycaffe_clr.experiments.figures import style
 
-Mark = Callable[[Any, float], None]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Mark = Callable[["Axes", float], None]
 
 
-def upright(axes: Any, x: float, label: str, height: float = 0.97) -> None:
+def upright(axes: Axes, x: float, label: str, height: float = 0.97) -> None:
     """An upright line at x, with a word. height: of the word, a fraction of the panel's."""
     axes.axvline(x, color=style.FAINT, linewidth=0.7, linestyle=(0, (2, 2)), zorder=1)
     if label:
@@ -35,7 +38,7 @@ def upright(axes: Any, x: float, label: str, height: float = 0.97) -> None:
 def rates(*marked: tuple[float, str]) -> Mark:
     """Upright lines at learning rates, each with a word (may be empty)."""
 
-    def mark(axes: Any, scale: float) -> None:
+    def mark(axes: Axes, scale: float) -> None:
         for x, label in marked:
             upright(axes, x, label)
 
@@ -45,7 +48,7 @@ def rates(*marked: tuple[float, str]) -> Mark:
 def iterations(at: Sequence[float], label: str, height: float) -> Mark:
     """Upright lines at iterations; the first one has the label, at this height."""
 
-    def mark(axes: Any, scale: float) -> None:
+    def mark(axes: Axes, scale: float) -> None:
         for number, x in enumerate(at):
             upright(axes, x * scale, "" if number else label, height)
 
@@ -55,7 +58,7 @@ def iterations(at: Sequence[float], label: str, height: float) -> Mark:
 def box(low: float, high: float, label: str) -> Mark:
     """A shaded range of the x axis, as the report's box in Figure 1a."""
 
-    def mark(axes: Any, scale: float) -> None:
+    def mark(axes: Axes, scale: float) -> None:
         axes.axvspan(low, high, color=style.INK, alpha=0.07, linewidth=0, zorder=0)
         for edge in (low, high):
             axes.axvline(edge, color=style.FAINT, linewidth=0.6, zorder=1)

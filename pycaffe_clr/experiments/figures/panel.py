@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +13,12 @@ from pycaffe_clr.experiments.figures import marks, style, text
 from pycaffe_clr.experiments.figures.curves import LOSS_CAP, Drawn
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from pycaffe_clr.experiments.manifest import Panel
 
 Range = tuple[float, float]
+Inset = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -23,19 +26,19 @@ class Look:
     """What a figure's module says of one of its panels, beyond the manifest.
 
     inset: (left, bottom, width, height) in fractions of the panel: a blow-up of the end. mark:
-    called with the axes and the
-    scale of the runs to add what the report's text points at, e.g. Figure 1's box. ylim: the
-    range of the losses where neither report nor runs give one. draw: a drawing in place of curves.
+    called with the axes and the scale of the runs to add what the report's text points at, e.g.
+    Figure 1's box. ylim: the range of the losses where neither report nor runs give one. draw: a
+    drawing in place of curves.
     """
 
-    inset: tuple[float, float, float, float] | None = None
-    mark: Callable[[Any, float], None] | None = None
+    inset: Inset | None = None
+    mark: Callable[[Axes, float], None] | None = None
     ylim: Range | None = None
-    draw: Callable[[Any], None] | None = None
+    draw: Callable[[Axes], None] | None = None
 
 
 def draw_panel(
-    axes: Any, panel: Panel, curves: Sequence[Drawn], look: Look, scale: float = 1.0
+    axes: Axes, panel: Panel, curves: Sequence[Drawn], look: Look, scale: float = 1.0
 ) -> None:
     """Draw the curves of a panel into matplotlib axes; header and legend are the sheet's.
 
@@ -123,14 +126,14 @@ def y_range(curves: Sequence[Drawn], otherwise: Range | None) -> Range:
     return low - margin, high + margin
 
 
-def _plain(axes: Any) -> None:
+def _plain(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color=style.RULE, linewidth=0.6)
     axes.set_axisbelow(True)
 
 
 def _fill(
-    axes: Any,
+    axes: Axes,
     curves: Sequence[tuple[int, Drawn]],
     ylim: Range,
     dashed: bool = False,
@@ -144,7 +147,7 @@ def _fill(
             _divergence(axes, x, ylim[1] if drawn.y != "accuracy" else ylim[0], drawn, position)
 
 
-def _line(axes: Any, drawn: Drawn, position: int, dashed: bool, thick: float) -> None:
+def _line(axes: Axes, drawn: Drawn, position: int, dashed: bool, thick: float) -> None:
     name = style.colour_name(drawn.curve.colour, position)
     colour = style.COLOURS[name]
     if drawn.trunk is not None:
@@ -173,7 +176,7 @@ def _line(axes: Any, drawn: Drawn, position: int, dashed: bool, thick: float) ->
     )
 
 
-def _divergence(axes: Any, x: float, y: float, drawn: Drawn, position: int) -> None:
+def _divergence(axes: Axes, x: float, y: float, drawn: Drawn, position: int) -> None:
     colour = style.COLOURS[style.colour_name(drawn.curve.colour, position)]
     axes.plot(
         [x], [y], "X", color=colour, markersize=6, markeredgewidth=0.6,
@@ -181,7 +184,7 @@ def _divergence(axes: Any, x: float, y: float, drawn: Drawn, position: int) -> N
     )  # fmt: skip
 
 
-def _inset(axes: Any, curves: Sequence[tuple[int, Drawn]], place: tuple[float, ...]) -> None:
+def _inset(axes: Axes, curves: Sequence[tuple[int, Drawn]], place: Inset) -> None:
     """A blow-up of where the curves end, and the box that it shows; not of diverged runs."""
     through = [c for _, c in curves if not c.missing and not c.diverged and not c.unfinished]
     lines = [(c.x, c.mean) for c in through] + [p for _, c in curves for p in c.author]
@@ -202,8 +205,8 @@ def _inset(axes: Any, curves: Sequence[tuple[int, Drawn]], place: tuple[float, .
     _fill(small, curves, (low - margin, high + margin), small=True)
     text.iteration_ticks(small.xaxis, xlim[1])
     for axis in (small.xaxis, small.yaxis):
-        axis.get_major_locator().set_params(nbins=3)
+        text.thin_ticks(axis, 3)
     small.tick_params(labelsize=style.TICK - 1)
     shown = axes.indicate_inset_zoom(small, edgecolor=style.INK, alpha=1, linewidth=0.6)
-    for connector in shown.connectors:
+    for connector in shown.connectors or ():
         connector.set_visible(False)  # they would cross the curves

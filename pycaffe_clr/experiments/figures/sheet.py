@@ -19,6 +19,8 @@ from pycaffe_clr.experiments.figures.curves import Drawn
 from pycaffe_clr.experiments.figures.panel import Look, draw_panel, on_right
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from pycaffe_clr.experiments.manifest import Panel
 
 FORMATS = ("png", "pdf", "svg")
@@ -52,7 +54,7 @@ def render(
     banner: str = "",
     scale: float = 1.0,
     head: float = 0.0,
-) -> Any:
+) -> Figure:
     """A matplotlib Figure of the panels.
 
     caption: its paragraphs, the first the report's; none, no caption. banner: a line on top, for
@@ -89,7 +91,7 @@ def render(
         return figure
 
 
-def save(figure: Any, path: Path, dpi: int = _DPI) -> None:
+def save(figure: Figure, path: Path, dpi: int = _DPI) -> None:
     """Write a figure; the format is the suffix. Raises DataError."""
     import matplotlib
 
@@ -107,7 +109,7 @@ def save(figure: Any, path: Path, dpi: int = _DPI) -> None:
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def svg(figure: Any, prefix: str) -> str:
+def svg(figure: Figure, prefix: str) -> str:
     """The figure as an element for a page: no colours of its own for ink and paper, no size.
 
     prefix: keeps its names apart from those of other figures on the page.
@@ -160,7 +162,9 @@ def _columns(labels: Sequence[str]) -> tuple[int, int]:
     return columns, math.ceil((len(labels) + broken) / columns)
 
 
-def _place(figure: Any, cell: Cell, corner: tuple[float, float], head: float, scale: float) -> None:
+def _place(
+    figure: Figure, cell: Cell, corner: tuple[float, float], head: float, scale: float
+) -> None:
     """Draw one panel with its head; corner: its upper left one, inches from the sheet's."""
     x, y = corner
     wide, tall = figure.get_size_inches()

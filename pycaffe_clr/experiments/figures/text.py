@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pycaffe_clr.experiments.figures.curves import Drawn
+
+if TYPE_CHECKING:
+    from matplotlib.axis import Axis
 
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -70,7 +73,7 @@ def _power(match: re.Match[str]) -> str:
     return f"10{digits}" if match[1] == "1" else f"{match[1]}\N{MULTIPLICATION SIGN}10{digits}"
 
 
-def iteration_ticks(axis: Any, last: float) -> str:
+def iteration_ticks(axis: Axis, last: float) -> str:
     """Set up ticks of an axis of iterations up to `last`; returns what its label must add."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -82,7 +85,7 @@ def iteration_ticks(axis: Any, last: float) -> str:
     return ""
 
 
-def number_ticks(axis: Any) -> None:
+def number_ticks(axis: Axis) -> None:
     """About five round ticks, all with the same number of digits."""
     from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
@@ -90,3 +93,9 @@ def number_ticks(axis: Any) -> None:
     formatter = ScalarFormatter(useOffset=False)
     formatter.set_scientific(False)
     axis.set_major_formatter(formatter)
+
+
+def thin_ticks(axis: Axis, count: int) -> None:
+    """About so many ticks in place of those that the axis has."""
+    locator: Any = axis.get_major_locator()
+    locator.set_params(nbins=count)
