@@ -191,16 +191,17 @@ class _Types(ast.NodeTransformer):
         return ast.Name(_OLD_NAMES.get(node.id, node.id))
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
-        left, right = self.visit(node.left), self.visit(node.right)
+        left: ast.expr = self.visit(node.left)
         # A number may be given as whatever has __index__, too: left out.
         if ast.unparse(node.right) == "typing.SupportsIndex":
             return left
-        return ast.BinOp(left, ast.BitOr(), right)
+        return ast.BinOp(left, ast.BitOr(), self.visit(node.right))
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
         of = ast.unparse(node.value).rpartition(".")[2]
         if of == "Annotated" and isinstance(node.slice, ast.Tuple):
-            return self.visit(node.slice.elts[0])
+            inner: ast.expr = self.visit(node.slice.elts[0])
+            return inner
         if of == "Optional":
             return _optional(self.visit(node.slice))
         return ast.Subscript(self.visit(node.value), self.visit(node.slice))
@@ -232,7 +233,8 @@ def main() -> int:
     """Write the file; says whether it was another before."""
     from pycaffe_clr.native import core
 
-    text = stub(core())
+    core()
+    text = stub(sys.modules[_MODULE])
     same = STUB.exists() and STUB.read_text() == text
     STUB.write_text(text)
     print(f"{STUB}: {'as it was' if same else 'written anew'}")
