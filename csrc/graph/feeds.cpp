@@ -6,7 +6,8 @@ Feeds::Feeds(std::shared_ptr<Device> device, std::vector<FeedUse> uses)
     : device_(std::move(device)) {
   for (FeedUse& use : uses) {
     Source source;
-    source.memory.resize(use.records->fields().size());
+    source.fields = use.records->fields();
+    source.memory.resize(source.fields.size());
     PCC_CHECK(source.memory.size() <= RecordBatch::kMaxFields, "a record source of ",
               source.memory.size(), " fields; there can be ", RecordBatch::kMaxFields);
     source.use = std::move(use);
@@ -33,10 +34,9 @@ void Feeds::advance(int first, int last) {
 // Copies a batch into the device's memory, or, where it lies in a database that the host holds
 // whole, that database, once.
 void Feeds::bring(Source& source, RecordBatch& batch) {
-  const std::vector<RecordField> fields = source.use.records->fields();
   const bool is_there = batch.resident != 0 && batch.resident == source.resident;
-  for (size_t f = 0; f < fields.size(); ++f) {
-    const int64_t record = fields[f].shape.count() * size_of(batch.types[f]);
+  for (size_t f = 0; f < source.fields.size(); ++f) {
+    const int64_t record = source.fields[f].shape.count() * size_of(batch.types[f]);
     const int64_t bytes = record * batch.total;
     std::shared_ptr<Memory>& memory = source.memory[f];
     if (!is_there) {

@@ -24,6 +24,7 @@ class Feeds {
  private:
   struct Source {
     FeedUse use;
+    std::vector<RecordField> fields;
     std::vector<std::shared_ptr<Memory>> memory;  // per field, where the device needs its own copy
     uint64_t resident = 0;                        // the database that lies there; 0: a batch
   };

@@ -45,8 +45,8 @@ Net::Net(const std::vector<LayerSpec>& specs, std::map<std::string, LayerFeed> f
       device_(open_device(backend_, share_.get())),
       feeds_(std::move(feeds)),
       specs_(insert_splits(specs)) {
-  PCC_CONFIG(options_.dtype == DType::f32 || backend_.name() == "reference",
-             "float64 needs the reference backend, not ", backend_.name());
+  PCC_CONFIG(backend_.computes(options_.dtype), name_of(options_.dtype),
+             " needs the reference backend, not ", backend_.name());
   PCC_CONFIG(options_.replicas >= 1, "replicas must be at least 1, not ", options_.replicas);
   const ThreadScope scope(threads_);
   step_.seed = options_.seed;

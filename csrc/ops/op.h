@@ -88,6 +88,8 @@ class Backend {
   virtual std::string name() const = 0;
   // One of its processors, for whoever then makes ops for it. Default: the host.
   virtual std::shared_ptr<Device> open(int index = 0) const;
+  // Whether it works on values of that type at all, for whatever it then leaves to others.
+  virtual bool computes(DType dtype) const { return dtype == DType::f32; }
   // The layouts that the op would like, given the layouts its inputs have now (site.in; site.out is
   // plain as yet). The planner inserts reorders where the answer differs from what is there.
   // Default: everything plain.

@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "core/parallel.h"
+#include "guarded.h"
 #include "testing.h"
 
 namespace pcc {
@@ -92,6 +93,7 @@ std::shared_ptr<Net> make_net(const std::string& text, NetOptions options,
 
 Values values_of(const Tensor& tensor) {
   PCC_CHECK(tensor && tensor.spec.layout == Layout::plain, "a plain tensor is needed");
+  const GuardedAccess access(tensor.data);
   Values values(static_cast<size_t>(tensor.count()));
   for (size_t i = 0; i < values.size(); ++i)
     values[i] = tensor.spec.dtype == DType::f32 ? tensor.as<float>()[i] : tensor.as<double>()[i];
@@ -101,6 +103,7 @@ Values values_of(const Tensor& tensor) {
 void set_values(const Tensor& tensor, const Values& values) {
   PCC_CHECK(static_cast<int64_t>(values.size()) == tensor.count(), values.size(),
             " numbers for a tensor of shape ", tensor.shape());
+  const GuardedAccess access(tensor.data);
   for (size_t i = 0; i < values.size(); ++i)
     if (tensor.spec.dtype == DType::f32)
       tensor.as<float>()[i] = static_cast<float>(values[i]);

@@ -1,5 +1,7 @@
 #include "testing.h"
 
+#include "guarded.h"
+
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -67,6 +69,7 @@ void fail(const char* file, int line, const std::string& what) {
 }  // namespace testing
 
 int main(int argc, char** argv) {
+  pcc::register_guarded();
   int ran = 0, failed = 0;
   for (const auto& test : testing::tests()) {
     if (!testing::wanted(test, argc - 1, argv + 1)) continue;

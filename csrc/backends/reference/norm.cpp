@@ -22,9 +22,10 @@ class NormAct : public ReferenceOp<T> {
               " samples do not divide by ", groups_, " groups");
   }
 
-  void forward(const Context&) override {
+  void forward(const Context& context) override {
+    counts_ = context.report->halt == Halt::none;
     for_each_piece(channels_, samples_ * area_, [this](int64_t c) { forward_channel(c); });
-    if (!desc_.use_global_stats) {
+    if (!desc_.use_global_stats && counts_) {
       T* factor = this->param(2);
       factor[0] = factor[0] * static_cast<T>(desc_.fraction) + T(1);
     }
@@ -44,6 +45,7 @@ class NormAct : public ReferenceOp<T> {
   struct Statistics {
     T mean, inv_std;
   };
+  bool counts_ = true;  // whether this pass moves the running statistics: not after an error
   bool keeps() const { return this->site_.training && this->site_.backward(); }
   Statistics& kept(int64_t group, int64_t c) const {
     return static_cast<Statistics*>(this->buffers_.stash)[group * channels_ + c];
@@ -81,8 +83,8 @@ class NormAct : public ReferenceOp<T> {
                                   return deviation * deviation;
                                 }) /
                             static_cast<double>(m);
-    if (group ==
-        0) {  // the running averages are replica 0's; a lone sample's variance stays as it is
+    // The running averages are replica 0's; a lone sample's variance stays as it is.
+    if (group == 0 && counts_) {
       const double unbiased = m > 1 ? static_cast<double>(m) / static_cast<double>(m - 1) : 1;
       const T fraction = static_cast<T>(desc_.fraction);
       this->param(0)[c] = fraction * this->param(0)[c] + static_cast<T>(mean);

@@ -20,6 +20,7 @@ bool all_plain(const std::vector<TensorSpec>& specs) {
 class ReferenceBackend : public Backend {
  public:
   std::string name() const override { return "reference"; }
+  bool computes(DType) const override { return true; }
 
   std::unique_ptr<Op> make(const OpDesc& desc, const OpSite& site) const override {
     const bool any_layout = std::holds_alternative<ReorderDesc>(desc) ||

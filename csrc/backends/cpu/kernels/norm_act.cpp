@@ -97,7 +97,8 @@ class NormActOp : public Op {
     back_moments_ = static_cast<Moments*>(at(buffers.backward_scratch, back_moments_at_));
   }
 
-  void forward(const Context&) override {
+  void forward(const Context& context) override {
+    counts_ = context.report->halt == Halt::none;
     if (desc_.use_global_stats) {
       read_global_statistics();
       parallel(geometry_.items(), item_grain(),
@@ -128,7 +129,7 @@ class NormActOp : public Op {
         normalise_all(group, begin, end);
       });
     }
-    factor_[0] = factor_[0] * static_cast<float>(desc_.fraction) + 1;
+    if (counts_) factor_[0] = factor_[0] * static_cast<float>(desc_.fraction) + 1;
   }
 
   // With g = dy behind the ReLU: dx = gain / sigma * (g - mean(g) - x^ * mean(g * x^)), means over
@@ -252,7 +253,7 @@ class NormActOp : public Op {
       const double raw = total.b / m - distance * distance, variance = raw < 0 ? 0 : raw;
       mean_[index(group, c)] = static_cast<float>(mean);
       inverse_[index(group, c)] = static_cast<float>(1 / std::sqrt(variance + desc_.eps));
-      if (group > 0) continue;  // the running averages are replica 0's
+      if (group > 0 || !counts_) continue;  // the running averages are replica 0's
       const float fraction = static_cast<float>(desc_.fraction);
       const double unbiased = m > 1 ? m / (m - 1) : 1;
       running_mean_[c] = fraction * running_mean_[c] + static_cast<float>(mean);
@@ -353,6 +354,7 @@ class NormActOp : public Op {
   const float *x_ = nullptr, *addend_ = nullptr, *gain_ = nullptr, *shift_ = nullptr;
   const float* dy_[kMaxParts] = {};
   int parts_ = 0;
+  bool counts_ = true;  // whether this pass moves the running statistics: not after an error
   float *y_ = nullptr, *running_mean_ = nullptr, *running_variance_ = nullptr, *factor_ = nullptr;
   float *dx_ = nullptr, *daddend_ = nullptr, *dgain_ = nullptr, *dshift_ = nullptr;
   float* store_ = nullptr;  // where g is written
