@@ -26,7 +26,9 @@ function(pcc_isa_sources target)
       # A property, as flags of pcc_flags come after the target's own and would win.
       set_target_properties(${objects} PROPERTIES PCC_CONTRACTS ON)
       target_compile_options(${objects} PRIVATE
-        ${PCC_SHARED_CODE} ${PCC_ISA_FLAGS_${isa}} -ffp-contract=fast -fno-trapping-math)
+        ${PCC_SHARED_CODE} ${PCC_ISA_FLAGS_${isa}} -ffp-contract=fast -fno-trapping-math
+        # Multiplies and adds in one instruction at -O1, too, as the sanitizers build has it.
+        -fexpensive-optimizations)
       target_sources(${target} PRIVATE $<TARGET_OBJECTS:${objects}>)
     endif()
     target_sources(${objects} PRIVATE ${files})
