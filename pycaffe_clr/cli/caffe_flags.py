@@ -42,7 +42,7 @@ def add_caffe_flags(parser: argparse.ArgumentParser, names: str) -> None:
         parser.add_argument(f"--{name}", f"-{name}", type=kind, default=default, help=text)
     ours = parser.add_argument_group("not in Caffe")
     ours.add_argument("--data-dir", help="where relative databases lie")
-    ours.add_argument("--device", default="cpu", help="cpu (default), or a backend")
+    ours.add_argument("--device", default="cpu", help="cpu (default), kernels, onednn or reference")
     ours.add_argument("--threads", type=int)
     ours.add_argument("-D", dest="defines", action="append", default=[], metavar="NAME=VALUE")
 

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("net", metavar="NET|SOLVER", help="a file, or the name of one that ships")
     add("--phase", choices=["TRAIN", "TEST"], default="TRAIN")
-    add("--device", default="cpu", help="cpu (default), or a backend")
+    add("--device", default="cpu", help="cpu (default), kernels, onednn or reference")
     add("--data-dir", help="where relative databases lie")
     add("--replicas", type=int)
     add("--no-fuse", action="store_true", help="the plan that keeps every blob")

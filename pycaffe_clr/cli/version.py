@@ -24,6 +24,8 @@ def main(args: argparse.Namespace) -> int:
     try:
         module = core()
         print(f"backends {', '.join(module.backends())}; threads {module.threads()}")
+        for problem in module.backend_problems():
+            print(problem)
     except EngineError as error:
         print(f"no engine: {error}")
     return 0

@@ -66,7 +66,7 @@ class RunSpec:
     )
     overwrite: bool = _flag("--overwrite", bool, "replace the run in DIR", default=False)
     data_dir: str | None = _flag("--data-dir", str, "where relative databases lie", "DIR")
-    device: str | None = _flag("--device", str, "cpu (default), or a backend: reference, onednn")
+    device: str | None = _flag("--device", str, "cpu (default), kernels, onednn or reference")
     threads: int | None = _flag("--threads", int, "default: one per core", "N")
     replicas: int | None = _flag(
         "--replicas", int, "batches per step, BatchNorm over each by itself", "R"

@@ -8,6 +8,7 @@
 #include "backends/cpu/kernels/tables.h"
 #include "backends/cpu/makers.h"
 #include "core/parallel.h"
+#include "ops/window.h"
 
 namespace pcc::cpu {
 
@@ -25,12 +26,11 @@ struct Windows {
 
   Windows(const PoolDesc& desc, const OpSite& site, int axis) : size(site.in[0].shape[2 + axis]) {
     for (int64_t i = 0; i < site.out[0].shape[2 + axis]; ++i) {
-      const int64_t from = i * desc.stride[axis] - desc.pad[axis];
-      const int64_t to = std::min(from + desc.kernel[axis], size + desc.pad[axis]);
-      start.push_back(static_cast<int32_t>(from));
-      extent.push_back(to - from);
-      begin.push_back(static_cast<int32_t>(std::max<int64_t>(0, from)));
-      end.push_back(static_cast<int32_t>(std::min(to, size)));
+      const Window window(i, desc.kernel[axis], desc.stride[axis], desc.pad[axis], size);
+      start.push_back(static_cast<int32_t>(i * desc.stride[axis] - desc.pad[axis]));
+      extent.push_back(window.width);
+      begin.push_back(static_cast<int32_t>(window.begin));
+      end.push_back(static_cast<int32_t>(window.end));
     }
   }
   bool any_empty() const {

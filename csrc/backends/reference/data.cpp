@@ -6,8 +6,7 @@
 namespace pcc::reference {
 namespace {
 
-// DummyData. Constants are written anew as well: the memory may have served others since the last
-// pass.
+// DummyData.
 template <typename T>
 class Fill : public ReferenceOp<T> {
  public:

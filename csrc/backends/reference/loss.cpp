@@ -3,7 +3,7 @@
 #include <cfloat>
 
 #include "backends/reference/reference_op.h"
-#include "ops/classes.h"
+#include "ops/scores.h"
 
 namespace pcc::reference {
 namespace {
@@ -111,26 +111,8 @@ class SoftmaxLoss : public ReferenceOp<T> {
 
  private:
   int64_t group_columns() const { return columns_.count() / desc_.groups; }
-  // What the sum over a group's columns is divided by; at least 1, as in Caffe.
   double normalizer(int64_t group) const {
-    int64_t count = 1;
-    switch (desc_.normalization) {
-      case Normalization::full:
-        count = group_columns();
-        break;
-      case Normalization::valid: {
-        const T* labels = this->in(1) + group * group_columns();
-        count = std::count_if(labels, labels + group_columns(),
-                              [this](T l) { return !labels_.skips(l); });
-        break;
-      }
-      case Normalization::batch_size:
-        count = columns_.outer / desc_.groups;
-        break;
-      case Normalization::none:
-        break;
-    }
-    return static_cast<double>(std::max<int64_t>(1, count));
+    return pcc::normalizer(desc_, columns_, labels_, this->in(1), group);
   }
   void write_probabilities() {
     for_each_piece(columns_.count(), columns_.classes, [this](int64_t column) {
@@ -156,31 +138,12 @@ class Accuracy : public ReferenceOp<T> {
         labels_(desc.has_ignore_label, desc.ignore_label, columns_.classes) {}
 
   void forward(const Context& context) override {
-    const T *x = this->in(0), *labels = this->in(1);
     const int64_t counted = columns_.count() / desc_.groups;
-    labels_.check(context, this->site_.number, labels, counted,
+    labels_.check(context, this->site_.number, this->in(1), counted,
                   columns_.count() / this->in_shape(0)[0]);
-    T* per_class = this->outs() > 1 ? this->out(1) : nullptr;
-    int64_t* seen = static_cast<int64_t*>(this->buffers_.scratch);
-    if (per_class) {
-      std::fill_n(per_class, columns_.classes, T(0));
-      std::fill_n(seen, columns_.classes, 0);
-    }
-    int64_t right = 0, valid = 0;
-    for (int64_t column = 0; column < counted; ++column) {
-      if (labels_.skips(labels[column])) continue;
-      const int64_t label = static_cast<int64_t>(labels[column]);
-      const bool hit = among_top(x + columns_.first(column), label);
-      ++valid;
-      right += hit;
-      if (!per_class) continue;
-      ++seen[label];
-      per_class[label] += hit;
-    }
-    this->out()[0] = valid == 0 ? T(0) : static_cast<T>(right) / static_cast<T>(valid);
-    if (!per_class) return;
-    for (int64_t c = 0; c < columns_.classes; ++c)
-      per_class[c] = seen[c] == 0 ? T(0) : per_class[c] / static_cast<T>(seen[c]);
+    measure_accuracy(desc_, columns_, labels_, counted, this->in(0), this->in(1), this->out(),
+                     this->outs() > 1 ? this->out(1) : nullptr,
+                     static_cast<int64_t*>(this->buffers_.scratch));
   }
 
  protected:
@@ -190,14 +153,6 @@ class Accuracy : public ReferenceOp<T> {
   }
 
  private:
-  // Fewer than top_k other classes score as high as the true one, or higher.
-  bool among_top(const T* x, int64_t label) const {
-    const T score = x[label * columns_.inner];
-    int64_t better = -1;  // the true class itself will be counted
-    for (int64_t c = 0; c < columns_.classes && better < desc_.top_k; ++c)
-      better += x[c * columns_.inner] >= score;
-    return better < desc_.top_k;
-  }
   AccuracyDesc desc_;
   Columns columns_;
   Labels<T> labels_;

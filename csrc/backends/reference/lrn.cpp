@@ -1,6 +1,6 @@
 // Local response normalisation, across channels and within one.
 #include "backends/reference/reference_op.h"
-#include "backends/reference/window.h"
+#include "ops/window.h"
 
 namespace pcc::reference {
 namespace {

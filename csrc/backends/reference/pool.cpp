@@ -2,7 +2,7 @@
 #include <cfloat>
 
 #include "backends/reference/reference_op.h"
-#include "backends/reference/window.h"
+#include "ops/window.h"
 
 namespace pcc::reference {
 namespace {

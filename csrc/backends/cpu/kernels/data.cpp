@@ -72,7 +72,7 @@ class TransformOp : public KernelOp {
   bool whole_ = false, flat_ = false;
 };
 
-// DummyData, written anew at each pass: the memory may have served others since the last one.
+// DummyData. The planner has constants written once, and keeps them.
 class FillOp : public KernelOp {
  public:
   FillOp(const FillDesc& desc, const OpSite& site) : KernelOp(site), desc_(desc) {

@@ -45,7 +45,6 @@ class KernelOp : public Op {
   const float* dout(size_t i = 0) const {
     return buffers_.dout[i].empty() ? nullptr : buffers_.dout[i][0].as<float>();
   }
-  int parts(size_t i = 0) const { return static_cast<int>(buffers_.dout[i].size()); }
   // The parts of an output's gradient, moved on by `first` elements. Returns their number.
   int dout_parts(size_t i, int64_t first, const float* (&to)[kMaxParts]) const {
     int count = 0;

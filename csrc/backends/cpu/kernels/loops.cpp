@@ -4,25 +4,15 @@
 #include <cctype>
 #include <cstdlib>
 
+#include "backends/cpu/kernels/tables.h"
 #include "core/check.h"
 
 namespace pcc::cpu {
 
-#define PCC_DECLARE_LOOPS(isa)             \
-  namespace isa {                          \
-  extern const NormLoops norm_loops;       \
-  extern const ElementLoops element_loops; \
-  extern const LrnLoops lrn_loops;         \
-  extern const UpdateLoops update_loops;   \
-  }
-#define PCC_LOOPS(isa) \
-  Loops { #isa, isa::norm_loops, isa::element_loops, isa::lrn_loops, isa::update_loops }
-
-PCC_DECLARE_LOOPS(baseline)
-#if defined(__x86_64__)
-PCC_DECLARE_LOOPS(avx2)
-PCC_DECLARE_LOOPS(avx512)
-#endif
+PCC_TABLES(NormLoops, norm_loops)
+PCC_TABLES(ElementLoops, element_loops)
+PCC_TABLES(LrnLoops, lrn_loops)
+PCC_TABLES(UpdateLoops, update_loops)
 
 namespace {
 
@@ -42,23 +32,32 @@ int most_allowed() {
   }
   return 2;
 }
+
+// Whether this processor has what the compiler may use under -march=x86-64-v3 or -v4 (isa.cmake),
+// and the user allows it.
+bool usable(const std::string& isa) {
+  if (isa == "baseline") return true;
+  __builtin_cpu_init();
+  const bool avx2 = most_allowed() >= 1 && __builtin_cpu_supports("avx2") &&
+                    __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+                    __builtin_cpu_supports("bmi2");
+  if (isa == "avx2") return avx2;
+  return avx2 && most_allowed() >= 2 && __builtin_cpu_supports("avx512f") &&
+         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#else
+bool usable(const std::string&) { return true; }
 #endif
 
-// What the compiler may use under -march=x86-64-v3 and -v4 (isa.cmake).
 std::vector<Loops> available() {
-  std::vector<Loops> list = {PCC_LOOPS(baseline)};
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  const int most = most_allowed();
-  if (most >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-      __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2")) {
-    list.push_back(PCC_LOOPS(avx2));
-    if (most >= 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
-      list.push_back(PCC_LOOPS(avx512));
-  }
-#endif
+  std::vector<Loops> list;
+#define PCC_ADD_LOOPS(isa, ...)                                                                  \
+  if (usable(#isa))                                                                              \
+    list.push_back({#isa, pick_norm_loops(#isa), pick_element_loops(#isa), pick_lrn_loops(#isa), \
+                    pick_update_loops(#isa)});
+  PCC_EACH_ISA(PCC_ADD_LOOPS, )
+#undef PCC_ADD_LOOPS
   return list;
 }
 

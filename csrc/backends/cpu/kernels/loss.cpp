@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "backends/cpu/kernels/kernel_op.h"
-#include "ops/classes.h"
+#include "ops/scores.h"
 
 namespace pcc::cpu {
 
@@ -133,26 +133,8 @@ class SoftmaxLossOp : public KernelOp {
     dx[label * inner] = (p[label * inner] - 1) * weight;
   }
 
-  // What the sum over a group's columns is divided by; at least 1, as in Caffe.
   double normalizer(int64_t group) const {
-    int64_t count = 1;
-    switch (desc_.normalization) {
-      case Normalization::full:
-        count = group_columns();
-        break;
-      case Normalization::valid: {
-        const float* labels = in(1) + group * group_columns();
-        count = std::count_if(labels, labels + group_columns(),
-                              [this](float label) { return !labels_.skips(label); });
-        break;
-      }
-      case Normalization::batch_size:
-        count = columns_.outer / desc_.groups;
-        break;
-      case Normalization::none:
-        break;
-    }
-    return static_cast<double>(std::max<int64_t>(1, count));
+    return pcc::normalizer(desc_, columns_, labels_, in(1), group);
   }
 
   SoftmaxLossDesc desc_;
@@ -161,7 +143,6 @@ class SoftmaxLossOp : public KernelOp {
   bool shows_ = false;
 };
 
-// On one thread: it runs in tests, over as many numbers as a batch has scores.
 class AccuracyOp : public KernelOp {
  public:
   AccuracyOp(const AccuracyDesc& desc, const OpSite& site)
@@ -174,42 +155,14 @@ class AccuracyOp : public KernelOp {
   }
 
   void forward(const Context& context) override {
-    const float *x = in(0), *labels = in(1);
     const int64_t counted = columns_.count() / desc_.groups;
-    labels_.check(context, site_.number, labels, counted, columns_.count() / site_.in[0].shape[0]);
-    float* per_class = site_.out.size() > 1 ? out(1) : nullptr;
-    int64_t* seen = static_cast<int64_t*>(buffers_.scratch);
-    if (per_class) {
-      std::fill_n(per_class, columns_.classes, 0.0f);
-      std::fill_n(seen, columns_.classes, 0);
-    }
-    int64_t right = 0, valid = 0;
-    for (int64_t column = 0; column < counted; ++column) {
-      if (labels_.skips(labels[column])) continue;
-      const int64_t label = static_cast<int64_t>(labels[column]);
-      const bool hit = among_top(x + columns_.first(column), label);
-      ++valid;
-      right += hit;
-      if (!per_class) continue;
-      ++seen[label];
-      per_class[label] += hit ? 1.0f : 0.0f;
-    }
-    out()[0] = valid == 0 ? 0 : static_cast<float>(right) / static_cast<float>(valid);
-    if (!per_class) return;
-    for (int64_t c = 0; c < columns_.classes; ++c)
-      per_class[c] = seen[c] == 0 ? 0 : per_class[c] / static_cast<float>(seen[c]);
+    labels_.check(context, site_.number, in(1), counted, columns_.count() / site_.in[0].shape[0]);
+    measure_accuracy(desc_, columns_, labels_, counted, in(0), in(1), out(),
+                     site_.out.size() > 1 ? out(1) : nullptr,
+                     static_cast<int64_t*>(buffers_.scratch));
   }
 
  private:
-  // Fewer than top_k other classes score as high as the true one, or higher.
-  bool among_top(const float* x, int64_t label) const {
-    const float score = x[label * columns_.inner];
-    int64_t better = -1;  // the true class itself will be counted
-    for (int64_t c = 0; c < columns_.classes && better < desc_.top_k; ++c)
-      better += x[c * columns_.inner] >= score;
-    return better < desc_.top_k;
-  }
-
   AccuracyDesc desc_;
   Columns columns_;
   Labels<float> labels_;

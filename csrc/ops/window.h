@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
-namespace pcc::reference {
+namespace pcc {
 
 // What window `index` covers along one axis: [begin, end) inside the image; `width` counts the
 // padding too, up to size + pad, and is the divisor of average pooling. Caffe's rounding up allows
@@ -21,4 +21,4 @@ struct Window {
   }
 };
 
-}  // namespace pcc::reference
+}  // namespace pcc
