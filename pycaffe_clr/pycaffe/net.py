@@ -30,8 +30,9 @@ class Net(Passes):
     level=, stages=, weights=). Every blob is kept; fuse=True builds the fast plan that `run` uses,
     in which only inputs and outputs (and the blobs in `keep`) can be looked at.
 
-    device: "cpu" (the fastest), "kernels", "onednn" or "reference"; dtype: "float32", or "float64" on the reference backend;
-    data_dir: where databases lie; defines: values of placeholders, {"xBS": "128"}.
+    device: "cpu" (the fastest), "kernels", "onednn" or "reference"; dtype: "float32", or "float64"
+    on the reference backend; data_dir: where databases lie; defines: values of placeholders,
+    {"xBS": "128"}.
     Raises ConfigError for a wrong prototxt, DataError for wrong databases or weights.
     """
 
