@@ -199,10 +199,7 @@ def test_show_needs_no_data_for_the_shipped_nets(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYCAFFE_CLR_DATA", raising=False)
     assert cli.main(["show", "lenet_sample"]) == 0
-    said = capsys.readouterr().out
-    assert "431,080 parameters" in said
-    # Or "this system does not tell".
-    assert re.search(r"allocations of a step, after \d+ others: (none|this)", said)
+    assert "431,080 parameters" in capsys.readouterr().out
 
 
 def test_solvers_and_nets_are_told_apart(here):

@@ -86,6 +86,31 @@ def test_a_net_gives_the_same_bits_in_every_thread(backend):
         np.testing.assert_array_equal(ours, third)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_two_nets_run_in_two_threads_at_once(backend):
+    need(backend)
+    ready_core().set_threads(1)
+    expected = gradients(make(backend))
+    nets = [make(backend) for _ in range(2)]
+    results: list[list[list[np.ndarray]]] = [[], []]
+
+    def work(place: int) -> None:
+        start.wait()
+        results[place] = [gradients(nets[place]) for _ in range(20)]
+
+    start = threading.Barrier(2)
+    threads = [threading.Thread(target=work, args=(place,)) for place in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for result in results:
+        assert len(result) == 20
+        for arrays in result:
+            for got, array in zip(arrays, expected, strict=True):
+                np.testing.assert_array_equal(got, array)
+
+
 @pytest.mark.parametrize("device", ["kernels", "onednn"])
 @pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
 @pytest.mark.parametrize(

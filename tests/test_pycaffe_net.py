@@ -203,3 +203,11 @@ def test_passes_under_pycaffes_own_names(make):
 @pytest.mark.parametrize("device", ["kernels", "cpu"])
 def test_no_layer_of_a_net_with_branches_needs_the_reference_backend(make, device):
     assert make(WHOLE, device=device)._core.fallbacks() == []
+
+
+def test_what_the_reference_backend_runs_is_told(make, caplog):
+    """A sum of more values than the CPU backend's kernel takes."""
+    bottoms = 'bottom: "data" ' * 70
+    make(DATA + f'layer {{ name: "sum" type: "Eltwise" {bottoms} top: "sum" }}', device="cpu")
+    told = [r.message for r in caplog.records if "reference backend" in r.message]
+    assert told == ["run by the reference backend: sum (sum)"]

@@ -5,7 +5,6 @@
 #include <limits>
 
 #include "bindings/bindings.h"
-#include "core/allocations.h"
 
 namespace pcc {
 
@@ -138,29 +137,6 @@ double magnitude(const Net& net, size_t layer, size_t place, bool diff) {
   return net.magnitude(static_cast<int>(layer), static_cast<int>(place), diff);
 }
 
-// What a step allocates: None where the system does not tell.
-py::object allocations(Net& net, bool backward) {
-  std::optional<Allocations> made;
-  {
-    py::gil_scoped_release release;
-    made = count_allocations([&] {
-      net.forward();
-      if (!backward) return;
-      net.clear_param_diffs();
-      net.backward();
-    });
-  }
-  if (!made) return py::none();
-  py::dict from;
-  for (const Allocations::From& module : made->from) from[py::str(module.module)] = module.calls;
-  py::dict told;
-  told["calls"] = made->calls;
-  told["bytes"] = made->bytes;
-  told["largest"] = made->largest;
-  told["from"] = from;
-  return told;
-}
-
 using NodeTime = std::tuple<std::string, std::string, std::vector<int>, double, double>;
 
 std::vector<NodeTime> node_times(Net& net) {
@@ -223,9 +199,6 @@ void bind_net(py::module_& m) {
       .def(
           "param_diff", [](Net& net, size_t index) { return param_array(net, index, true); },
           arg("index"), "The same of its diff, summed since clear_param_diffs.")
-      .def("allocations", &allocations, arg("backward"),
-           "Runs a pass and tells what it allocated, in the whole process: calls, bytes, the "
-           "largest in bytes, and calls by library. None where the system does not let us count.")
       .def("magnitude", &magnitude, arg("layer"), arg("place"), arg("diff"),
            "Mean magnitude of a layer's top, or of the diff of its bottom; layers by number. Of "
            "nets built with fuse=False.")

@@ -53,10 +53,11 @@ class Attributes {
   // Reading it. Every read marks the field, so that `unread` can name what nobody looked at.
   const std::string& message() const { return message_; }
   bool has(const std::string& field) const;
+  // Marks it as read: it says nothing about what the layer computes here.
+  void ignore(const std::string& field) const { mark(field); }
   size_t size(const std::string& field) const;  // number of values set
   int64_t get_int(const std::string& field) const;
   double get_double(const std::string& field) const;
-  float get_float(const std::string& field) const { return static_cast<float>(get_double(field)); }
   bool get_bool(const std::string& field) const;
   std::string get_string(const std::string& field) const;  // strings and enum names
   std::vector<int64_t> ints(const std::string& field) const;

@@ -66,8 +66,6 @@ struct Built {
   Program program;
 };
 
-class Net;
-
 // Makes layers and their parameters' declarations. Shapes of Input blobs may be overridden by name
 // (Net::reshape).
 void make_layers(const std::vector<LayerSpec>& specs, const std::map<std::string, LayerFeed>& feeds,

@@ -112,8 +112,6 @@ class Layer {
   }
   // Whether backward is never possible (Accuracy, ArgMax): asking is an error in Caffe.
   virtual bool has_backward() const { return true; }
-  // Data layers: tops need no gradient, and their first axis is the batch.
-  virtual bool is_source() const { return false; }
   // Loss layers make their own top when the prototxt names none (Caffe's AutoTopBlobs).
   virtual bool auto_top() const { return false; }
 

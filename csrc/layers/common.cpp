@@ -11,7 +11,6 @@ class ReluLayer : public LayerBase {
   ReluLayer(LayerSpec spec, LayerContext context) : LayerBase(std::move(spec), std::move(context)) {
     const Attributes& params = attributes().sub("relu_param");
     desc_.a = params.get_double("negative_slope");
-    params.has("engine");
   }
   void lower(Lowering& to) const override {
     to.simple(desc_, {to.bottom(0)}, {}, to.shape(to.bottom(0)));
@@ -142,7 +141,6 @@ class SoftmaxLayer : public LayerBase {
       : LayerBase(std::move(spec), std::move(context)) {
     const Attributes& params = attributes().sub("softmax_param");
     axis_ = params.get_int("axis");
-    params.has("engine");
   }
   void lower(Lowering& to) const override {
     to.simple(desc_, {to.bottom(0)}, {}, to.shape(to.bottom(0)));

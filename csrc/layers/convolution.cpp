@@ -55,8 +55,7 @@ class ConvolutionLayer : public LayerBase {
     desc_.transposed = transposed_;
     weight_filler_ = read_filler(params.sub("weight_filler"), "weight_filler");
     bias_filler_ = read_filler(params.sub("bias_filler"), "bias_filler", desc_.bias);
-    params.has("force_nd_im2col");  // how Caffe computes, not what
-    params.has("engine");
+    params.ignore("force_nd_im2col");  // how Caffe computes, not what
   }
 
   Arity arity() const override { return {1, -1, 1, -1, true}; }

@@ -11,7 +11,6 @@ class SourceLayer : public LayerBase {
  public:
   using LayerBase::LayerBase;
   Arity arity() const override { return {0, 0, 1, -1, false}; }
-  bool is_source() const override { return true; }
 
  protected:
   // Of a feed whose records are pictures, with a label each: its first field's.
@@ -62,14 +61,14 @@ class DataLayer : public SourceLayer {
     const Attributes& data = attributes().sub("data_param");
     batch_ = extent("batch_size", data.get_int("batch_size"), 1);
     for (const char* field : {"source", "backend", "prefetch"})
-      data.has(field);  // the feed's business
+      data.ignore(field);  // the feed's business
     const Attributes& transform = attributes().sub("transform_param");
     desc_.scale = transform.get_double("scale");
     desc_.mirror = transform.get_bool("mirror");
     desc_.crop = extent("crop_size", transform.get_int("crop_size"), 0);
     mean_file_ = transform.has("mean_file") ? transform.get_string("mean_file") : "";
     mean_values_ = transform.doubles("mean_value");
-    for (const char* field : {"force_color", "force_gray"}) transform.has(field);
+    for (const char* field : {"force_color", "force_gray"}) transform.ignore(field);
     require(mean_file_.empty() || mean_values_.empty(),
             "give either mean_file or mean_value; not both");
     desc_.train = this->context().train;

@@ -58,7 +58,6 @@ class SoftmaxLossLayer : public LabelledLayer {
     desc_.groups = replicas();
     const Attributes& softmax = attributes().sub("softmax_param");
     axis_ = softmax.get_int("axis");
-    softmax.has("engine");
   }
 
   double default_loss_weight(int top) const override { return top == 0 ? 1 : 0; }

@@ -25,7 +25,6 @@ class PoolingLayer : public LayerBase {
     read_kernel(params);
     read_pair(params, "pad", 0, desc_.pad);
     read_pair(params, "stride", 1, desc_.stride);
-    params.has("engine");
     if (global_) {
       require(
           desc_.pad[0] == 0 && desc_.pad[1] == 0 && desc_.stride[0] == 1 && desc_.stride[1] == 1,
@@ -104,9 +103,9 @@ class PoolingLayer : public LayerBase {
 };
 
 // x (N, C, H, W) -> y of that shape.
-//   ACROSS_CHANNELS: y = x * (k + alpha/local_size * sum of x^2 over local_size neighbouring
-//   channels)^-beta WITHIN_CHANNEL:  y = x * (1 + alpha * mean of x^2 over a local_size
-//   square)^-beta; k is ignored
+//   ACROSS_CHANNELS: y = x * (k + alpha/local_size * sum of x^2 over local_size channels)^-beta.
+//   WITHIN_CHANNEL: y = x * (1 + alpha * mean of x^2 over a local_size square)^-beta.
+// k counts across channels only.
 class LrnLayer : public LayerBase {
  public:
   LrnLayer(LayerSpec spec, LayerContext context) : LayerBase(std::move(spec), std::move(context)) {
@@ -116,7 +115,6 @@ class LrnLayer : public LayerBase {
     desc_.alpha = params.get_double("alpha");
     desc_.beta = params.get_double("beta");
     desc_.k = params.get_double("k");
-    params.has("engine");
     require(desc_.size % 2 == 1, "local_size: ", desc_.size, " must be odd");
   }
 

@@ -72,13 +72,13 @@ struct AffineDesc {
   bool bias = false, bias_from_input = false;
 };
 
-// y = f(x), element by element. Functions of later layer types join the enum; a, b, c are their
-// constants.
+// y = f(x), element by element. Functions of later layer types join the enum; `a` is their
+// constant.
 struct PointwiseDesc {
   enum class Function {
     relu,  // x > 0 ? x : a * x
   } function = Function::relu;
-  double a = 0, b = 0, c = 0;
+  double a = 0;
 };
 
 // y = x * mask / (1 - ratio) in training; mask drawn from the layer's RandomStream: kept where
@@ -89,9 +89,9 @@ struct DropoutDesc {
 };
 
 // ins: two or more of one shape -> y. SUM takes coefficients; PROD's gradient is y/x or, where
-// stable, the product of the others. MAX routes the gradient to the first of ties... as Caffe:
-// bottom 0 wins only where strictly larger than bottom 1; a later bottom wins where strictly larger
-// than the maximum so far.
+// stable, the product of the others. MAX routes the gradient to one input, as Caffe does: input 0
+// wins only where strictly larger than input 1; a later one only where strictly larger than the
+// maximum so far.
 struct EltwiseDesc {
   enum class Operation { product, sum, max } operation = Operation::sum;
   std::vector<double> coeff;  // one per input, for sum

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from pycaffe_clr.proto import NetParameter
     from pycaffe_clr.prototxt import Parsed
 
-_WARM_STEPS = 3
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `pycaffe_clr show`."""
@@ -57,8 +55,6 @@ def main(args: argparse.Namespace) -> int:
     )
     width = shutil.get_terminal_size((80, 24)).columns
     for line in plan_lines(net, width):
-        print(line)
-    for line in allocation_lines(net, args.phase == "TRAIN"):
         print(line)
     return 0
 
@@ -127,24 +123,6 @@ def plan_lines(net: Net, width: int = 80) -> list[str]:
         for row in rows
     ]
     lines += ["", *_totals(net, rows)]
-    return lines
-
-
-def allocation_lines(net: Net, backward: bool) -> list[str]:
-    """What a step allocates once the first steps are over. Runs the net."""
-    # The first steps fill caches of the allocator and of libraries.
-    for _ in range(_WARM_STEPS):
-        net.allocations(backward)
-    made: Any = net.allocations(backward)
-    what = f"allocations of a step, after {_WARM_STEPS} others:"
-    if made is None:
-        return [f"{what} this system does not tell"]
-    if not made["calls"]:
-        return [f"{what} none"]
-    by = ", ".join(f"{name or 'the program'} {count}" for name, count in made["from"].items())
-    lines = [f"{what} {made['calls']} ({by}),", f"of {bytes_text(made['largest'])} at most"]
-    if list(made["from"]) == ["libdnnl.so.3"]:
-        lines[-1] += ": oneDNN's lists of arguments, given back after each call"
     return lines
 
 

@@ -392,6 +392,9 @@ std::vector<std::string> compare_with_reference(const OpCase& op, const std::str
       if (seen) continue;
       tried.push_back(choice);
       const OpResult got = run_op(variant, backend_name, DType::f32, choice);
+      check_that(got.made,
+                 concat(name_of(op.desc), " on ", backend_name, ": refused in the layouts ",
+                        "that it asked for, ", layout_text(choice)));
       if (!got.made) continue;
       if (std::find(implementations.begin(), implementations.end(), got.implementation) ==
           implementations.end())

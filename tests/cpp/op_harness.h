@@ -70,9 +70,8 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
 // Runs the case on the backend in float, in the layouts that it asks for when its inputs arrive in
 // each possible layout; with one and two parts of the gradient; with each input's and all
 // parameters' gradient wanted or not; in place where offered; forward only. Each result must agree
-// with the reference backend in double: difference over the largest value at most `tolerance`.
-// Returns the names of the implementations that answered, empty if the backend always refused.
-// Failures are CHECKs.
+// with the reference backend in double: difference over the largest value at most `tolerance`; none
+// may be refused. Returns the names of the implementations that answered. Failures are CHECKs.
 std::vector<std::string> compare_with_reference(const OpCase& op, const std::string& backend_name,
                                                 double tolerance);
 

@@ -73,15 +73,32 @@ TEST(samples_are_those_of_the_reference) {
           }
 }
 
-TEST(fillers) {
+// Numbers of the op's own stream: of this seed, net, op and pass.
+TEST(fillers_follow_the_random_stream) {
   using Type = FillerDesc::Type;
+  const int64_t count = 5 * 7 * 3;
   for (const Type type : {Type::constant, Type::uniform, Type::gaussian}) {
     FillDesc desc;
     desc.filler.type = type;
     desc.filler.value = 2.5;
+    desc.filler.min = -2;
+    desc.filler.max = 3;
+    desc.filler.mean = 1;
+    desc.filler.std = 4;
     OpCase op;
     op.desc = desc;
     op.out = {{5, 7, 3}};
+    op.state.net = 3;
+    op.state.pass = 6;
+    const RandomStream stream{op.state.seed, 3, hash_name("test"), 6};
+    Values expected;
+    for (int64_t i = 0; i < count; ++i) {
+      const auto element = static_cast<uint64_t>(i);
+      expected.push_back(type == Type::constant  ? 2.5
+                         : type == Type::uniform ? 5 * stream.uniform(element) - 2
+                                                 : 4 * stream.normal(element) + 1);
+    }
+    CHECK(relative_difference(run_op(op, "reference", DType::f64).out[0], expected) < 1e-12);
     check_kernels(op, 1e-6);
   }
 }

@@ -39,8 +39,7 @@ Normalization normalization(const std::string& loss_param) {
 }  // namespace
 
 TEST(relu_reads_its_slope) {
-  const BuiltLayer built("type: 'ReLU' relu_param { negative_slope: 0.5 engine: CAFFE }",
-                         {{2, 3, 4, 5}});
+  const BuiltLayer built("type: 'ReLU' relu_param { negative_slope: 0.5 }", {{2, 3, 4, 5}});
   CHECK_EQ(built.only<pcc::PointwiseDesc>().a, 0.5);
   CHECK_EQ(built.shapes[0], (Shape{2, 3, 4, 5}));
   CHECK(built.layer->spec().attributes.unread().empty());

@@ -43,7 +43,6 @@ TEST(data_gives_batches_and_labels) {
   CHECK_EQ(desc.scale, 0.5);
   CHECK(desc.mirror && desc.train && desc.feed == 0 && !desc.mean);
   CHECK_EQ(desc.crop, 28);
-  CHECK(built.layer->is_source());
   CHECK(built.layer->spec().attributes.unread().empty());
 
   const BuiltLayer plain = data(kFour, "", fed(kRecord), 1);
@@ -135,7 +134,6 @@ TEST(input_values_come_from_outside) {
   CHECK_EQ(built.lowered.inputs.size(), 2u);
   CHECK(built.lowered.ops.empty());
   CHECK_EQ(built.shapes, (std::vector<Shape>{{2, 3}, {4}}));
-  CHECK(built.layer->is_source());
   CHECK_THROWS_WITH("input_param", input(""));
 }
 

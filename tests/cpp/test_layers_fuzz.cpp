@@ -1,5 +1,6 @@
 // Random settings and shapes: every layer either gives shapes that it then lowers, or throws a
 // pcc::Error. The sanitizer build turns an overflow or a stray read into a failure.
+#include <algorithm>
 #include <map>
 
 #include "layer_harness.h"
@@ -190,4 +191,14 @@ TEST(random_settings_give_shapes_or_errors) {
   for (const Subject& subject : subjects())
     if (built[subject.message] == 0 && subject.message != "data_param")
       testing::fail(__FILE__, __LINE__, subject.message + " never made a layer");
+}
+
+TEST(no_layer_type_is_forgotten) {
+  for (const std::string& type : pcc::layer_types()) {
+    const auto has = [&](const Subject& subject) {
+      return std::find(subject.types.begin(), subject.types.end(), type) != subject.types.end();
+    };
+    if (std::none_of(subjects().begin(), subjects().end(), has))
+      testing::fail(__FILE__, __LINE__, "no random settings of layer type " + type);
+  }
 }

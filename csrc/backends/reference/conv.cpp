@@ -29,6 +29,7 @@ class Conv : public ReferenceOp<T> {
       to_map(this->in(0), this->out());
     if (desc_.bias) add_bias();
   }
+  std::string implementation() const override { return "im2col, matrix product"; }
 
  protected:
   void forward_needs(OpNeeds& needs) const override {

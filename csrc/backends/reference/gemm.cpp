@@ -20,6 +20,7 @@ class Gemm : public ReferenceOp<T> {
       for (int64_t j = 0; j < n; ++j) y[row * n + j] += bias[j];
     });
   }
+  std::string implementation() const override { return "matrix product"; }
 
  protected:
   void backward_needs(OpNeeds& needs) const override { needs.in = {this->site_.want_dparam[0]}; }

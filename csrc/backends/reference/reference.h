@@ -1,6 +1,7 @@
-// The reference backend: plain loops that read like the formulas, in float and double, on any
-// processor. It answers every descriptor, in plain layouts, and is the yardstick of the others. Its
-// results do not depend on the number of threads.
+// The reference backend: loops that read like the formulas, in float and double, on any processor;
+// convolutions and inner products go through one matrix product (matrix.h). It answers every
+// descriptor, in plain layouts, and is the yardstick of the others. Its results do not depend on
+// the number of threads.
 #pragma once
 
 #include "ops/op.h"
