@@ -75,6 +75,9 @@ layer { name: "l" type: "DummyData" top: "label" dummy_data_param {
 layer { name: "cut" type: "Slice" bottom: "x" top: "a" top: "b"
   slice_param { axis: 1 slice_point: 2 } }
 layer { name: "d" type: "Dropout" bottom: "a" top: "a" dropout_param { dropout_ratio: 0.4 } }
+layer { name: "pr" type: "PReLU" bottom: "a" top: "a"
+  prelu_param { channel_shared: false filler { value: 0.2 } } }
+layer { name: "si" type: "Sigmoid" bottom: "b" top: "b" }
 layer { name: "fa" type: "Flatten" bottom: "a" top: "fa" flatten_param { axis: 1 end_axis: -1 } }
 layer { name: "rb" type: "Reshape" bottom: "b" top: "rb"
   reshape_param { shape { dim: 0 dim: -1 } axis: 0 num_axes: -1 } }

@@ -1,4 +1,5 @@
-// ReLU, Dropout, InnerProduct, Eltwise, Softmax. Source: Caffe's files of those names.
+// ReLU, Sigmoid, PReLU, Dropout, InnerProduct, Eltwise, Softmax. Source: Caffe's files of those
+// names.
 #include "layers/families.h"
 #include "layers/layer_base.h"
 
@@ -21,6 +22,50 @@ class ReluLayer : public LayerBase {
 
  private:
   PointwiseDesc desc_;
+};
+
+// y = 1 / (1 + exp(-x)).
+class SigmoidLayer : public LayerBase {
+ public:
+  using LayerBase::LayerBase;
+  void lower(Lowering& to) const override {
+    const PointwiseDesc desc{.function = PointwiseDesc::Function::sigmoid};
+    to.simple(desc, {to.bottom(0)}, {}, to.shape(to.bottom(0)));
+  }
+
+ protected:
+  std::vector<Shape> infer(const std::vector<Shape>& bottoms) override { return {bottoms[0]}; }
+};
+
+// y = max(x, 0) + w * min(x, 0). The parameter w is filled with 0.25 unless told: one number per
+// channel (axis 1), or one for all with channel_shared. Source also: He, Zhang, Ren & Sun 2015.
+class PreluLayer : public LayerBase {
+ public:
+  PreluLayer(LayerSpec spec, LayerContext context)
+      : LayerBase(std::move(spec), std::move(context)) {
+    const Attributes& params = attributes().sub("prelu_param");
+    shared_ = params.get_bool("channel_shared");
+    filler_.value = 0.25;
+    if (params.has("filler")) filler_ = read_filler(params.sub("filler"), "filler");
+  }
+  std::vector<ParamDecl> params() const override { return {{slopes_, filler_}}; }
+  void lower(Lowering& to) const override {
+    const PointwiseDesc desc{.function = PointwiseDesc::Function::prelu};
+    to.simple(desc, {to.bottom(0)}, {0}, to.shape(to.bottom(0)));
+  }
+
+ protected:
+  std::vector<Shape> infer(const std::vector<Shape>& bottoms) override {
+    require(bottoms[0].axes() >= 2, "expected a bottom of 2 axes or more, with its channels on ",
+            "axis 1; got ", bottom_text(0, bottoms[0]));
+    slopes_ = shared_ ? Shape{} : Shape{bottoms[0][1]};
+    return {bottoms[0]};
+  }
+
+ private:
+  bool shared_ = false;
+  FillerDesc filler_;
+  Shape slopes_;
 };
 
 // TRAIN: y = x / (1 - dropout_ratio), or 0 with probability dropout_ratio. TEST: y = x.
@@ -163,6 +208,8 @@ class SoftmaxLayer : public LayerBase {
 std::vector<LayerType> common_layers() {
   return {
       entry<ReluLayer>("ReLU"),
+      entry<SigmoidLayer>("Sigmoid"),
+      entry<PreluLayer>("PReLU"),
       entry<DropoutLayer>("Dropout"),
       entry<InnerProductLayer>("InnerProduct"),
       entry<EltwiseLayer>("Eltwise"),

@@ -73,12 +73,26 @@ struct AffineDesc {
 };
 
 // y = f(x), element by element. Functions of later layer types join the enum; `a` is their
-// constant.
+// constant. params: prelu's w: one number, or one for each channel (axis 1 of x).
 struct PointwiseDesc {
   enum class Function {
-    relu,  // x > 0 ? x : a * x
+    relu,     // x > 0 ? x : a * x
+    sigmoid,  // 1 / (1 + exp(-x))
+    prelu,    // x > 0 ? x : w * x
   } function = Function::relu;
   double a = 0;
+
+  const char* name() const {
+    switch (function) {
+      case Function::relu:
+        return "relu";
+      case Function::sigmoid:
+        return "sigmoid";
+      case Function::prelu:
+        return "prelu";
+    }
+    return "";
+  }
 };
 
 // y = x * mask / (1 - ratio) in training; mask drawn from the layer's RandomStream: kept where

@@ -29,13 +29,7 @@ struct Namer {
   std::string operator()(const AffineDesc& d) const {
     return d.scale ? (d.bias ? "scale+bias" : "scale") : "bias";
   }
-  std::string operator()(const PointwiseDesc& d) const {
-    switch (d.function) {
-      case PointwiseDesc::Function::relu:
-        return "relu";
-    }
-    return "pointwise";
-  }
+  std::string operator()(const PointwiseDesc& d) const { return d.name(); }
   std::string operator()(const DropoutDesc&) const { return "dropout"; }
   std::string operator()(const EltwiseDesc& d) const {
     return d.operation == EltwiseDesc::Operation::sum   ? "sum"

@@ -68,6 +68,11 @@ std::vector<LayerCase> layer_cases() {
        {{4, 5}}},
       {"ReLU", image, one("ReLU", "")},
       {"ReLU, leaky", image, one("ReLU", "relu_param { negative_slope: 0.3 }")},
+      {"Sigmoid", image, one("Sigmoid", "")},
+      {"PReLU", image, one("PReLU", "prelu_param { filler { type: 'uniform' } }")},
+      {"PReLU with one slope, in place", image,
+       conv("Convolution", "num_output: 4 kernel_size: 3") +
+           layer("PReLU", "p", "y", "y", "prelu_param { channel_shared: true }")},
       {"Dropout", image, one("Dropout", "dropout_param { dropout_ratio: 0.4 }")},
       {"InnerProduct", image,
        one("InnerProduct", concat("inner_product_param { num_output: 5 ", kFill, " }"))},

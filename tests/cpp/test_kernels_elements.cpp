@@ -1,4 +1,8 @@
-// ReLU, dropout, Eltwise, Concat, Slice and sums of the CPU backend against the plain loops.
+// ReLU, Sigmoid, PReLU, dropout, Eltwise, Concat, Slice and sums of the CPU backend against the
+// plain loops.
+#include <cmath>
+#include <limits>
+
 #include "kernel_cases.h"
 
 using namespace pcc;
@@ -6,6 +10,7 @@ using namespace pcc;
 namespace {
 
 constexpr double kTolerance = 1e-6;  // a few roundings
+constexpr double kSums = 4e-6;       // of a thousand terms
 
 OpCase elementwise(OpDesc desc, const Shape& shape, size_t inputs = 1) {
   OpCase op;
@@ -46,6 +51,56 @@ TEST(relu) {
         op.dout_parts = {parts};
         check_kernels(op, kTolerance);
       }
+    }
+}
+
+TEST(sigmoid) {
+  const OpDesc desc = PointwiseDesc{.function = PointwiseDesc::Function::sigmoid};
+  for (const Shape& shape : kShapes) {
+    OpCase op = elementwise(desc, shape);
+    check_kernels(op, kTolerance);
+    op.in_values = {random_values(shape.count(), 3, -30, 30)};
+    check_kernels(op, kTolerance);
+  }
+}
+
+// Relative to the value itself: small probabilities count, too.
+TEST(sigmoid_is_exact_to_a_few_units_at_any_size) {
+  OpCase op = elementwise(PointwiseDesc{.function = PointwiseDesc::Function::sigmoid}, {4001});
+  Values x;
+  for (int i = -2000; i <= 2000; ++i) x.push_back(static_cast<float>(0.043 * i));
+  op.in_values = {x};
+  op.want_din = {false};
+  for_each_isa([&](const std::string&) {
+    const Values y = run_op(op, "cpu", DType::f32).out[0];
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double exact = 1 / (1 + std::exp(-x[i]));
+      CHECK(std::abs(y[i] - exact) <= 5e-7 * exact);
+    }
+  });
+  op.in_values = {Values(4001, -200.0)};
+  op.in_values[0][1] = 200;
+  op.in_values[0][2] = std::numeric_limits<double>::quiet_NaN();
+  op.in_values[0][3] = std::numeric_limits<double>::infinity();
+  op.in_values[0][4] = -std::numeric_limits<double>::infinity();
+  for_each_isa([&](const std::string&) {
+    const Values y = run_op(op, "cpu", DType::f32).out[0];
+    CHECK(y[0] >= 0 && y[0] < 1e-37 && y[1] == 1 && std::isnan(y[2]));
+    CHECK(y[3] == 1 && y[4] >= 0 && y[4] < 1e-37);
+  });
+}
+
+TEST(prelu) {
+  const std::vector<Shape> shapes = {{2, 16, 5, 3},   {3, 5, 7, 1}, {7, 10},
+                                     {1, 16, 37, 31}, {4, 3, 70},   {600, 33}};
+  for (const Shape& shape : shapes)
+    for (const Shape& slopes : {Shape{shape[1]}, Shape{}}) {
+      OpCase op = elementwise(PointwiseDesc{.function = PointwiseDesc::Function::prelu}, shape);
+      op.params = {slopes};
+      op.in_values = {nonzero_values(shape.count(), 4)};
+      check_kernels(op, kSums);
+      op.dout_parts = {3};
+      check_kernels(op, kSums);
     }
 }
 

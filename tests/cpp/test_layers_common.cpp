@@ -45,6 +45,28 @@ TEST(relu_reads_its_slope) {
   CHECK(built.layer->spec().attributes.unread().empty());
 }
 
+TEST(sigmoid_takes_any_shape) {
+  for (const Shape& shape : {Shape{7}, Shape{2, 3, 4, 5}}) {
+    const BuiltLayer built("type: 'Sigmoid'", {shape});
+    CHECK(built.only<pcc::PointwiseDesc>().function == pcc::PointwiseDesc::Function::sigmoid);
+    CHECK_EQ(built.shapes[0], shape);
+  }
+}
+
+TEST(prelu_has_a_slope_for_each_channel_or_one_for_all) {
+  const BuiltLayer each("type: 'PReLU'", {{2, 3, 4, 5}});
+  CHECK(each.only<pcc::PointwiseDesc>().function == pcc::PointwiseDesc::Function::prelu);
+  REQUIRE(each.params.size() == 1);
+  CHECK_EQ(each.params[0].shape, Shape{3});
+  CHECK_EQ(each.params[0].filler.value, 0.25);
+  const BuiltLayer shared(
+      "type: 'PReLU' prelu_param { channel_shared: true filler { value: 0.1 } }", {{2, 3}});
+  CHECK_EQ(shared.params[0].shape, Shape{});
+  CHECK_EQ(shared.params[0].filler.value, 0.1);
+  CHECK_EQ(shared.shapes[0], (Shape{2, 3}));
+  CHECK_THROWS_WITH("2 axes or more", BuiltLayer("type: 'PReLU'", {{5}}));
+}
+
 TEST(dropout_passes_its_bottom_through_in_test) {
   const std::string text = "type: 'Dropout' dropout_param { dropout_ratio: 0.3 }";
   CHECK_NEAR(BuiltLayer(text, {{4, 5}}).only<pcc::DropoutDesc>().ratio, 0.3, 1e-9);

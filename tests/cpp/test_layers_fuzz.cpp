@@ -95,6 +95,8 @@ const std::vector<Subject>& subjects() {
         {"bias_filler", kFiller}}},
       {{"Bias"}, "bias_param", {{"axis", kWhole}, {"num_axes", kWhole}, {"filler", kFiller}}},
       {{"ReLU"}, "relu_param", {{"negative_slope", kReal}}},
+      {{"Sigmoid"}, "sigmoid_param", {}},
+      {{"PReLU"}, "prelu_param", {{"channel_shared", kFlag}, {"filler", kFiller}}},
       {{"Dropout"}, "dropout_param", {{"dropout_ratio", kReal}}},
       {{"InnerProduct"},
        "inner_product_param",
@@ -137,8 +139,10 @@ const std::vector<Subject>& subjects() {
 
 std::string random_text(Dice& dice, const Subject& subject) {
   std::string text = "type: '" + dice.pick(subject.types) + "' " + subject.message + " { ";
+  // About as many of a long list as of a short one: together, most of them clash.
+  const size_t sides = subject.fields.size() > 6 ? 4 : 2;
   for (const Field& field : subject.fields)
-    if (dice.roll(2) == 0)
+    if (dice.roll(sides) == 0)
       text += field.name + (field.values[0][0] == '{' ? " " : ": ") + dice.pick(field.values) + " ";
   return text + "}";
 }

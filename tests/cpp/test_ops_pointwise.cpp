@@ -1,4 +1,4 @@
-// ReLU, dropout, Eltwise, Scale and Bias on the reference backend.
+// ReLU, Sigmoid, PReLU, dropout, Eltwise, Scale and Bias on the reference backend.
 #include <cmath>
 #include <limits>
 
@@ -43,6 +43,53 @@ TEST(relu_passes_nan_on) {
   const OpResult got = run_op(op, "reference", DType::f32);
   CHECK(std::isnan(got.out[0][0]));
   CHECK_EQ(got.out[0][1], 0);
+}
+
+TEST(sigmoid_gradients) {
+  const OpCase op =
+      same_shape(PointwiseDesc{.function = PointwiseDesc::Function::sigmoid}, {2, 3, 4, 5});
+  check_gradient(op);
+  compare_with_reference(op, "reference", 1e-6);
+}
+
+TEST(sigmoid_by_hand) {
+  OpCase op = same_shape(PointwiseDesc{.function = PointwiseDesc::Function::sigmoid}, {4});
+  op.in_values = {{0, 800, -800, std::log(3.0)}};
+  op.dout_values = {{2, 1, 1, 16}};
+  const OpResult got = run_op(op, "reference", DType::f64);
+  CHECK_EQ(got.out[0][0], 0.5);
+  CHECK_EQ(got.out[0][1], 1);
+  CHECK_EQ(got.out[0][2], 0);
+  CHECK_NEAR(got.out[0][3], 0.75, 1e-7);
+  CHECK_EQ(got.din[0][0], 0.5);
+  CHECK_EQ(got.din[0][1], 0);
+  CHECK_NEAR(got.din[0][3], 3, 1e-6);
+}
+
+OpCase prelu(const Shape& shape, const Shape& slopes) {
+  OpCase op = same_shape(PointwiseDesc{.function = PointwiseDesc::Function::prelu}, shape);
+  op.params = {slopes};
+  op.in_values = {pcc::nonzero_values(shape.count(), 3)};
+  return op;
+}
+
+TEST(prelu_gradients) {
+  for (const Shape& shape : {Shape{2, 3, 4, 5}, Shape{4, 3, 5}, Shape{5, 6}})
+    for (const Shape& slopes : {Shape{shape[1]}, Shape{}}) {
+      check_gradient(prelu(shape, slopes));
+      compare_with_reference(prelu(shape, slopes), "reference", 1e-6);
+    }
+}
+
+TEST(prelu_by_hand) {
+  OpCase op = prelu({2, 2, 2}, {2});
+  op.in_values = {{1, -2, -3, 0, -5, 6, 7, -8}};
+  op.param_values = {{0.5, -2}};
+  op.dout_values = {{1, 1, 1, 1, 2, 2, 2, 2}};
+  const OpResult got = run_op(op, "reference", DType::f32);
+  CHECK_EQ(got.out[0], (Values{1, -1, 6, 0, -2.5, 6, 7, 16}));
+  CHECK_EQ(got.din[0], (Values{1, 0.5, -2, -2, 1, 2, 2, -4}));
+  CHECK_EQ(got.dparams[0], (Values{-2 - 10, -3 - 16}));
 }
 
 TEST(dropout_follows_the_random_stream) {

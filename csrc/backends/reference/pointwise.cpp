@@ -1,4 +1,4 @@
-// Element by element: ReLU, dropout, Eltwise, and the Scale and Bias layers.
+// Element by element: ReLU, Sigmoid, PReLU, dropout, Eltwise, and the Scale and Bias layers.
 #include "backends/reference/reference_op.h"
 #include "core/random.h"
 
@@ -7,35 +7,71 @@ namespace {
 
 template <typename T>
 class Pointwise : public ReferenceOp<T> {
+  using Function = PointwiseDesc::Function;
+
  public:
   Pointwise(const PointwiseDesc& desc, const OpSite& site) : ReferenceOp<T>(site), desc_(desc) {}
 
   void forward(const Context&) override {
     const T* x = this->in(0);
     T* y = this->out();
-    const T slope = static_cast<T>(desc_.a);
     switch (desc_.function) {
-      case PointwiseDesc::Function::relu:
+      case Function::relu:
         // As relu_layer.cpp writes it, so that NaN stays NaN and no -0 appears.
-        for_each(count(),
-                 [=](int64_t i) { y[i] = std::max(x[i], T(0)) + slope * std::min(x[i], T(0)); });
+        for_each(count(), [=, slope = static_cast<T>(desc_.a)](int64_t i) {
+          y[i] = std::max(x[i], T(0)) + slope * std::min(x[i], T(0));
+        });
+        break;
+      case Function::sigmoid:
+        for_each(count(), [=](int64_t i) { y[i] = T(0.5) * std::tanh(T(0.5) * x[i]) + T(0.5); });
+        break;
+      case Function::prelu:
+        for_each(count(), [=, this](int64_t i) {
+          y[i] = std::max(x[i], T(0)) + slope(i) * std::min(x[i], T(0));
+        });
     }
   }
 
  protected:
-  void backward_needs(OpNeeds& needs) const override { needs.in = this->all_ins(); }
+  void backward_needs(OpNeeds& needs) const override {
+    (desc_.function == Function::sigmoid ? needs.out : needs.in) = {true};
+  }
   void backward_op(const Context&) override {
-    const T *x = this->in(0), *dy = this->dout();
+    const T *x = this->in(0), *y = this->out(), *dy = this->dout();
     T* dx = this->din(0);
-    const T slope = static_cast<T>(desc_.a);
     switch (desc_.function) {
-      case PointwiseDesc::Function::relu:
-        for_each(count(), [=](int64_t i) { dx[i] = x[i] > 0 ? dy[i] : slope * dy[i]; });
+      case Function::relu:
+        for_each(count(), [=, slope = static_cast<T>(desc_.a)](int64_t i) {
+          dx[i] = x[i] > 0 ? dy[i] : slope * dy[i];
+        });
+        break;
+      case Function::sigmoid:
+        for_each(count(), [=](int64_t i) { dx[i] = dy[i] * y[i] * (1 - y[i]); });
+        break;
+      case Function::prelu:
+        if (this->dparam(0)) add_slope_gradient();
+        if (dx)
+          for_each(count(), [=, this](int64_t i) { dx[i] = x[i] > 0 ? dy[i] : slope(i) * dy[i]; });
     }
   }
 
  private:
   int64_t count() const { return this->out_shape().count(); }
+  // prelu: how x is seen, as (outer, channels, inner); one channel where they share a slope.
+  int64_t channels() const { return this->site_.params[0].shape.count(); }
+  int64_t inner() const { return channels() == 1 ? count() : this->out_shape().count(2); }
+  T slope(int64_t i) const { return this->param(0)[i / inner() % channels()]; }
+  void add_slope_gradient() {
+    const T *x = this->in(0), *dy = this->dout();
+    const int64_t inner = this->inner(), each = count() / channels();
+    for_each_piece(channels(), each, [=, this](int64_t c) {
+      const double sum = sum_of(each, [=, this](int64_t k) {
+        const int64_t i = (k / inner * channels() + c) * inner + k % inner;
+        return x[i] > 0 ? T(0) : dy[i] * x[i];
+      });
+      this->dparam(0)[c] = static_cast<T>(this->dparam(0)[c] + sum);
+    });
+  }
   PointwiseDesc desc_;
 };
 

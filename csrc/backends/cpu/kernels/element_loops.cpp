@@ -44,6 +44,38 @@ void relu_backward(int64_t count, const float* sign, const float* const* dy, int
   }
 }
 
+// exp(x) for x <= 0, to about two units in the last place; NaN stays NaN. 2^n * exp(r) with x =
+// n log 2 + r, |r| <= log(2) / 2; log 2 in two parts, whose products with n are exact or nearly so.
+// Polynomial: S. Moshier, Cephes, expf.c.
+inline float exp_of(float x) {
+  constexpr float kShift = 12582912.0f;  // 1.5 * 2^23: a sum with it has no room for fractions
+  const float bounded = x < -87.0f ? -87.0f : x;
+  const float shifted = bounded * 1.44269504f + kShift, n = shifted - kShift;
+  const float r = bounded - n * 0.693359375f + n * 2.12194440e-4f;
+  float sum = 1.9875691500e-4f;
+  sum = sum * r + 1.3981999507e-3f;
+  sum = sum * r + 8.3334519073e-3f;
+  sum = sum * r + 4.1665795894e-2f;
+  sum = sum * r + 1.6666665459e-1f;
+  sum = sum * r + 5.0000001201e-1f;
+  sum = sum * r * r + r + 1;
+  const auto power = (__builtin_bit_cast(uint32_t, shifted) - 0x4B400000u + 127) << 23;
+  return sum * __builtin_bit_cast(float, power);
+}
+
+void sigmoid(int64_t count, const float* x, float* y) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < count; ++i) {
+    const float e = exp_of(x[i] > 0 ? -x[i] : x[i]);
+    y[i] = (x[i] > 0 ? 1 : e) / (1 + e);
+  }
+}
+
+void sigmoid_backward(int64_t count, const float* y, const float* dy, float* dx) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < count; ++i) dx[i] = dy[i] * y[i] * (1 - y[i]);
+}
+
 void sum(int64_t count, const float* const* x, const float* coeff, int terms, float* y) {
   for (int64_t first = 0; first < count; first += kTile) {
     const int64_t n = count - first < kTile ? count - first : kTile;
@@ -154,6 +186,8 @@ void transform(int64_t count, const T* x, const float* mean, float flat, float s
 extern const ElementLoops element_loops;
 const ElementLoops element_loops = {relu,
                                     relu_backward,
+                                    sigmoid,
+                                    sigmoid_backward,
                                     sum,
                                     product,
                                     quotient,

@@ -1,5 +1,5 @@
-// Inner loops that go element by element: ReLU, sums, products, masks, norms, bytes to floats. y
-// may be the first input wherever an op offers to work in place.
+// Inner loops that go element by element: ReLU, Sigmoid, sums, products, masks, norms, bytes to
+// floats. y may be the first input wherever an op offers to work in place.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,8 @@ struct ElementLoops {
   // dx = (sum of parts of dy) where sign > 0, slope times that elsewhere. sign: x or y.
   void (*relu_backward)(int64_t count, const float* sign, const float* const* dy, int parts,
                         float slope, float* dx);
+  void (*sigmoid)(int64_t count, const float* x, float* y);
+  void (*sigmoid_backward)(int64_t count, const float* y, const float* dy, float* dx);
   // y = sum of coeff[k] * x[k]; coeff null: ones.
   void (*sum)(int64_t count, const float* const* x, const float* coeff, int terms, float* y);
   // y = product of all x[k] but x[skip] (-1: of all), times factor (null: 1).

@@ -50,6 +50,12 @@ struct NormLoops {
   void (*backward_data)(const NormView&, const NormLanes&, Passed, const float* x,
                         const uint8_t* bits, const float* dy, const float* scale,
                         const float* slant, const float* offset, float* dx);
+  // PReLU: y = x > 0 ? x : slope[l] * x.
+  void (*prelu)(const NormView&, const float* slope, const float* x, float* y);
+  // With g = the sum of the parts of dy: dslope[l] += x > 0 ? 0 : g * x; dx (null: not wanted) =
+  // x > 0 ? g : slope[l] * g.
+  void (*prelu_backward)(const NormView&, const float* slope, const float* x,
+                         const float* const* dy, int parts, float* dx, double* dslope);
 };
 
 struct Loops {

@@ -1,5 +1,6 @@
-// Inner loops of the fused BatchNorm. Single-precision sums run over at most kRun steps, then go on
-// in double: that keeps the statistics of a million numbers within 1e-6 at the speed of memory.
+// Inner loops of the fused BatchNorm, and of PReLU. Single-precision sums run over at most kRun
+// steps, then go on in double: that keeps the statistics of a million numbers within 1e-6 at the
+// speed of memory.
 #include "backends/cpu/kernels/loops.h"
 #include "backends/cpu/kernels/vec.h"
 
@@ -205,6 +206,49 @@ void backward_data_of(const NormView& view, const NormLanes& lanes, const float*
     }
 }
 
+template <int V, bool Part>
+void prelu_of(const NormView& view, const float* slope_lanes, const float* x, float* y) {
+  F8 slope[V];
+  load_lanes(slope_lanes, slope);
+  for (int64_t row = 0; row < view.rows; ++row)
+    for (int64_t i = 0; i < view.steps; ++i) {
+      const int64_t at = row * view.row_stride + i * view.step_stride;
+      F8 value[V];
+      Step<V, Part>::load_all(x + at, view.part, value);
+      for (int v = 0; v < V; ++v) value[v] = value[v] > 0 ? value[v] : slope[v] * value[v];
+      Step<V, Part>::store_all(y + at, view.part, value);
+    }
+}
+
+template <int V, bool Part>
+void prelu_backward_of(const NormView& view, const float* slope_lanes, const float* x,
+                       const float* const* dy, int parts, float* dx, double* dslope) {
+  constexpr int U = 2 / V;
+  Sums<U, V> sums;
+  double none[8 * V] = {};
+  F8 slope[V];
+  load_lanes(slope_lanes, slope);
+  walk<U>(
+      view,
+      [&](int64_t row, int64_t i, int u) __attribute__((always_inline)) {
+        const int64_t at = row * view.row_stride + i * view.step_stride;
+        F8 value[V], g[V];
+        Step<V, Part>::load_all(x + at, view.part, value);
+        Step<V, Part>::load_all(dy[0] + at, view.part, g);
+        for (int part = 1; part < parts; ++part) {
+          F8 more[V];
+          Step<V, Part>::load_all(dy[part] + at, view.part, more);
+          for (int v = 0; v < V; ++v) g[v] += more[v];
+        }
+        for (int v = 0; v < V; ++v) {
+          sums.a[u][v] += value[v] > 0 ? F8{} : g[v] * value[v];
+          g[v] = value[v] > 0 ? g[v] : slope[v] * g[v];
+        }
+        if (dx) Step<V, Part>::store_all(dx + at, view.part, g);
+      },
+      [&] { sums.fold(dslope, none); });
+}
+
 // Calls body.operator()<V, Part>() for the view's kind of step.
 template <typename Body>
 void for_view(const NormView& view, Body&& body) {
@@ -246,9 +290,21 @@ void backward_data(const NormView& view, const NormLanes& lanes, Passed passed, 
   });
 }
 
+void prelu(const NormView& view, const float* slope, const float* x, float* y) {
+  for_view(view, [&]<int V, bool Part>() { prelu_of<V, Part>(view, slope, x, y); });
+}
+
+void prelu_backward(const NormView& view, const float* slope, const float* x,
+                    const float* const* dy, int parts, float* dx, double* dslope) {
+  for_view(view, [&]<int V, bool Part>() {
+    prelu_backward_of<V, Part>(view, slope, x, dy, parts, dx, dslope);
+  });
+}
+
 }  // namespace
 
 extern const NormLoops norm_loops;
-const NormLoops norm_loops = {moments, forward, backward_sums, backward_data};
+const NormLoops norm_loops = {moments,       forward, backward_sums,
+                              backward_data, prelu,   prelu_backward};
 
 }  // namespace pcc::cpu::PCC_ISA

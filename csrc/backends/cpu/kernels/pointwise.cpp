@@ -1,5 +1,6 @@
-// ReLU and dropout.
+// ReLU, Sigmoid, PReLU and dropout.
 #include "backends/cpu/kernels/kernel_op.h"
+#include "backends/cpu/kernels/norm_geometry.h"
 #include "core/random.h"
 
 namespace pcc::cpu {
@@ -40,6 +41,108 @@ class ReluOp : public KernelOp {
  private:
   float slope_;
   bool from_y_;
+};
+
+class SigmoidOp : public KernelOp {
+ public:
+  explicit SigmoidOp(const OpSite& site) : KernelOp(site) {
+    needs_.in_place = 0;
+    if (!trains_) return;
+    needs_.out = {true};
+    needs_.diff_in_place = 0;
+  }
+
+  void forward(const Context&) override {
+    for_elements(out_count(), [this](int64_t first, int64_t count) {
+      loops_.element.sigmoid(count, in(0) + first, out() + first);
+    });
+  }
+
+ protected:
+  void differentiate() override {
+    for_elements(out_count(), [this](int64_t first, int64_t count) {
+      loops_.element.sigmoid_backward(count, out() + first, dout() + first, din(0) + first);
+    });
+  }
+};
+
+// With one slope for all, a sample is one channel in whatever layout.
+TensorSpec by_slope(const OpSite& site) {
+  const TensorSpec& x = site.in[0];
+  const int64_t samples = x.shape[0], slopes = site.params[0].shape.count();
+  if (slopes > 1 && x.layout != Layout::plain) return x;
+  return {Shape{samples, slopes, x.shape.count() / samples / slopes}, DType::f32, Layout::plain};
+}
+
+class PreluOp : public KernelOp {
+ public:
+  explicit PreluOp(const OpSite& site)
+      : KernelOp(site),
+        geometry_(by_slope(site)),
+        splits_(std::min<int64_t>(pcc::threads(), geometry_.items())) {
+    if (!trains_) {
+      needs_.in_place = 0;
+      return;
+    }
+    needs_.in = {true};
+    needs_.backward_scratch =
+        splits_ * geometry_.channels() * static_cast<int64_t>(sizeof(Moments));
+    needs_.diff_in_place = 0;
+    needs_.sums_parts = true;
+    needs_.max_parts = kMaxParts;
+  }
+
+  void forward(const Context&) override {
+    for_splits([this](int64_t, const NormView& view, int64_t at, int64_t, const float* slope) {
+      loops_.norm.prelu(view, slope, in(0) + at, out() + at);
+    });
+  }
+
+ protected:
+  void differentiate() override {
+    const int64_t channels = geometry_.channels();
+    Moments* const partial = static_cast<Moments*>(buffers_.backward_scratch);
+    std::fill_n(partial, splits_ * channels, Moments{});
+    for_splits([=, this](int64_t split, const NormView& view, int64_t at, int64_t piece,
+                         const float* slope) {
+      const float* dy[kMaxParts];
+      const int parts = dout_parts(0, at, dy);
+      double sums[16] = {};
+      const double none[16] = {};
+      loops_.norm.prelu_backward(view, slope, in(0) + at, dy, parts, din(0) ? din(0) + at : nullptr,
+                                 sums);
+      geometry_.from_lanes(sums, none, piece, partial + split * channels);
+    });
+    float* const dslope = dparam(0);
+    if (!dslope) return;
+    for (int64_t c = 0; c < channels; ++c) {
+      double sum = static_cast<double>(dslope[c]);
+      for (int64_t split = 0; split < splits_; ++split) sum += partial[split * channels + c].a;
+      dslope[c] = static_cast<float>(sum);
+    }
+  }
+
+ private:
+  // body(split, view, offset of its first element, piece, slope of each lane), splits over threads.
+  template <typename Body>
+  void for_splits(Body&& body) {
+    parallel(splits_, 1, [&, this](int64_t first_split, int64_t last_split, int) {
+      for (int64_t split = first_split; split < last_split; ++split)
+        geometry_.for_tiles(geometry_.items() * split / splits_,
+                            geometry_.items() * (split + 1) / splits_,
+                            [&, this](int64_t first, int64_t last, int64_t piece) {
+                              float slope[16];
+                              geometry_.to_lanes(param(0), piece, 0, slope);
+                              geometry_.for_views(first, last, piece,
+                                                  [&](const NormView& view, int64_t at, int64_t) {
+                                                    body(split, view, at, piece, slope);
+                                                  });
+                            });
+    });
+  }
+
+  NormGeometry geometry_;
+  int64_t splits_;
 };
 
 // The mask, one byte per element in the order of the layout, is kept for backward. It is drawn in
@@ -122,6 +225,10 @@ std::unique_ptr<Op> make_pointwise(const PointwiseDesc& desc, const OpSite& site
   switch (desc.function) {
     case PointwiseDesc::Function::relu:
       return std::make_unique<ReluOp>(desc, site);
+    case PointwiseDesc::Function::sigmoid:
+      return std::make_unique<SigmoidOp>(site);
+    case PointwiseDesc::Function::prelu:
+      return std::make_unique<PreluOp>(site);
   }
   return nullptr;
 }
