@@ -62,6 +62,7 @@ PYBIND11_MODULE(_core, m) {
         "Layer types that can be built, as a prototxt names them.");
   pcc::bind_specs(m);
   pcc::bind_feeds(m);
+  pcc::bind_host(m);
   pcc::bind_net(m);
   pcc::bind_solver(m);
 }

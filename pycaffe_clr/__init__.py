@@ -30,6 +30,8 @@ if TYPE_CHECKING:  # where _HOMES leads, for type checkers
     from pycaffe_clr.pycaffe.solver import RMSPropSolver as RMSPropSolver
     from pycaffe_clr.pycaffe.solver import SGDSolver as SGDSolver
     from pycaffe_clr.pycaffe.solver import get_solver as get_solver
+    from pycaffe_clr.python_layer import Layer as Layer
+    from pycaffe_clr.python_layer import register_layer as register_layer
     from pycaffe_clr.train.evaluate import evaluate as evaluate
     from pycaffe_clr.train.result import RunResult as RunResult
     from pycaffe_clr.train.result import read_run as read_run
@@ -43,6 +45,7 @@ TRAIN, TEST = 0, 1
 
 _HOMES = {
     "Net": "pycaffe.net",
+    "Layer": "python_layer",
     "SGDSolver": "pycaffe.solver",
     "NesterovSolver": "pycaffe.solver",
     "AdaGradSolver": "pycaffe.solver",
@@ -51,6 +54,7 @@ _HOMES = {
     "AdamSolver": "pycaffe.solver",
     "get_solver": "pycaffe.solver",
     "layer_type_list": "pycaffe.settings",
+    "register_layer": "python_layer",
     "set_mode_cpu": "pycaffe.settings",
     "set_mode_gpu": "pycaffe.settings",
     "set_device": "pycaffe.settings",

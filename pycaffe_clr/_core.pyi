@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeAlias, overload, type_check_only
 
 from pycaffe_clr.core_types import (
+    HostLayerMaker,
     Labels,
     LayerFeed,
     LayerRow,
@@ -31,11 +32,6 @@ class Net:
     ) -> None:
         """feeds: by the names of the layers that read records. share: the net whose
         parameters are used, by their layers' names."""
-
-    def allocations(self, backward: bool) -> object:
-        """Runs a pass and tells what it allocated, in the whole process: calls, bytes, the
-        largest in bytes, and calls by library. None where the system does not let us
-        count."""
 
     @property
     def arena_bytes(self) -> int:
@@ -261,6 +257,10 @@ def layer_types() -> list[str]:
 def lr_policies() -> list[str]:
     """Policies that a schedule may follow."""
 
+def register_layer(type: str, maker: HostLayerMaker) -> None:
+    """Adds a type of layer that maker(spec) makes. ConfigError if there is one of that
+    name."""
+
 def set_schema(schema: Schema) -> None:
     """Hands over the defaults of every message (prototxt.spec.schema()). Once per
     process, before any Net."""
@@ -273,6 +273,10 @@ def solver_types() -> dict[str, int]:
 
 def threads() -> int:
     """Number of threads that passes use."""
+
+def unregister_layer(type: str) -> bool:
+    """Takes a registered type away; nets that have such layers keep them. False if
+    there is none."""
 
 def version() -> str:
     """Version of the package this module was built for."""
@@ -320,6 +324,10 @@ class Module(Protocol):
     def lr_policies(self) -> list[str]:
         """Policies that a schedule may follow."""
 
+    def register_layer(self, type: str, maker: HostLayerMaker) -> None:
+        """Adds a type of layer that maker(spec) makes. ConfigError if there is one of that
+        name."""
+
     def set_schema(self, schema: Schema) -> None:
         """Hands over the defaults of every message (prototxt.spec.schema()). Once per
         process, before any Net."""
@@ -332,6 +340,10 @@ class Module(Protocol):
 
     def threads(self) -> int:
         """Number of threads that passes use."""
+
+    def unregister_layer(self, type: str) -> bool:
+        """Takes a registered type away; nets that have such layers keep them. False if
+        there is none."""
 
     def version(self) -> str:
         """Version of the package this module was built for."""

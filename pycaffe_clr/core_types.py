@@ -5,7 +5,7 @@ csrc/bindings/typed.h names these types in the signatures, _core.pyi imports the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 import numpy as np
@@ -22,6 +22,8 @@ Records = NDArray[np.generic]
 Labels = ArrayLike
 # The feed of a layer that reads records, and its mean image (C, H, W).
 LayerFeed = tuple["RecordFeed | None", "np.ndarray | None"]
+# Makes a layer of a type that was registered.
+HostLayerMaker = Callable[["HostLayerSpec"], "HostLayer"]
 # Sizes of the axes, by blob.
 Shapes = dict[str, list[int]]
 # What prototxt.spec.schema() gives.
@@ -97,6 +99,60 @@ class RecordSource(Protocol):
 
     def next(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Records (count, C, H, W), uint8 or float32, and int32 labels (count,)."""
+
+
+class HostLayerSpec(TypedDict):
+    """A layer that is written in Python. title: how errors begin; phase: 0 or 1; dtype: of its
+    arrays; module, layer, param_str: python_param's."""
+
+    title: str
+    bottoms: list[str]
+    tops: list[str]
+    phase: int
+    dtype: str
+    module: str
+    layer: str
+    param_str: str
+
+
+class HostBlob(Protocol):
+    """What the core fills before a call and reads after it: python_layer.LayerBlob."""
+
+    @property
+    def data(self) -> np.ndarray:
+        """Values, contiguous, of the layer's dtype."""
+
+    @property
+    def diff(self) -> np.ndarray:
+        """The same of their gradient."""
+
+
+class HostLayer(Protocol):
+    """A layer that the core calls: python_layer.Host."""
+
+    @property
+    def bottoms(self) -> Sequence[HostBlob]:
+        """By the names of the layer's bottoms; one in place is in tops, too."""
+
+    @property
+    def tops(self) -> Sequence[HostBlob]:
+        """By the names of its tops."""
+
+    @property
+    def blobs(self) -> Sequence[HostBlob]:
+        """Its parameters."""
+
+    def reshape(self, bottoms: list[list[int]]) -> list[list[int]]:
+        """Shapes of the tops for those of the bottoms."""
+
+    def params(self) -> list[np.ndarray]:
+        """First values of the parameters, float64. Asked after the first reshape."""
+
+    def forward(self) -> None:
+        """Write the tops' data."""
+
+    def backward(self, propagate_down: list[bool]) -> None:
+        """Write the diffs of those bottoms, add to the parameters'."""
 
 
 # --- given ----------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ namespace pcc {
 
 void bind_specs(py::module_& m);
 void bind_feeds(py::module_& m);
+void bind_host(py::module_& m);
 void bind_net(py::module_& m);
 void bind_solver(py::module_& m);
 

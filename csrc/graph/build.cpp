@@ -195,6 +195,7 @@ void make_layers(const std::vector<LayerSpec>& specs, const std::map<std::string
   for (const LayerSpec& spec : specs) {
     LayerContext context;
     context.train = options.train;
+    context.dtype = options.dtype;
     context.replicas = options.replicas;
     if (const auto feed = feeds.find(spec.name); feed != feeds.end()) context.feed = feed->second;
     LayerInfo info;

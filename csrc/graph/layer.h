@@ -30,6 +30,7 @@ struct LayerFeed {
 // The surroundings of a layer while a net is built.
 struct LayerContext {
   bool train = true;  // the net's phase
+  DType dtype = DType::f32;
   int64_t replicas =
       1;  // data layers make replicas x batch_size samples; statistics and losses are per replica
   LayerFeed feed;
@@ -124,15 +125,21 @@ class Layer {
   LayerContext context_;
 };
 
-// The registry: one readable list per family in layers/, joined in registry.cpp.
+// The registry: one readable list per family in layers/, joined in registry.cpp, and what programs
+// add at run time. All of it from any thread.
 using LayerMaker = std::function<std::unique_ptr<Layer>(LayerSpec, LayerContext)>;
 struct LayerType {
-  const char* type;  // as in the prototxt: "Convolution"
+  std::string type;  // as in the prototxt: "Convolution"
   LayerMaker make;
 };
 // Throws a config error that names near and known types.
 std::unique_ptr<Layer> make_layer(LayerSpec spec, LayerContext context);
+// Those of the library, then those that were added.
 std::vector<std::string> layer_types();
+// Throws a config error if there is a type of that name.
+void register_layer(LayerType type);
+// Takes an added type away again; layers that it made live on. False if there is none of that name.
+bool unregister_layer(const std::string& type);
 
 // For the lists: entry<ConvolutionLayer>("Convolution").
 template <typename T>

@@ -1,12 +1,13 @@
-// Joins the families of layer types and makes layers by type name.
+// Joins the families of layer types with those added at run time, and makes layers by type name.
 #include <algorithm>
+#include <mutex>
 
 #include "layers/families.h"
 
 namespace pcc {
 namespace {
 
-const std::vector<LayerType>& all_types() {
+const std::vector<LayerType>& own_types() {
   static const std::vector<LayerType> types = [] {
     std::vector<LayerType> all;
     for (auto* family : {convolution_layers, vision_layers, norm_layers, common_layers,
@@ -17,6 +18,27 @@ const std::vector<LayerType>& all_types() {
     return all;
   }();
   return types;
+}
+
+// Types that programs added. Makers are called without the lock: they may wait for other threads.
+struct Added {
+  std::mutex mutex;
+  std::vector<LayerType> types;
+};
+Added& added() {
+  static Added all;
+  return all;
+}
+
+std::vector<LayerType> all_types() {
+  std::vector<LayerType> all = own_types();
+  const std::lock_guard lock(added().mutex);
+  all.insert(all.end(), added().types.begin(), added().types.end());
+  return all;
+}
+
+auto named(const std::string& type) {
+  return [&type](const LayerType& known) { return known.type == type; };
 }
 
 // Number of letters to insert, drop or change (Levenshtein), case ignored.
@@ -60,13 +82,35 @@ std::vector<std::string> layer_types() {
 }
 
 std::unique_ptr<Layer> make_layer(LayerSpec spec, LayerContext context) {
-  for (const LayerType& known : all_types())
-    if (spec.type == known.type) return known.make(std::move(spec), std::move(context));
+  const std::vector<LayerType> types = all_types();
+  const auto found = std::find_if(types.begin(), types.end(), named(spec.type));
+  if (found != types.end()) return found->make(std::move(spec), std::move(context));
   const std::string near = nearest(spec.type);
   std::string known;
   for (const std::string& name : layer_types()) known += (known.empty() ? "" : ", ") + name;
   PCC_THROW(config, spec.title(), ": type '", spec.type, "' is unknown",
             near.empty() ? "" : concat(" (did you mean '", near, "'?)"), "; known: ", known);
+}
+
+void register_layer(LayerType type) {
+  PCC_CONFIG(!type.type.empty() && type.make, "a layer type needs a name and a maker");
+  const bool own = std::any_of(own_types().begin(), own_types().end(), named(type.type));
+  const std::lock_guard lock(added().mutex);
+  std::vector<LayerType>& types = added().types;
+  PCC_CONFIG(!own && std::none_of(types.begin(), types.end(), named(type.type)),
+             "there is a layer type '", type.type, "' already");
+  types.push_back(std::move(type));
+}
+
+bool unregister_layer(const std::string& type) {
+  LayerType taken;  // goes when the lock has gone: a maker's end may wait for other threads, too
+  const std::lock_guard lock(added().mutex);
+  std::vector<LayerType>& types = added().types;
+  const auto found = std::find_if(types.begin(), types.end(), named(type));
+  if (found == types.end()) return false;
+  taken = std::move(*found);
+  types.erase(found);
+  return true;
 }
 
 }  // namespace pcc

@@ -10,6 +10,7 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -168,6 +169,8 @@ struct FillerDesc {
   double value = 0, min = 0, max = 1, mean = 0, std = 1;
   int64_t sparse = -1;
   enum class Fan { in, out, average } variance_norm = Fan::in;
+  // The numbers themselves, one for each element: then nothing else here counts.
+  std::shared_ptr<const std::vector<double>> values;
 };
 
 // DummyData: -> y, filled anew at each pass (constants: once).
@@ -207,6 +210,15 @@ struct TallyDesc {
   std::vector<int64_t> counts;
 };
 
+// A function of the user's: any ins -> any outs, with any params, called back with plain arrays in
+// host memory (ops/host.h). over: pairs of an output and the input over which it stands, as Caffe's
+// in-place layers have it: forward copies the one to the other before the call.
+class HostFunction;
+struct HostOpDesc {
+  std::shared_ptr<HostFunction> function;
+  std::vector<std::pair<int, int>> over;
+};
+
 // x -> y, same shape, another layout. Inserted by the planner.
 struct ReorderDesc {};
 
@@ -241,7 +253,7 @@ struct UpdateDesc {
 using OpDesc = std::variant<ConvDesc, PoolDesc, LrnDesc, NormActDesc, AffineDesc, PointwiseDesc,
                             DropoutDesc, EltwiseDesc, ConcatDesc, SliceDesc, GemmDesc, SoftmaxDesc,
                             SoftmaxLossDesc, AccuracyDesc, FillDesc, TransformDesc, TallyDesc,
-                            ReorderDesc, SumDesc, UpdateDesc>;
+                            HostOpDesc, ReorderDesc, SumDesc, UpdateDesc>;
 
 // "conv", "pool", "norm+scale+add+relu": for plans and errors.
 std::string name_of(const OpDesc& desc);

@@ -131,6 +131,11 @@ const char* name_of(FillerDesc::Type type) {
 
 void check_filler(const std::string& who, const FillerDesc& filler, const Shape& shape) {
   using Type = FillerDesc::Type;
+  if (filler.values) {
+    PCC_CONFIG(static_cast<int64_t>(filler.values->size()) == shape.count(), who, ": ",
+               filler.values->size(), " numbers for shape ", shape);
+    return;
+  }
   PCC_CONFIG(filler.sparse >= -1, who, ": sparse: ", filler.sparse,
              " is out of range; expected 0 or more");
   PCC_CONFIG(filler.sparse == -1 || filler.type == Type::gaussian, who,
@@ -149,6 +154,10 @@ void check_filler(const std::string& who, const FillerDesc& filler, const Shape&
 
 void fill(const FillerDesc& filler, const Shape& shape, const RandomStream& stream, double* out) {
   check_filler("filler", filler, shape);
+  if (filler.values) {
+    std::copy(filler.values->begin(), filler.values->end(), out);
+    return;
+  }
   switch (filler.type) {
     case FillerDesc::Type::constant:
       return fill_constant(filler, shape.count(), out);

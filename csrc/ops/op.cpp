@@ -45,6 +45,7 @@ struct Namer {
   std::string operator()(const FillDesc&) const { return "fill"; }
   std::string operator()(const TransformDesc&) const { return "transform"; }
   std::string operator()(const TallyDesc&) const { return "losses"; }
+  std::string operator()(const HostOpDesc&) const { return "host function"; }
   std::string operator()(const ReorderDesc&) const { return "reorder"; }
   std::string operator()(const SumDesc&) const { return "sum of diffs"; }
   std::string operator()(const UpdateDesc& d) const { return update_rule(d.rule).type; }

@@ -78,6 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
+        if getattr(error, "__notes__", None):  # of a Python layer: its author wants to see where
+            traceback.print_exc()
+            return 1
         print(
             f"error: {type(error).__name__}: {error} (unexpected: a bug of pycaffe_clr; "
             f"--debug or {DEBUG_VARIABLE}=1 shows where)",

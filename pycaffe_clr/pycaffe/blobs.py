@@ -9,49 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycaffe_clr.errors import ConfigError
+from pycaffe_clr.shaped import Shaped
 
 if TYPE_CHECKING:
     from pycaffe_clr.pycaffe.built import BuiltNet
 
 
-class _Shaped:
-    """What follows from a shape; Caffe's old names of four axes, 1 for those that are not there."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Sizes of the axes."""
-        raise NotImplementedError
-
-    @property
-    def count(self) -> int:
-        """Number of values."""
-        return int(np.prod(self.shape))
-
-    def _dim(self, axis: int) -> int:
-        return self.shape[axis] if axis < len(self.shape) else 1
-
-    @property
-    def num(self) -> int:
-        """Size of axis 0."""
-        return self._dim(0)
-
-    @property
-    def channels(self) -> int:
-        """Size of axis 1."""
-        return self._dim(1)
-
-    @property
-    def height(self) -> int:
-        """Size of axis 2."""
-        return self._dim(2)
-
-    @property
-    def width(self) -> int:
-        """Size of axis 3."""
-        return self._dim(3)
-
-
-class Blob(_Shaped):
+class Blob(Shaped):
     """A named array of a net: `data` and `diff` are numpy views, in Caffe's row-major order.
 
     The views stay valid and are kept up to date: what is written into them counts in the next
@@ -100,7 +64,7 @@ class Blob(_Shaped):
         return f"Blob('{self._name}', shape={self.shape})"
 
 
-class ParamBlob(_Shaped):
+class ParamBlob(Shaped):
     """One parameter of a layer: `data` and `diff` are views of the memory that training uses."""
 
     def __init__(self, net: BuiltNet, index: int, shape: Sequence[int]) -> None:

@@ -182,7 +182,7 @@ void try_one(Dice& dice, const Subject& subject) {
 TEST(random_settings_give_shapes_or_errors) {
   Dice dice;
   std::map<std::string, int> built;
-  for (int i = 0; i < 20000; ++i) {
+  for (int i = 0; i < 60000; ++i) {
     const Subject& subject = dice.pick(subjects());
     try {
       try_one(dice, subject);

@@ -118,13 +118,13 @@ class DirectConvOp : public Op {
       loops_.backward_weights(shape_, end - begin, x + begin * shape_.x_count(),
                               dy + begin * shape_.y_count(), own, db ? own + weights_ : nullptr);
     });
-    for (int64_t part = 0; part < parts_; ++part) {
-      const float* const own = sums + part * sum_count();
-      if (dw)
-        for (int64_t i = 0; i < weights_; ++i) dw[i] += own[i];
-      if (db)
-        for (int64_t i = 0; i < shape_.outputs; ++i) db[i] += own[weights_ + i];
-    }
+    if (dw)
+      parallel(weights_, 16 << 10, [&](int64_t begin, int64_t end, int) {
+        for (int64_t part = 0; part < parts_; ++part)
+          for (int64_t i = begin; i < end; ++i) dw[i] += sums[part * sum_count() + i];
+      });
+    for (int64_t part = 0; db && part < parts_; ++part)
+      for (int64_t o = 0; o < shape_.outputs; ++o) db[o] += sums[part * sum_count() + weights_ + o];
   }
 
   bool bias_;

@@ -20,6 +20,7 @@ namespace {
 
 constexpr int64_t kFloat = sizeof(float);
 constexpr int64_t kMostWeights = 256 * 256;
+constexpr int64_t kMostSums = 64 << 20;  // bytes that the weights' sums may take, over all threads
 
 class WinogradOp : public Op {
  public:
@@ -41,7 +42,8 @@ class WinogradOp : public Op {
     lay_out(backward_);
     if (wants_weights(site)) {
       sum_count_ = weights_ + (y[1] + 15) / 16 * 16;
-      sums_ = backward_.pieces.take(parts_ * sum_count_ * kFloat);
+      sum_parts_ = std::clamp<int64_t>(kMostSums / (sum_count_ * kFloat), 1, parts_);
+      sums_ = backward_.pieces.take(sum_parts_ * sum_count_ * kFloat);
     }
     needs_.backward_scratch = backward_.pieces.total();
   }
@@ -85,11 +87,11 @@ class WinogradOp : public Op {
     return static_cast<float*>(at(scratch, offset));
   }
 
-  // Calls body(part, first tile, end) for each of the fixed parts, cut at whole chunks.
+  // Calls body(part, first tile, end) for each of so many parts, cut at whole chunks.
   template <typename Body>
-  void each_part(Body&& body) const {
+  void each_part(int64_t parts, Body&& body) const {
     const int64_t chunks = (tiles_ + kWinogradTiles - 1) / kWinogradTiles;
-    parallel_parts(parts_, chunks, [&](int64_t part, int64_t begin, int64_t end) {
+    parallel_parts(parts, chunks, [&](int64_t part, int64_t begin, int64_t end) {
       body(part, begin * kWinogradTiles, std::min(tiles_, end * kWinogradTiles));
     });
   }
@@ -103,7 +105,7 @@ class WinogradOp : public Op {
       table_.pack(shape, turned, begin * pair, std::min(end * pair, shape.outputs), w, u);
     });
     float* const zeros = clear_zeros(places, scratch);
-    each_part([&](int64_t part, int64_t begin, int64_t end) {
+    each_part(parts_, [&](int64_t part, int64_t begin, int64_t end) {
       table_.forward(shape, begin, end, x, u, bias, work(places, scratch, part), zeros, y);
     });
   }
@@ -112,7 +114,7 @@ class WinogradOp : public Op {
     void* const scratch = buffers_.backward_scratch;
     float* const zeros = clear_zeros(backward_, scratch);
     float* const sums = piece(scratch, sums_);
-    each_part([&](int64_t part, int64_t begin, int64_t end) {
+    each_part(sum_parts_, [&](int64_t part, int64_t begin, int64_t end) {
       float* const du = sums + part * sum_count_;
       std::memset(du, 0, static_cast<size_t>(sum_count_ * kFloat));
       table_.backward_weights(shape_, begin, end, buffers_.in[0].as<float>(), dy,
@@ -121,10 +123,10 @@ class WinogradOp : public Op {
     });
     if (dw)
       parallel(shape_.outputs, 8, [&](int64_t begin, int64_t end, int) {
-        table_.unpack(shape_, begin, end, sums, parts_, sum_count_, dw);
+        table_.unpack(shape_, begin, end, sums, sum_parts_, sum_count_, dw);
       });
     if (db)
-      for (int64_t part = 0; part < parts_; ++part)
+      for (int64_t part = 0; part < sum_parts_; ++part)
         for (int64_t o = 0; o < shape_.outputs; ++o)
           db[o] += sums[part * sum_count_ + weights_ + o];
   }
@@ -144,7 +146,7 @@ class WinogradOp : public Op {
   const char* isa_;
   WinogradShape shape_{}, turned_shape_{};
   int64_t values_in_ = 0, tiles_ = 0, weights_ = 0, parts_ = 1, work_count_ = 0;
-  int64_t sum_count_ = 0, sums_ = 0;
+  int64_t sum_count_ = 0, sums_ = 0, sum_parts_ = 1;
   Places forward_, backward_;
   OpNeeds needs_;
 };

@@ -96,7 +96,10 @@ class WinogradRowsOp : public Op {
         for (int64_t i = 0; sums && i < sum_count(); ++i) own[i] += some[i];
       }
     });
-    if (dw) loops_.unpack(shape_, sums, parts_, sum_count(), dw);
+    if (dw)
+      parallel(shape_.outputs, 8, [&](int64_t begin, int64_t end, int) {
+        loops_.unpack(shape_, begin, end, sums, parts_, sum_count(), dw);
+      });
     for (int64_t part = 0; db && part < parts_; ++part)
       for (int64_t o = 0; o < shape_.outputs; ++o)
         db[o] += sums[part * sum_count() + shape_.u_count() + o];

@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "backends/cpu/makers.h"
+#include "ops/host.h"
 #include "ops/tally.h"
 
 namespace pcc {
@@ -37,6 +38,7 @@ struct Maker {
   Made operator()(const FillDesc& d) const { return make_fill(d, site); }
   Made operator()(const TransformDesc& d) const { return make_transform(d, site); }
   Made operator()(const TallyDesc& d) const { return std::make_unique<HostTally<float>>(d); }
+  Made operator()(const HostOpDesc& d) const { return make_host_op(d, site); }
   Made operator()(const ReorderDesc& d) const { return make_reorder(d, site); }
   Made operator()(const SumDesc& d) const { return make_sum(d, site); }
   Made operator()(const UpdateDesc& d) const { return make_update(d, site); }

@@ -1,6 +1,9 @@
 #include "backends/reference/reference.h"
 
+#include <type_traits>
+
 #include "backends/reference/reference_op.h"
+#include "ops/host.h"
 
 namespace pcc {
 namespace {
@@ -30,8 +33,11 @@ class ReferenceBackend : public Backend {
               "': the reference backend computes '", name_of(desc), "' in plain layouts only");
     return std::visit(
         [&](const auto& each) {
-          return dtype_of(site) == DType::f32 ? reference::make_op<float>(each, site)
-                                              : reference::make_op<double>(each, site);
+          if constexpr (std::is_same_v<decltype(each), const HostOpDesc&>)
+            return make_host_op(each, site);
+          else
+            return dtype_of(site) == DType::f32 ? reference::make_op<float>(each, site)
+                                                : reference::make_op<double>(each, site);
         },
         desc);
   }

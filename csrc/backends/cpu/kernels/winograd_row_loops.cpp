@@ -275,14 +275,17 @@ void backward_weights(const RowShape& s, const float* x, const float* d, float* 
   if (o < s.outputs) weights_of<1>(s, v, d, o, du);
 }
 
-void unpack(const RowShape& s, const float* du, int64_t parts, int64_t stride, float* dw) {
-  const int64_t rows = s.outputs * s.inputs * kTaps;
-  for (int64_t row = 0; row < rows; ++row, du += kPoints, dw += kTaps) {
-    F8 sum = load(du);
-    for (int64_t part = 1; part < parts; ++part) sum += load(du + part * stride);
+void unpack(const RowShape& s, int64_t begin, int64_t end, const float* du, int64_t parts,
+            int64_t stride, float* dw) {
+  const int64_t rows = s.inputs * kTaps;  // of one output
+  for (int64_t row = begin * rows; row < end * rows; ++row) {
+    const float* const from = du + row * kPoints;
+    float* const to = dw + row * kTaps;
+    F8 sum = load(from);
+    for (int64_t part = 1; part < parts; ++part) sum += load(from + part * stride);
     for (int k = 0; k < kTaps; ++k) {
       const F8 each = sum * kOfWeight[k];
-      dw[k] +=
+      to[k] +=
           ((each[0] + each[4]) + (each[1] + each[5])) + ((each[2] + each[6]) + (each[3] + each[7]));
     }
   }

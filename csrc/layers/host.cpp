@@ -1,0 +1,63 @@
+#include "layers/host.h"
+
+#include <algorithm>
+
+#include "layers/layer_base.h"
+
+namespace pcc {
+
+namespace {
+
+class HostLayer : public LayerBase {
+ public:
+  HostLayer(LayerSpec spec, LayerContext context, std::shared_ptr<HostLayerFunction> function)
+      : LayerBase(std::move(spec), std::move(context)), function_(std::move(function)) {
+    const std::vector<std::string>& bottoms = this->spec().bottoms;
+    for (size_t t = 0; t < top_count(); ++t) {
+      const auto found = std::find(bottoms.begin(), bottoms.end(), this->spec().tops[t]);
+      if (found != bottoms.end())
+        over_.emplace_back(static_cast<int>(t), static_cast<int>(found - bottoms.begin()));
+    }
+  }
+
+  Arity arity() const override { return {0, -1, 0, -1, false}; }
+  std::vector<ParamDecl> params() const override { return function_->params(); }
+
+  void lower(Lowering& to) const override {
+    std::vector<ValueId> ins;
+    for (size_t i = 0; i < spec().bottoms.size(); ++i)
+      ins.push_back(to.bottom(static_cast<int>(i)));
+    std::vector<ParamId> ids(params().size());
+    for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<ParamId>(i);
+    const std::vector<ValueId> outs = to.op(HostOpDesc{function_, over_}, ins, ids, tops_);
+    for (size_t i = 0; i < outs.size(); ++i) to.top(static_cast<int>(i), outs[i]);
+  }
+
+ protected:
+  std::vector<Shape> infer(const std::vector<Shape>& bottoms) override {
+    keep_replicas_apart(true, "a layer of one's own");
+    tops_ = function_->reshape(bottoms);
+    require(tops_.size() == top_count(), "expected shapes of ", top_count(), " tops; got ",
+            tops_.size());
+    for (const auto& [top, bottom] : over_)
+      require(tops_[static_cast<size_t>(top)] == bottoms[static_cast<size_t>(bottom)], "top '",
+              spec().tops[static_cast<size_t>(top)], "' is in place and must keep the shape of ",
+              bottom_text(static_cast<size_t>(bottom), bottoms[static_cast<size_t>(bottom)]),
+              "; got ", tops_[static_cast<size_t>(top)]);
+    return tops_;
+  }
+
+ private:
+  std::shared_ptr<HostLayerFunction> function_;
+  std::vector<std::pair<int, int>> over_;
+  std::vector<Shape> tops_;
+};
+
+}  // namespace
+
+std::unique_ptr<Layer> make_host_layer(LayerSpec spec, LayerContext context,
+                                       std::shared_ptr<HostLayerFunction> function) {
+  return std::make_unique<HostLayer>(std::move(spec), std::move(context), std::move(function));
+}
+
+}  // namespace pcc
