@@ -51,12 +51,12 @@ class HostOp : public Op {
     desc_.function->forward(tensors_);
   }
 
-  void backward(const Context&) override {
+  void differentiate(const Context&) override {
     for (const auto& [out, in] : desc_.over) {
       const Tensor& to = at(buffers_.din, in);
       if (!to) continue;
       const std::vector<Tensor>& parts = at(buffers_.dout, out);
-      if (parts.empty())
+      if (parts.empty())  // another output's got one
         std::memset(to.data, 0, static_cast<size_t>(to.spec.bytes()));
       else
         copy(parts[0], to);

@@ -1,5 +1,8 @@
 #include "ops/op.h"
 
+#include <algorithm>
+#include <cstring>
+
 #include "ops/rules.h"
 
 namespace pcc {
@@ -7,6 +10,13 @@ namespace pcc {
 std::shared_ptr<Device> Backend::open(int index) const {
   PCC_CONFIG(index == 0, "backend ", name(), " has one device, number 0; there is no ", index);
   return std::make_shared<HostDevice>();
+}
+
+void Op::backward(const Context& context) {
+  const auto came = [](const std::vector<Tensor>& parts) { return !parts.empty(); };
+  if (std::any_of(buffers_.dout.begin(), buffers_.dout.end(), came)) return differentiate(context);
+  for (const Tensor& din : buffers_.din)
+    if (din) std::memset(din.data, 0, static_cast<size_t>(din.spec.bytes()));
 }
 
 LayoutChoice Backend::layouts(const OpDesc&, const OpSite& site) const {

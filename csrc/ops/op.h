@@ -70,11 +70,16 @@ class Op {
   // on pointers only is done here.
   virtual void bind(const OpBuffers& buffers) { buffers_ = buffers; }
   virtual void forward(const Context& context) = 0;
-  virtual void backward(const Context& context) { (void)context; }
+  // Writes the wanted din's and adds to the wanted dparams: zeros and nothing where no output got a
+  // gradient.
+  void backward(const Context& context);
   // Which implementation it is, for the plan: "jit:avx2", "kernel avx2", "plain loops".
   virtual std::string implementation() const { return ""; }
 
  protected:
+  // backward, with a gradient of one output at least.
+  virtual void differentiate(const Context& context) { (void)context; }
+
   OpBuffers buffers_;
 };
 

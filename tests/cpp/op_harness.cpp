@@ -359,6 +359,7 @@ std::vector<OpCase> variations(const OpCase& op) {
   });
   if (!site_of(op, DType::f32).backward()) return list;
   vary([](OpCase& c) { c.dout_parts.assign(1, 2); });
+  vary([](OpCase& c) { c.dout_parts.assign(c.out.size(), 0); });
   vary([](OpCase& c) { c.in_place = true; });
   vary([](OpCase& c) { c.steps = 2; });
   const std::vector<bool> din = all_or(op.want_din, op.in.size());

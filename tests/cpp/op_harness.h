@@ -68,7 +68,7 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
                 const std::optional<LayoutChoice>& layouts = std::nullopt);
 
 // Runs the case on the backend in float, in the layouts that it asks for when its inputs arrive in
-// each possible layout; with one and two parts of the gradient; with each input's and all
+// each possible layout; with none, one and two parts of the gradient; with each input's and all
 // parameters' gradient wanted or not; in place where offered; forward only. Each result must agree
 // with the reference backend in double: difference over the largest value at most `tolerance`; none
 // may be refused. Returns the names of the implementations that answered. Failures are CHECKs.

@@ -36,7 +36,7 @@ class ColumnsConvOp : public KernelOp {
   std::string implementation() const override { return concat("im2col ", loops_.isa); }
 
  protected:
-  void differentiate() override {
+  void differentiate(const Context&) override {
     scratch_ = static_cast<float*>(buffers_.backward_scratch);
     if (desc_.bias && dparam(1)) bias_gradient();
     if (dparam(0)) {

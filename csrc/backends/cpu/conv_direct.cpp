@@ -69,12 +69,8 @@ class DirectConvOp : public Op {
     });
   }
 
-  void backward(const Context&) override {
+  void differentiate(const Context&) override {
     float* const dx = buffers_.din[0].as<float>();
-    if (buffers_.dout[0].empty()) {
-      if (dx) std::memset(dx, 0, static_cast<size_t>(samples_ * shape_.x_count() * kFloat));
-      return;
-    }
     const float* const dy = buffers_.dout[0][0].as<float>();
     if (dx) backward_data(dy, dx);
     float* const dw = buffers_.dparams[0].as<float>();

@@ -29,7 +29,6 @@ class WinogradOp : public Op {
     const Shape &x = site.in[0].shape, &y = site.out[0].shape;
     shape_ = {x[1], y[1], x[2], x[3]};
     turned_shape_ = {y[1], x[1], x[2], x[3]};
-    values_in_ = x.count();
     tiles_ = x[0] * shape_.tiles_down() * shape_.tiles_across();
     weights_ = 16 * x[1] * y[1];
     // The split decides the order of sums, so it is fixed here.
@@ -55,12 +54,8 @@ class WinogradOp : public Op {
              bias_ ? buffers_.params[1].as<float>() : nullptr, buffers_.out[0].as<float>());
   }
 
-  void backward(const Context&) override {
+  void differentiate(const Context&) override {
     float* const dx = buffers_.din[0].as<float>();
-    if (buffers_.dout[0].empty()) {
-      if (dx) std::memset(dx, 0, static_cast<size_t>(values_in_ * kFloat));
-      return;
-    }
     const float* const dy = buffers_.dout[0][0].as<float>();
     if (dx) convolve(turned_shape_, true, backward_, buffers_.backward_scratch, dy, nullptr, dx);
     float* const dw = buffers_.dparams[0].as<float>();
@@ -145,7 +140,7 @@ class WinogradOp : public Op {
   const WinogradLoops& table_;
   const char* isa_;
   WinogradShape shape_{}, turned_shape_{};
-  int64_t values_in_ = 0, tiles_ = 0, weights_ = 0, parts_ = 1, work_count_ = 0;
+  int64_t tiles_ = 0, weights_ = 0, parts_ = 1, work_count_ = 0;
   int64_t sum_count_ = 0, sums_ = 0, sum_parts_ = 1;
   Places forward_, backward_;
   OpNeeds needs_;

@@ -41,14 +41,9 @@ class GemmOp : public Op {
              bias ? buffers_.params[1].as<float>() : nullptr, buffers_.out[0]);
   }
 
-  void backward(const Context&) override {
+  void differentiate(const Context&) override {
     const auto [m, k, n, transpose, bias] = desc_;
-    const bool nothing = buffers_.dout[0].empty();
     const Tensor& dx = buffers_.din[0];
-    if (nothing) {
-      if (dx) std::memset(dx.data, 0, static_cast<size_t>(m * k) * sizeof(float));
-      return;
-    }
     const Tensor& dy = buffers_.dout[0][0];
     if (dx) {
       const GemmShape shape{.m = m,

@@ -92,10 +92,10 @@ class PoolOp : public Op {
     });
   }
 
-  void backward(const Context&) override {
+  void differentiate(const Context&) override {
     float* const dx = buffers_.din[0].as<float>();
     if (!dx) return;
-    if (buffers_.dout[0].empty()) {
+    if (buffers_.dout[0].empty()) {  // only the mask has a gradient, which means nothing
       std::memset(dx, 0, static_cast<size_t>(planes_ * x_plane_) * sizeof(float));
       return;
     }

@@ -32,7 +32,7 @@ class ReorderOp : public KernelOp {
   void forward(const Context&) override { copy(from_, in(0), to_, out()); }
 
  protected:
-  void differentiate() override {
+  void differentiate(const Context&) override {
     if (din(0)) copy(to_, dout(), from_, din(0));
   }
 

@@ -87,8 +87,7 @@ class ConvOp : public Op {
     for (const Call& call : forward_calls_) call.run();
   }
 
-  void backward(const Context&) override {
-    if (data_calls_.empty() && buffers_.din[0]) std::memset(buffers_.din[0].data, 0, x_.get_size());
+  void differentiate(const Context&) override {
     for (const Call& call : data_calls_) call.run();
     for (const Call& call : weights_calls_) call.run();
     if (weights_calls_.empty() || !bias_ || !buffers_.dparams[1]) return;

@@ -14,7 +14,6 @@ class ReorderOp : public Op {
       : there_(site.name, describe(site.in[0]), describe(site.out[0]), false),
         backward_(trains(site)) {
     if (backward_) back_ = Reorder(site.name, describe(site.out[0]), describe(site.in[0]), false);
-    count_ = site.in[0].bytes();
   }
 
   OpNeeds needs() const override {
@@ -34,11 +33,8 @@ class ReorderOp : public Op {
 
   void forward(const Context&) override { forward_call_.run(); }
 
-  void backward(const Context&) override {
-    if (backward_call_)
-      backward_call_.run();
-    else if (buffers_.din[0])
-      std::memset(buffers_.din[0].data, 0, static_cast<size_t>(count_));
+  void differentiate(const Context&) override {
+    if (backward_call_) backward_call_.run();
   }
 
   std::string implementation() const override { return there_.implementation(); }
@@ -46,7 +42,6 @@ class ReorderOp : public Op {
  private:
   Reorder there_, back_;
   bool backward_;
-  int64_t count_;
   Call forward_call_, backward_call_;
 };
 

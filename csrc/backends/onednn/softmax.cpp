@@ -53,11 +53,8 @@ class SoftmaxOp : public Op {
 
   void forward(const Context&) override { forward_call_.run(); }
 
-  void backward(const Context&) override {
-    if (backward_call_)
-      backward_call_.run();
-    else if (buffers_.din[0])
-      std::memset(buffers_.din[0].data, 0, value_.get_size());
+  void differentiate(const Context&) override {
+    if (backward_call_) backward_call_.run();
   }
 
   std::string implementation() const override { return implementation_; }

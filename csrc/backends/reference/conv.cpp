@@ -37,7 +37,7 @@ class Conv : public ReferenceOp<T> {
     needs.backward_scratch = needs.forward_scratch;
   }
   void backward_needs(OpNeeds& needs) const override { needs.in = {this->site_.want_dparam[0]}; }
-  void backward_op(const Context&) override {
+  void differentiate(const Context&) override {
     const T* dy = this->dout();
     scratch_ = static_cast<T*>(this->buffers_.backward_scratch);
     if (desc_.bias && this->dparam(1)) bias_gradient();

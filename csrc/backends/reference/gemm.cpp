@@ -24,7 +24,7 @@ class Gemm : public ReferenceOp<T> {
 
  protected:
   void backward_needs(OpNeeds& needs) const override { needs.in = {this->site_.want_dparam[0]}; }
-  void backward_op(const Context&) override {
+  void differentiate(const Context&) override {
     const auto [m, k, n, transpose, has_bias] = desc_;
     const T *x = this->in(0), *dy = this->dout();
     if (T* dw = this->dparam(0)) {

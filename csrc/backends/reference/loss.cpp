@@ -43,7 +43,7 @@ class Softmax : public ReferenceOp<T> {
 
  protected:
   void backward_needs(OpNeeds& needs) const override { needs.out = this->all_outs(); }
-  void backward_op(const Context&) override {
+  void differentiate(const Context&) override {
     const int64_t classes = columns_.classes, inner = columns_.inner;
     for_each_piece(columns_.count(), classes, [=, this](int64_t column) {
       const int64_t first = columns_.first(column);
@@ -87,7 +87,7 @@ class SoftmaxLoss : public ReferenceOp<T> {
 
  protected:
   void backward_needs(OpNeeds& needs) const override { needs.in = this->all_ins(); }
-  void backward_op(const Context&) override {
+  void differentiate(const Context&) override {
     const T *x = this->in(0), *labels = this->in(1);
     T* dx = this->din(0);
     if (!this->dout(0)) {  // as in Caffe, the probabilities pass no gradient on

@@ -122,7 +122,7 @@ class Lrn : public ReferenceOp<T> {
     needs.out = this->all_outs();
     needs.stash_bytes = this->site_.in[0].bytes();
   }
-  void backward_op(const Context&) override {
+  void differentiate(const Context&) override {
     const T* scale = static_cast<const T*>(this->buffers_.stash);
     const int64_t size = this->in_shape(0).count(1);
     for_each_piece(this->in_shape(0)[0], size, [=, this](int64_t n) {

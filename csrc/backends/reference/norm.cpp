@@ -37,7 +37,7 @@ class NormAct : public ReferenceOp<T> {
     needs.in[0] = true;
     needs.stash_bytes = mask_offset() + (desc_.relu ? samples_ * channels_ * area_ : 0);
   }
-  void backward_op(const Context&) override {
+  void differentiate(const Context&) override {
     for_each_piece(channels_, samples_ * area_, [this](int64_t c) { backward_channel(c); });
   }
 

@@ -36,7 +36,7 @@ class Pointwise : public ReferenceOp<T> {
   void backward_needs(OpNeeds& needs) const override {
     (desc_.function == Function::sigmoid ? needs.out : needs.in) = {true};
   }
-  void backward_op(const Context&) override {
+  void differentiate(const Context&) override {
     const T *x = this->in(0), *y = this->out(), *dy = this->dout();
     T* dx = this->din(0);
     switch (desc_.function) {
@@ -103,7 +103,7 @@ class Dropout : public ReferenceOp<T> {
 
  protected:
   void backward_needs(OpNeeds& needs) const override { needs.stash_bytes = count(); }
-  void backward_op(const Context&) override {
+  void differentiate(const Context&) override {
     const T* dy = this->dout();
     T* dx = this->din(0);
     const uint8_t* mask = static_cast<const uint8_t*>(this->buffers_.stash);
@@ -146,7 +146,7 @@ class Eltwise : public ReferenceOp<T> {
     if (desc_.operation != Operation::sum) needs.in = this->all_ins();
     if (desc_.operation == Operation::product) needs.out = this->all_outs();
   }
-  void backward_op(const Context&) override {
+  void differentiate(const Context&) override {
     for (int k = 0; k < this->ins(); ++k)
       if (this->din(k)) backward_to(k, this->din(k));
   }
@@ -217,7 +217,7 @@ class Affine : public ReferenceOp<T> {
     needs.in = this->all_ins();
     if (desc_.bias_from_input) needs.in.back() = false;
   }
-  void backward_op(const Context&) override {
+  void differentiate(const Context&) override {
     const T *x = this->in(0), *dy = this->dout(), *scale = scale_values();
     if (desc_.scale)
       reduce(desc_.scale_from_input ? this->din(scale_) : this->dparam(scale_),

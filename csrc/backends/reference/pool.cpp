@@ -35,7 +35,7 @@ class Pool : public ReferenceOp<T> {
     if (desc_.method == PoolDesc::Method::max)
       needs.stash_bytes = this->out_shape().count() * static_cast<int64_t>(sizeof(int32_t));
   }
-  void backward_op(const Context&) override {
+  void differentiate(const Context&) override {
     const int64_t area = rows_ * columns_, out_area = out_rows_ * out_columns_;
     const T* dy = this->dout();
     if (!dy) {  // only the mask has a gradient, which means nothing

@@ -30,20 +30,11 @@ class ReferenceOp : public Op {
     forward_needs(needs);
     return needs;
   }
-  // Without any gradient from above there is nothing to add, and every din is zero.
-  void backward(const Context& context) final {
-    bool any = false;
-    for (const auto& parts : buffers_.dout) any = any || !parts.empty();
-    if (any) return backward_op(context);
-    for (const Tensor& din : buffers_.din)
-      if (din) std::memset(din.data, 0, static_cast<size_t>(din.spec.bytes()));
-  }
   std::string implementation() const override { return "plain loops"; }
 
  protected:
   virtual void forward_needs(OpNeeds& needs) const { (void)needs; }
   virtual void backward_needs(OpNeeds& needs) const { (void)needs; }
-  virtual void backward_op(const Context& context) { (void)context; }
 
   const T* in(int i) const { return buffers_.in[index(i)].template as<T>(); }
   T* out(int i = 0) const { return buffers_.out[index(i)].template as<T>(); }

@@ -51,7 +51,7 @@ class Concat : public ReferenceOp<T> {
   }
 
  protected:
-  void backward_op(const Context&) override {
+  void differentiate(const Context&) override {
     for (int k = 0; k < this->ins(); ++k)
       if (this->din(k)) cut_.gather(k, this->dout(), this->din(k));
   }
@@ -71,7 +71,7 @@ class Slice : public ReferenceOp<T> {
   }
 
  protected:
-  void backward_op(const Context&) override {
+  void differentiate(const Context&) override {
     for (int k = 0; k < this->outs(); ++k) cut_.scatter(k, this->dout(k), this->din(0));
   }
 
@@ -113,7 +113,7 @@ class Reorder : public ReferenceOp<T> {
   void forward(const Context&) override { copy(from_, this->in(0), to_, this->out()); }
 
  protected:
-  void backward_op(const Context&) override { copy(to_, this->dout(), from_, this->din(0)); }
+  void differentiate(const Context&) override { copy(to_, this->dout(), from_, this->din(0)); }
 
  private:
   static void copy(const Walk& from, const T* x, const Walk& to, T* y) {
@@ -145,7 +145,7 @@ class Sum : public ReferenceOp<T> {
   }
 
  protected:
-  void backward_op(const Context&) override {
+  void differentiate(const Context&) override {
     const T* dy = this->dout();
     for (int k = 0; k < this->ins(); ++k)
       if (T* dx = this->din(k)) std::copy_n(dy, count(), dx);

@@ -59,7 +59,7 @@ class AffineOp : public KernelOp {
  protected:
   // Without a wish for the input's gradient the loops write none; the sums are cheap beside reading
   // dy.
-  void differentiate() override {
+  void differentiate(const Context&) override {
     Moments* const partial = static_cast<Moments*>(buffers_.backward_scratch);
     Moments* const total = partial + splits_ * desc_.dim;
     std::fill_n(partial, (splits_ + 1) * desc_.dim, Moments{});

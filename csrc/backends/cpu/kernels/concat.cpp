@@ -53,7 +53,7 @@ class ConcatOp : public KernelOp {
   }
 
  protected:
-  void differentiate() override {
+  void differentiate(const Context&) override {
     cut_.for_rows([this](int64_t o) {
       for (size_t k = 0; k < site_.in.size(); ++k) {
         if (!din(k)) continue;
@@ -99,7 +99,7 @@ class SliceOp : public KernelOp {
   }
 
  protected:
-  void differentiate() override {
+  void differentiate(const Context&) override {
     if (!din(0)) return;
     cut_.for_rows([this](int64_t o) {
       for (size_t k = 0; k < site_.out.size(); ++k) {

@@ -184,18 +184,9 @@ void transform(int64_t count, const T* x, const float* mean, float flat, float s
 }  // namespace
 
 extern const ElementLoops element_loops;
-const ElementLoops element_loops = {relu,
-                                    relu_backward,
-                                    sigmoid,
-                                    sigmoid_backward,
-                                    sum,
-                                    product,
-                                    quotient,
-                                    maximum,
-                                    maximum_backward,
-                                    mask,
-                                    squares,
-                                    transform<uint8_t>,
-                                    transform<float>};
+const ElementLoops element_loops = {
+    relu,    relu_backward,      sigmoid,         sigmoid_backward, sum,
+    product, quotient,           maximum,         maximum_backward, mask,
+    squares, transform<uint8_t>, transform<float>};
 
 }  // namespace pcc::cpu::PCC_ISA

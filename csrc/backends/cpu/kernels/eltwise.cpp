@@ -55,7 +55,7 @@ class EltwiseOp : public KernelOp {
   }
 
  protected:
-  void differentiate() override {
+  void differentiate(const Context&) override {
     for_elements(out_count(), [this](int64_t first, int64_t count) {
       for (size_t k = 0; k < site_.in.size(); ++k)
         if (din(k) && !passes(k)) differentiate(k, first, count);

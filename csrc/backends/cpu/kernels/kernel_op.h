@@ -23,18 +23,8 @@ class KernelOp : public Op {
 
   OpNeeds needs() const override { return needs_; }
   std::string implementation() const override { return std::string("kernel ") + loops_.isa; }
-  // Without any gradient from above there is nothing to add, and every din is zero.
-  void backward(const Context&) final {
-    bool any = false;
-    for (const std::vector<Tensor>& parts : buffers_.dout) any = any || !parts.empty();
-    if (any) return differentiate();
-    for (const Tensor& din : buffers_.din)
-      if (din) std::memset(din.data, 0, static_cast<size_t>(din.spec.bytes()));
-  }
 
  protected:
-  virtual void differentiate() {}
-
   const float* in(size_t i) const { return buffers_.in[i].as<float>(); }
   float* out(size_t i = 0) const { return buffers_.out[i].as<float>(); }
   float* param(size_t i) const { return buffers_.params[i].as<float>(); }

@@ -40,7 +40,7 @@ class SoftmaxOp : public KernelOp {
   }
 
  protected:
-  void differentiate() override {
+  void differentiate(const Context&) override {
     if (!din(0)) return;
     for_pieces(columns_.count(), columns_.classes, [this](int64_t column) {
       const int64_t first = columns_.first(column), inner = columns_.inner;
@@ -98,7 +98,7 @@ class SoftmaxLossOp : public KernelOp {
   }
 
  protected:
-  void differentiate() override {
+  void differentiate(const Context&) override {
     float* dx = din(0);
     if (!dx) return;
     if (!dout(0)) {  // as in Caffe, the probabilities pass no gradient on

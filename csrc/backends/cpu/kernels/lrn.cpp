@@ -52,7 +52,7 @@ class LrnOp : public KernelOp {
   }
 
  protected:
-  void differentiate() override {
+  void differentiate(const Context&) override {
     if (!din(0)) return;
     const float* const s = static_cast<const float*>(buffers_.stash);
     for_jobs([=, this](int64_t at, int64_t count, int64_t split) {

@@ -135,12 +135,7 @@ class NormActOp : public Op {
   // With g = dy behind the ReLU: dx = gain / sigma * (g - mean(g) - x^ * mean(g * x^)), means over
   // the group; global statistics: dx = gain / sigma * g. g is written where the addend wants it, or
   // where several parts of dy had to be summed.
-  void backward(const Context&) override {
-    if (parts_ == 0) {
-      for (const Tensor& din : buffers_.din)
-        if (din) std::memset(din.data, 0, static_cast<size_t>(din.spec.bytes()));
-      return;
-    }
+  void differentiate(const Context&) override {
     store_ = daddend_ ? daddend_ : parts_ > 1 ? dx_ : nullptr;
     std::fill_n(back_moments_, splits_ * groups_ * channels_, Moments{});
     if (by_channel_) {

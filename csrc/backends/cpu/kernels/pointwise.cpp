@@ -28,7 +28,7 @@ class ReluOp : public KernelOp {
   }
 
  protected:
-  void differentiate() override {
+  void differentiate(const Context&) override {
     if (!din(0)) return;
     for_elements(out_count(), [this](int64_t first, int64_t count) {
       const float* dy[kMaxParts];
@@ -59,7 +59,7 @@ class SigmoidOp : public KernelOp {
   }
 
  protected:
-  void differentiate() override {
+  void differentiate(const Context&) override {
     for_elements(out_count(), [this](int64_t first, int64_t count) {
       loops_.element.sigmoid_backward(count, out() + first, dout() + first, din(0) + first);
     });
@@ -99,7 +99,7 @@ class PreluOp : public KernelOp {
   }
 
  protected:
-  void differentiate() override {
+  void differentiate(const Context&) override {
     const int64_t channels = geometry_.channels();
     Moments* const partial = static_cast<Moments*>(buffers_.backward_scratch);
     std::fill_n(partial, splits_ * channels, Moments{});
@@ -175,7 +175,7 @@ class DropoutOp : public KernelOp {
   }
 
  protected:
-  void differentiate() override {
+  void differentiate(const Context&) override {
     if (!din(0)) return;
     for_elements(out_count(), [this](int64_t first, int64_t count) {
       loops_.element.mask(count, dout() + first, mask() + first, scale_, din(0) + first);
