@@ -186,6 +186,94 @@ void spread_multipliers(Program& program) {
   }
 }
 
+// On a reshape: parameters stay.
+void check_params_stay(const LayerInfo& info, const Program& program) {
+  const std::vector<ParamDecl> decls = info.layer->params();
+  for (size_t i = 0; i < decls.size(); ++i) {
+    const Shape& before = at(program.params, info.params[i]).shape;
+    PCC_CONFIG(decls[i].shape == before, info.layer->spec().title(),
+               ": the new input shape would change parameter ", i, " from ", before, " to ",
+               decls[i].shape);
+  }
+}
+
+// The shape of every blob, from the first layer on; parameters, which are declared the first time.
+void infer_all(const NetOptions& options, const std::map<std::string, Shape>& input_shapes,
+               bool first_time, Built& built) {
+  NamedParams named;
+  std::vector<Shape> shapes(built.blobs.size());
+  for (LayerInfo& info : built.layers) {
+    const LayerSpec& spec = info.layer->spec();
+    std::vector<Shape> bottoms;
+    for (const int blob : info.bottom_blobs) bottoms.push_back(at(shapes, blob));
+    std::vector<Shape> tops = info.layer->infer_shapes(bottoms);
+    PCC_CHECK(tops.size() == info.tops.size(), spec.title(), " inferred ", tops.size(),
+              " shapes for ", info.tops.size(), " tops");
+    for (size_t t = 0; t < tops.size(); ++t) {
+      if (const auto wanted = input_shapes.find(info.tops[t]);
+          wanted != input_shapes.end() && info.bottoms.empty())
+        tops[t] = wanted->second;
+      for (int axis = 0; axis < tops[t].axes(); ++axis)
+        PCC_CONFIG(tops[t][axis] >= 0, spec.title(), ": top '", info.tops[t], "' would have shape ",
+                   tops[t], " from bottoms ", shapes_text(info.bottoms, bottoms));
+      at(shapes, info.top_blobs[t]) = tops[t];
+    }
+    tell_replicas(info, tops, options.replicas, built.blobs);
+    if (first_time)
+      declare_params(built, info, named);
+    else
+      check_params_stay(info, built.program);
+    for (const std::string& field : spec.attributes.unread())
+      if (!is_common(field))
+        built.warnings.push_back(concat(spec.title(), ": field ", field,
+                                        " is set, but this layer type does not use it"));
+  }
+}
+
+// Values and nodes of every layer. Returns for each blob the value that nobody has read, or -1.
+std::vector<int> lower_all(const NetOptions& options,
+                           const std::map<std::string, Shape>& input_shapes, Built& built) {
+  for (BlobInfo& blob : built.blobs) blob.versions.clear();
+  std::vector<int> latest(built.blobs.size(), -1), unread = latest;
+  for (size_t l = 0; l < built.layers.size(); ++l) {
+    LayerInfo& info = built.layers[l];
+    info.bottom_values.clear();
+    for (const int blob : info.bottom_blobs) info.bottom_values.push_back(at(latest, blob));
+    info.top_values = lower_layer(built, static_cast<int>(l), options, input_shapes);
+    for (const int blob : info.bottom_blobs) at(unread, blob) = -1;
+    for (size_t t = 0; t < info.tops.size(); ++t) {
+      const int blob = info.top_blobs[t], value = info.top_values[t];
+      Value& made = at(built.program.values, value);
+      if (made.blob.empty()) made.blob = info.tops[t];
+      at(built.blobs, blob).versions.push_back({static_cast<int>(l), value, made.shape});
+      at(latest, blob) = at(unread, blob) = value;
+      // A loss is read after the pass, though a later layer may read it, too.
+      made.keep |= info.loss_weights[t] != 0;
+      // A Split of an input passes the same value on; the input is still one.
+      if (made.producer < 0 && made.layer == static_cast<int>(l)) built.inputs.push_back(blob);
+    }
+  }
+  return unread;
+}
+
+// What nobody reads is an output, and stays to be looked at, as do the blobs that were asked for.
+void keep_outputs(const std::vector<int>& unread, const NetOptions& options, Built& built) {
+  for (size_t blob = 0; blob < unread.size(); ++blob)
+    if (unread[blob] >= 0) {
+      built.outputs.push_back(static_cast<int>(blob));
+      at(built.program.values, unread[blob]).keep = true;
+    }
+  // Caffe's order, in which logs number them: it takes them from a std::set of their names.
+  std::sort(built.outputs.begin(), built.outputs.end(),
+            [&](int a, int b) { return at(built.blobs, a).name < at(built.blobs, b).name; });
+  for (const std::string& name : options.keep) {
+    const auto found = std::find_if(built.blobs.begin(), built.blobs.end(),
+                                    [&](const BlobInfo& b) { return b.name == name; });
+    PCC_CONFIG(found != built.blobs.end(), "keep: the net has no blob '", name, "'");
+    at(built.program.values, found->versions.back().value).keep = true;
+  }
+}
+
 }  // namespace
 
 void make_layers(const std::vector<LayerSpec>& specs, const std::map<std::string, LayerFeed>& feeds,
@@ -219,86 +307,18 @@ void lower_layers(const NetOptions& options, const std::map<std::string, Shape>&
   const bool first_time = built.program.params.empty();
   std::vector<Param> params = std::move(built.program.params);
   built.program = Program{};
-  if (!first_time) built.program.params = std::move(params);
+  built.program.params = std::move(params);
   built.feeds.clear();
   built.inputs.clear();
   built.outputs.clear();
   built.warnings.clear();
-  NamedParams named;
-  std::vector<Shape> shapes(built.blobs.size());
   // Shapes and parameters first: the gradient flow needs every lr_mult, and lowering needs the
   // flow.
-  for (LayerInfo& info : built.layers) {
-    const LayerSpec& spec = info.layer->spec();
-    std::vector<Shape> bottoms;
-    for (const int blob : info.bottom_blobs) bottoms.push_back(at(shapes, blob));
-    std::vector<Shape> tops = info.layer->infer_shapes(bottoms);
-    PCC_CHECK(tops.size() == info.tops.size(), spec.title(), " inferred ", tops.size(),
-              " shapes for ", info.tops.size(), " tops");
-    for (size_t t = 0; t < tops.size(); ++t) {
-      if (const auto wanted = input_shapes.find(info.tops[t]);
-          wanted != input_shapes.end() && info.bottoms.empty())
-        tops[t] = wanted->second;
-      for (int axis = 0; axis < tops[t].axes(); ++axis)
-        PCC_CONFIG(tops[t][axis] >= 0, spec.title(), ": top '", info.tops[t], "' would have shape ",
-                   tops[t], " from bottoms ", shapes_text(info.bottoms, bottoms));
-      at(shapes, info.top_blobs[t]) = tops[t];
-    }
-    tell_replicas(info, tops, options.replicas, built.blobs);
-    if (first_time) {
-      declare_params(built, info, named);
-    } else {
-      const std::vector<ParamDecl> decls = info.layer->params();
-      for (size_t i = 0; i < decls.size(); ++i)
-        PCC_CONFIG(decls[i].shape == at(built.program.params, info.params[i]).shape, spec.title(),
-                   ": the new input shape would change parameter ", i, " from ",
-                   at(built.program.params, info.params[i]).shape, " to ", decls[i].shape);
-    }
-    for (const std::string& field : spec.attributes.unread())
-      if (!is_common(field))
-        built.warnings.push_back(concat(spec.title(), ": field ", field,
-                                        " is set, but this layer type does not use it"));
-  }
+  infer_all(options, input_shapes, first_time, built);
   spread_multipliers(built.program);
   for (Param& param : built.program.params) param.dtype = options.dtype;
   resolve_gradients(built, options.force_backward);
-
-  for (BlobInfo& blob : built.blobs) blob.versions.clear();
-  std::vector<int> latest(built.blobs.size(), -1);
-  std::vector<bool> available(built.blobs.size(), false);
-  for (size_t l = 0; l < built.layers.size(); ++l) {
-    LayerInfo& info = built.layers[l];
-    info.bottom_values.clear();
-    for (const int blob : info.bottom_blobs) info.bottom_values.push_back(at(latest, blob));
-    info.top_values = lower_layer(built, static_cast<int>(l), options, input_shapes);
-    for (const int blob : info.bottom_blobs) available[static_cast<size_t>(blob)] = false;
-    for (size_t t = 0; t < info.tops.size(); ++t) {
-      const int blob = info.top_blobs[t], value = info.top_values[t];
-      Value& made = at(built.program.values, value);
-      if (made.blob.empty()) made.blob = info.tops[t];
-      at(built.blobs, blob).versions.push_back({static_cast<int>(l), value, made.shape});
-      at(latest, blob) = value;
-      available[static_cast<size_t>(blob)] = true;
-      // A loss is read after the pass, though a later layer may read it, too.
-      made.keep |= info.loss_weights[t] != 0;
-      // A Split of an input passes the same value on; the input is still one.
-      if (made.producer < 0 && made.layer == static_cast<int>(l)) built.inputs.push_back(blob);
-    }
-  }
-  for (size_t blob = 0; blob < built.blobs.size(); ++blob)
-    if (available[blob]) {
-      built.outputs.push_back(static_cast<int>(blob));
-      at(built.program.values, at(latest, static_cast<int>(blob))).keep = true;
-    }
-  // Caffe's order, in which logs number them: it takes them from a std::set of their names.
-  std::sort(built.outputs.begin(), built.outputs.end(),
-            [&](int a, int b) { return at(built.blobs, a).name < at(built.blobs, b).name; });
-  for (const std::string& name : options.keep) {
-    const auto found = std::find_if(built.blobs.begin(), built.blobs.end(),
-                                    [&](const BlobInfo& b) { return b.name == name; });
-    PCC_CONFIG(found != built.blobs.end(), "keep: the net has no blob '", name, "'");
-    at(built.program.values, found->versions.back().value).keep = true;
-  }
+  keep_outputs(lower_all(options, input_shapes, built), options, built);
 }
 
 }  // namespace pcc
