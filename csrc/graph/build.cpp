@@ -70,7 +70,10 @@ void name_blobs(Built& built) {
       }
       latest[top] = static_cast<int>(built.blobs.size());
       info.top_blobs.push_back(latest[top]);
-      built.blobs.push_back({top, {}});
+      BlobInfo blob{top, {}};
+      blob.memory_of = info.layer->shares_memory() ? at(built.blobs, info.bottom_blobs[0]).memory_of
+                                                   : latest[top];
+      built.blobs.push_back(std::move(blob));
     }
   }
 }

@@ -31,6 +31,7 @@ struct BlobInfo {
   };
   std::string name;
   std::vector<Version> versions;
+  int memory_of = -1;  // the blob whose memory it is under another name; its own: itself
   // Holds numbers of replica 0 alone, as losses do, and not the samples of each on axis 0.
   bool first_replica = false;
   // How many equal parts it holds for so many replicas: replica 0's comes first.

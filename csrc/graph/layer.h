@@ -113,6 +113,9 @@ class Layer {
   }
   // Whether backward is never possible (Accuracy, ArgMax): asking is an error in Caffe.
   virtual bool has_backward() const { return true; }
+  // Whether its tops are its bottom's memory under other names, as Caffe's Split has it: what is
+  // written to one of them is read from each.
+  virtual bool shares_memory() const { return false; }
   // Loss layers make their own top when the prototxt names none (Caffe's AutoTopBlobs).
   virtual bool auto_top() const { return false; }
 

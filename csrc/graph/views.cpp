@@ -84,16 +84,10 @@ void Net::exchange(const Tensor& value, const std::shared_ptr<Memory>& array, bo
 // The blob with all others that are its data under another name: Caffe's Split shares memory, so
 // what is written to one of them is read from each.
 std::vector<int> Net::same_data(int blob) const {
-  const auto is_split = [](const LayerInfo& layer) { return layer.layer->spec().type == "Split"; };
-  const auto holds = [](const std::vector<int>& list, int one) {
-    return std::find(list.begin(), list.end(), one) != list.end();
-  };
-  for (auto layer = built_.layers.rbegin(); layer != built_.layers.rend(); ++layer)
-    if (is_split(*layer) && holds(layer->top_blobs, blob)) blob = layer->bottom_blobs[0];
-  std::vector<int> same{blob};
-  for (const LayerInfo& layer : built_.layers)
-    if (is_split(layer) && holds(same, layer.bottom_blobs[0]))
-      same.insert(same.end(), layer.top_blobs.begin(), layer.top_blobs.end());
+  std::vector<int> same;
+  for (size_t b = 0; b < built_.blobs.size(); ++b)
+    if (built_.blobs[b].memory_of == at(built_.blobs, blob).memory_of)
+      same.push_back(static_cast<int>(b));
   return same;
 }
 

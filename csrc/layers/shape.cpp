@@ -122,6 +122,7 @@ class SplitLayer : public LayerBase {
  public:
   using LayerBase::LayerBase;
   Arity arity() const override { return {1, 1, 1, -1, false}; }
+  bool shares_memory() const override { return true; }
   void lower(Lowering& to) const override {
     for (size_t i = 0; i < top_count(); ++i) to.top(static_cast<int>(i), to.bottom(0));
   }

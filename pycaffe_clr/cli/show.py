@@ -6,7 +6,7 @@ import argparse
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pycaffe_clr import catalog
 from pycaffe_clr.cli.messages import show_warnings
