@@ -55,8 +55,9 @@ PACKAGE = Path(__file__).parents[1] / "pycaffe_clr"
 # Each may import from those above it; what type checkers alone see is free. The files beside
 # __init__.py count as rooms.
 PYTHON_ROOMS = [
-    "errors", "version", "atomic", "durations", "native", "core_types", "proto", "catalog",
-    "prototxt", "weights", "data", "engine", "train", "pycaffe", "experiments", "cli", "__main__",
+    "errors", "version", "atomic", "durations", "native", "core_types", "shaped", "proto",
+    "catalog", "prototxt", "weights", "data", "engine", "python_layer", "train",
+    "pycaffe", "experiments", "cli", "__main__",
 ]  # fmt: skip
 PYTHON_EXCEPT = {
     # Looks into a file that has the name asked for: is it a solver?
