@@ -110,6 +110,9 @@ class Net:
     def plan(self) -> list[PlanRow]:
         """The ops that a pass runs, in order."""
 
+    def python_layer(self, layer: int) -> object:
+        """The object that computes a layer written in Python, else None."""
+
     def read(self, blob: str) -> list[float]:
         """Values of an output; under replicas those of replica 0."""
 

@@ -131,6 +131,10 @@ class HostLayer(Protocol):
     """A layer that the core calls: python_layer.Host."""
 
     @property
+    def layer(self) -> Any:
+        """What Net.python_layer gives."""
+
+    @property
     def bottoms(self) -> Sequence[HostBlob]:
         """By the names of the layer's bottoms; one in place is in tops, too."""
 

@@ -264,6 +264,19 @@ def test_parameters(make, tmp_path):
     assert other.layer_dict["layer"].blobs[0].data[0] == 1
 
 
+def test_a_nets_layers_show_the_python_object(make):
+    net = make(INPUT + python_layer("Counter", more='param_str: "seven"'))
+    shown = net.layer_dict["layer"]
+    assert isinstance(shown.layer, Counter)
+    assert shown.param_str == "seven" and shown.phase == caffe.TRAIN
+    assert shown.type == "Python" and shown.blobs[0].shape == (1,)
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = shown.nothing
+    assert net.layers[0].layer is None
+    with pytest.raises(AttributeError, match="has no attribute 'param_str'"):
+        _ = net.layers[0].param_str
+
+
 @pytest.mark.parametrize("phase", [caffe.TRAIN, caffe.TEST])
 def test_a_layer_knows_its_phase(phase, make):
     net = make(INPUT + python_layer("Phase"), phase)

@@ -27,6 +27,8 @@ void bind_solver(py::module_& m);
 
 // From prototxt.spec's dictionaries.
 std::vector<LayerSpec> specs_from(const py::list& layers);
+// The Python object that computes a layer; none for layers of the library.
+py::object python_layer_of(const Layer& layer);
 // {layer name: (feed or None, mean array or None)}
 std::map<std::string, LayerFeed> feeds_from(const py::dict& feeds);
 

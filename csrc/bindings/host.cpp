@@ -78,6 +78,8 @@ class PythonFunction : public HostLayerFunction {
     return decls;
   }
 
+  py::object layer() const { return part("layer"); }
+
   void forward(const HostTensors& tensors) override {
     py::gil_scoped_acquire gil;
     exchange_all(part("bottoms"), "data", tensors.in, true);
@@ -151,6 +153,11 @@ void register_python_layer(const std::string& type, const typed::HostLayerMaker&
 }
 
 }  // namespace
+
+py::object python_layer_of(const Layer& layer) {
+  const auto* function = dynamic_cast<const PythonFunction*>(function_of(layer));
+  return function ? function->layer() : py::none();
+}
 
 void bind_host(py::module_& m) {
   register_layer({"Python", maker_of([] {

@@ -202,6 +202,13 @@ void bind_net(py::module_& m) {
       .def("magnitude", &magnitude, arg("layer"), arg("place"), arg("diff"),
            "Mean magnitude of a layer's top, or of the diff of its bottom; layers by number. Of "
            "nets built with fuse=False.")
+      .def(
+          "python_layer",
+          [](const Net& net, size_t layer) {
+            PCC_CHECK(layer < net.layers().size(), "the net has no layer ", layer);
+            return python_layer_of(*net.layers()[layer].layer);
+          },
+          arg("layer"), "The object that computes a layer written in Python, else None.")
       .def("params", &param_list, "All parameters, in the order of their layers.")
       .def("learnable", &Net::learnable, "Indexes of the parameters whose memory is this net's.")
       .def("layers", &layer_list, "All layers, in order.")

@@ -20,6 +20,7 @@ class HostLayer : public LayerBase {
     }
   }
 
+  HostLayerFunction* function() const { return function_.get(); }
   Arity arity() const override { return {0, -1, 0, -1, false}; }
   std::vector<ParamDecl> params() const override { return function_->params(); }
 
@@ -58,6 +59,11 @@ class HostLayer : public LayerBase {
 std::unique_ptr<Layer> make_host_layer(LayerSpec spec, LayerContext context,
                                        std::shared_ptr<HostLayerFunction> function) {
   return std::make_unique<HostLayer>(std::move(spec), std::move(context), std::move(function));
+}
+
+HostLayerFunction* function_of(const Layer& layer) {
+  const auto* host = dynamic_cast<const HostLayer*>(&layer);
+  return host ? host->function() : nullptr;
 }
 
 }  // namespace pcc

@@ -22,5 +22,7 @@ class HostLayerFunction : public HostFunction {
 // top of a bottom's name is in place, as in Caffe.
 std::unique_ptr<Layer> make_host_layer(LayerSpec spec, LayerContext context,
                                        std::shared_ptr<HostLayerFunction> function);
+// What make_host_layer was given; null for layers of the library.
+HostLayerFunction* function_of(const Layer& layer);
 
 }  // namespace pcc

@@ -94,13 +94,25 @@ class ParamBlob(Shaped):
 
 
 class LayerView:
-    """What pycaffe's net.layers holds: type and parameters of one layer."""
+    """What pycaffe's net.layers holds: type and parameters of one layer.
 
-    def __init__(self, net: BuiltNet, row: Mapping[str, Any]) -> None:
+    layer: the object of a layer that is written in Python, whose attributes can be read here, too;
+    None for the others.
+    """
+
+    def __init__(self, net: BuiltNet, index: int, row: Mapping[str, Any]) -> None:
         self.type: str = row["type"]
         self.name: str = row["name"]
+        self.layer: Any = net._core.python_layer(index)
         params = net._param_rows
         self.blobs = [ParamBlob(net, i, params[i]["shape"]) for i in row["params"]]
 
+    def __getattr__(self, name: str) -> Any:
+        layer = self.__dict__.get("layer")
+        if layer is None or name.startswith("__"):
+            raise AttributeError(f"{self!r} has no attribute {name!r}")
+        return getattr(layer, name)
+
     def __repr__(self) -> str:
-        return f"Layer('{self.name}', {self.type})"
+        known = self.__dict__
+        return f"Layer('{known.get('name')}', {known.get('type')})"

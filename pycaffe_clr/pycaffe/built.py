@@ -43,7 +43,7 @@ class BuiltNet:
                 self.params[row["name"]] = [
                     ParamBlob(self, i, self._param_rows[i]["shape"]) for i in row["params"]
                 ]
-        self.layers = [LayerView(self, row) for row in self._rows]
+        self.layers = [LayerView(self, i, row) for i, row in enumerate(self._rows)]
         self._layer_names = [row["name"] for row in self._rows]
         self.layer_dict = OrderedDict(zip(self._layer_names, self.layers, strict=True))
         self.bottom_names = OrderedDict((r["name"], list(r["bottoms"])) for r in self._rows)
