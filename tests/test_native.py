@@ -63,8 +63,25 @@ caffe.Net(sys.argv[1], caffe.TRAIN, device="onednn")
 """
 
 
-def run_without_onednn(folder: Path, change) -> subprocess.CompletedProcess[str]:
-    """What PROGRAM says in a copy of the package whose oneDNN backend `change` has spoilt."""
+FOUND = """
+import shutil
+import sys
+from pycaffe_clr import native
+from pycaffe_clr.engine import backend_of
+asked = []
+def find(problem):
+    asked.append(problem)
+    shutil.copy(sys.argv[2], sys.argv[3])
+    return True
+native.core().find_libraries_by(find)
+print(backend_of("cpu"), backend_of("onednn"), len(asked), native.core().backend_problems())
+"""
+
+
+def run_without_onednn(
+    folder: Path, change, program: str = PROGRAM
+) -> subprocess.CompletedProcess[str]:
+    """What the program says in a copy of the package whose oneDNN backend `change` has spoilt."""
     package = Path(native.__file__).parent
     module = package / "libpycaffe_clr_onednn.so"
     if not module.is_file():
@@ -78,7 +95,7 @@ def run_without_onednn(folder: Path, change) -> subprocess.CompletedProcess[str]
     (folder / "net.prototxt").write_text(NET)
     paths = os.pathsep.join([str(folder), *sys.path])
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(folder / "net.prototxt")],
+        [sys.executable, "-c", program, folder / "net.prototxt", module, copy / module.name],
         env=os.environ | {"PYTHONPATH": paths},
         capture_output=True,
         text=True,
@@ -86,10 +103,18 @@ def run_without_onednn(folder: Path, change) -> subprocess.CompletedProcess[str]
     )
 
 
-def test_without_the_library_of_onednn_nets_run_on_our_own_kernels(tmp_path) -> None:
-    def miss(module: Path) -> None:
-        module.write_bytes(module.read_bytes().replace(b"\0libdnnl.so.3\0", b"\0libdnnl.so.0\0"))
+def miss(module: Path) -> None:
+    """Make a backend's module want a library that nobody has."""
+    module.write_bytes(module.read_bytes().replace(b"\0libdnnl.so.3\0", b"\0libdnnl.so.0\0"))
 
+
+def test_a_library_that_is_found_at_last_is_no_problem(tmp_path) -> None:
+    done = run_without_onednn(tmp_path, miss, FOUND)
+    assert done.stdout.strip() == "onednn onednn 1 []", done.stderr
+    assert not done.stderr
+
+
+def test_without_the_library_of_onednn_nets_run_on_our_own_kernels(tmp_path) -> None:
     done = run_without_onednn(tmp_path, miss)
     assert done.stdout.split() == ["cpu", "reference", "cpu"]
     said = done.stderr.splitlines()

@@ -65,7 +65,10 @@ std::filesystem::path module_path(const std::string& name) {
 void* open_module(const std::filesystem::path& path,
                   const std::function<bool(const std::string&)>& find, std::string& problem) {
   for (const bool again : {false, true}) {
-    if (void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) return library;
+    if (void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) {
+      problem.clear();
+      return library;
+    }
     const char* const why = dlerror();
     problem = why ? why : "it cannot be loaded";
     if (again || !find || !find(problem)) break;
