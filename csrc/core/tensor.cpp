@@ -2,7 +2,9 @@
 
 namespace pcc {
 
-const char* name_of(DType dtype) { return dtype == DType::f32 ? "float32" : "float64"; }
+const char* name_of(DType dtype) {
+  return dtype == DType::f32 ? "float32" : dtype == DType::f64 ? "float64" : "bfloat16";
+}
 
 const char* name_of(Layout layout) {
   switch (layout) {

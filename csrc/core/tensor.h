@@ -11,9 +11,12 @@
 
 namespace pcc {
 
-enum class DType : uint8_t { f32, f64 };
+// bf16: for storage only (core/bfloat16.h).
+enum class DType : uint8_t { f32, f64, bf16 };
 
-inline int64_t size_of(DType dtype) { return dtype == DType::f32 ? 4 : 8; }
+inline int64_t size_of(DType dtype) {
+  return dtype == DType::f32 ? 4 : dtype == DType::f64 ? 8 : 2;
+}
 const char* name_of(DType dtype);
 
 // How the elements of a value lie in memory. plain is row-major, as Caffe's blobs and numpy have
@@ -23,6 +26,10 @@ const char* name_of(DType dtype);
 enum class Layout : uint8_t { plain, nhwc, c8, c16 };
 
 const char* name_of(Layout layout);
+
+// Whose memory a value lies in: that of the device that a net runs on, or, where an op of that
+// device is missing and the host makes up for it, the host's. One and the same on a CPU.
+enum class Place : uint8_t { device, host };
 // Channels per block: 8, 16, or 1 for the layouts without blocks.
 inline int64_t block_of(Layout layout) {
   return layout == Layout::c8 ? 8 : layout == Layout::c16 ? 16 : 1;
@@ -63,10 +70,16 @@ struct TensorSpec {
   Shape shape;
   DType dtype = DType::f32;
   Layout layout = Layout::plain;
+  Place place = Place::device;
 
   int64_t bytes() const { return shape.count() * size_of(dtype); }
   bool operator==(const TensorSpec&) const = default;
 };
+
+// "float32 64x3x32x32 nhwc".
+inline std::ostream& operator<<(std::ostream& stream, const TensorSpec& spec) {
+  return stream << name_of(spec.dtype) << ' ' << spec.shape << ' ' << name_of(spec.layout);
+}
 
 // A view of memory with a spec. `data` may be null: "not wanted here".
 struct Tensor {

@@ -1,6 +1,7 @@
 #include <map>
 
 #include "graph/program.h"
+#include "graph/transfer_op.h"
 
 namespace pcc {
 
@@ -19,14 +20,17 @@ class Chooser {
   void run() {
     std::vector<Node> todo = std::move(program_.nodes);
     program_.nodes.clear();
-    for (Node& node : todo) place(std::move(node));
+    for (size_t n = 0; n < todo.size(); ++n) {
+      todo[n].number = static_cast<uint32_t>(n);
+      place(std::move(todo[n]));
+    }
   }
 
  private:
   OpSite site_of(const Node& node) const {
     OpSite site;
     site.name = node.name;
-    site.number = static_cast<uint32_t>(program_.nodes.size());
+    site.number = node.number;
     site.stream = node.stream;
     site.training = training_;
     site.device = &device_;
@@ -47,93 +51,190 @@ class Chooser {
   }
 
   void place(Node node) {
-    OpSite site = site_of(node);
-    const LayoutChoice choice = backend_.layouts(node.desc, site);
+    const OpSite site = site_of(node);
+    const FormChoice choice = backend_.forms(node.desc, site);
     PCC_CHECK(choice.in.size() == site.in.size() && choice.out.size() == site.out.size(),
               "backend ", backend_.name(), " voted for ", choice.in.size(), " inputs and ",
               choice.out.size(), " outputs of ", node.name, ", which has ", site.in.size(), " and ",
               site.out.size());
     if (try_make(node, site, choice, backend_)) return;
-    if (fallbacks_ && backend_.name() != "reference")
-      fallbacks_->push_back(node.name + " (" + name_of(node.desc) + ")");
-    const LayoutChoice plain{std::vector<Layout>(site.in.size(), Layout::plain),
-                             std::vector<Layout>(site.out.size(), Layout::plain)};
+    note_fallback(node);
+    // The plain loops run on the host: in the device's memory where they can reach it, else on
+    // copies.
+    const Place place = device_.host_visible() ? Place::device : Place::host;
+    FormChoice plain;
+    for (const TensorSpec& in : site.in) plain.in.push_back({Layout::plain, in.dtype, place});
+    for (const TensorSpec& out : site.out) plain.out.push_back({Layout::plain, out.dtype, place});
+    if (place == Place::host) node.place = Place::host;
     const bool made = try_make(node, site, plain, backend("reference"));
     PCC_CHECK(made, "no backend can run ", name_of(node.desc), " of ", node.name);
   }
 
-  bool try_make(Node& node, OpSite site, const LayoutChoice& choice, const Backend& maker) {
-    for (size_t i = 0; i < site.in.size(); ++i) site.in[i].layout = choice.in[i];
-    for (size_t i = 0; i < site.out.size(); ++i) site.out[i].layout = choice.out[i];
+  void note_fallback(const Node& node) {
+    if (fallbacks_) fallbacks_->push_back(node.name + " (" + name_of(node.desc) + ")");
+  }
+
+  static void give(TensorSpec& spec, const Form& form) {
+    spec.layout = form.layout;
+    spec.dtype = form.dtype;
+    spec.place = form.place;
+  }
+
+  bool try_make(Node& node, OpSite site, const FormChoice& choice, const Backend& maker) {
+    for (size_t i = 0; i < site.in.size(); ++i) give(site.in[i], choice.in[i]);
+    for (size_t i = 0; i < site.out.size(); ++i) give(site.out[i], choice.out[i]);
     node.op = maker.make(node.desc, site);
     if (!node.op) return false;
+    const int layer = node.layers.front();
     node.backend = maker.name();
     node.backward = site.backward();
     for (size_t i = 0; i < node.ins.size(); ++i)
-      node.ins[i] = in_layout(node.ins[i], choice.in[i], node.layers.front());
-    for (size_t i = 0; i < node.outs.size(); ++i) {
-      Value& out = at(program_.values, node.outs[i]);
-      out.layout = choice.out[i];
-      out.producer = static_cast<int>(program_.nodes.size());
-    }
-    program_.nodes.push_back(std::move(node));
+      node.ins[i] = in_form(node.ins[i], choice.in[i], layer);
+    const std::vector<int> outs = node.outs;
+    for (size_t i = 0; i < outs.size(); ++i)
+      if (choice.out[i].place == Place::host) {
+        node.outs[i] = host_twin(outs[i], choice.out[i], layer);
+      } else {
+        Value& out = at(program_.values, outs[i]);
+        out.layout = choice.out[i].layout;
+        out.dtype = choice.out[i].dtype;
+      }
+    const std::vector<int> made = node.outs;
+    add(std::move(node));
+    // What others see of a net lies on the device.
+    for (size_t i = 0; i < outs.size(); ++i)
+      if (made[i] != outs[i]) bring_back(made[i], outs[i], layer);
     return true;
   }
 
-  // The operand in the wanted layout: itself, or a reordered copy that all readers of that layout
-  // share. A view under another shape starts from the plain layout, since blocks of the one shape
-  // mean nothing to the other.
-  Operand in_layout(const Operand& operand, Layout wanted, int layer) {
-    const Value value = at(program_.values, operand.value);
-    if (operand.shape == value.shape)
-      return value.layout == wanted ? operand : reordered(operand, wanted, layer);
-    Operand whole = operand;
-    whole.shape = value.shape;
-    if (value.layout != Layout::plain) whole = reordered(whole, Layout::plain, layer);
-    whole.shape = operand.shape;
-    return wanted == Layout::plain ? whole : reordered(whole, wanted, layer);
+  void add(Node node) {
+    for (const int out : node.outs)
+      at(program_.values, out).producer = static_cast<int>(program_.nodes.size());
+    program_.nodes.push_back(std::move(node));
   }
 
-  Operand reordered(const Operand& operand, Layout wanted, int layer) {
+  // A value on the host that stands for `value` where it is made there.
+  int host_twin(int value, const Form& form, int layer) {
+    const Value& of = at(program_.values, value);
+    Value twin;
+    twin.shape = of.shape;
+    twin.gradient = of.gradient;
+    twin.layer = layer;
+    twin.layout = form.layout;
+    twin.dtype = form.dtype;
+    twin.place = Place::host;
+    program_.values.push_back(std::move(twin));
+    return static_cast<int>(program_.values.size()) - 1;
+  }
+
+  void bring_back(int twin, int value, int layer) {
+    const Value& from = at(program_.values, twin);
+    Value& to = at(program_.values, value);
+    to.layout = from.layout;
+    to.dtype = from.dtype;
+    Operand operand;
+    operand.value = twin;
+    operand.shape = from.shape;
+    operand.want_gradient = to.gradient;
+    Node copy = transfer(operand, false, layer);
+    copy.outs = {value};
+    add(std::move(copy));
+  }
+
+  Node transfer(const Operand& operand, bool to_host, int layer) {
+    Node copy;
+    copy.desc = TransferDesc{to_host};
+    copy.name = "copy of " + name_of_value(operand.value);
+    copy.ins = {operand};
+    copy.layers = {layer};
+    copy.op = std::make_unique<TransferOp>(device_, to_host);
+    copy.backend = "host";
+    copy.place = Place::host;
+    copy.backward = training_ && operand.want_gradient;
+    return copy;
+  }
+
+  std::string name_of_value(int value) const {
+    const std::string& blob = at(program_.values, value).blob;
+    return blob.empty() ? "value " + std::to_string(value) : blob;
+  }
+
+  // The operand in the wanted form: itself, or a converted copy that all readers of that form
+  // share. A view under another shape starts from the plain layout, since blocks of the one shape
+  // mean nothing to the other.
+  Operand in_form(const Operand& operand, const Form& wanted, int layer) {
+    const Value& value = at(program_.values, operand.value);
+    if (operand.shape == value.shape) return converted(operand, wanted, layer);
+    Operand whole = operand;
+    whole.shape = value.shape;
+    whole = converted(whole, {Layout::plain, value.dtype, value.place}, layer);
+    whole.shape = operand.shape;
+    return converted(whole, wanted, layer);
+  }
+
+  // Between places the form is changed on the device.
+  Operand converted(const Operand& operand, const Form& wanted, int layer) {
+    const TensorSpec now = program_.spec_of(operand);
+    if (Form{now.layout, now.dtype, now.place} == wanted) return operand;
+    if (now.place == wanted.place) return copied(operand, wanted, layer);
+    if (wanted.place == Place::host)
+      return copied(converted(operand, {wanted.layout, wanted.dtype, now.place}, layer), wanted,
+                    layer);
+    return converted(copied(operand, {now.layout, now.dtype, wanted.place}, layer), wanted, layer);
+  }
+
+  Operand copied(const Operand& operand, const Form& wanted, int layer) {
     auto [found, is_new] = copies_.try_emplace(
         {operand.value, operand.shape.dims(), wanted, operand.want_gradient}, -1);
     if (is_new) {
-      const Value value = at(program_.values, operand.value);
-      Node reorder;
-      reorder.desc = ReorderDesc{};
-      reorder.name =
-          "reorder " + (value.blob.empty() ? "value " + std::to_string(operand.value) : value.blob);
-      reorder.ins.push_back(operand);
-      reorder.layers.push_back(layer);
       Value copy;
       copy.shape = operand.shape;
       copy.layer = layer;
       copy.gradient = operand.want_gradient;
-      copy.dtype = value.dtype;
-      copy.layout = wanted;
+      copy.dtype = wanted.dtype;
+      copy.layout = wanted.layout;
+      copy.place = wanted.place;
+      Node node = at(program_.values, operand.value).place == wanted.place
+                      ? reorder(operand, wanted, layer)
+                      : transfer(operand, wanted.place == Place::host, layer);
       found->second = static_cast<int>(program_.values.size());
-      reorder.outs.push_back(found->second);
-      program_.values.push_back(copy);
-      OpSite site = site_of(reorder);
-      site.out[0].layout = wanted;
-      for (const Backend* maker : {&backend_, &backend("reference")}) {
-        reorder.op = maker->make(reorder.desc, site);
-        reorder.backend = maker->name();
-        if (reorder.op) break;
-      }
-      reorder.backward = site.backward();
-      at(program_.values, found->second).producer = static_cast<int>(program_.nodes.size());
-      program_.nodes.push_back(std::move(reorder));
+      node.outs.push_back(found->second);
+      program_.values.push_back(std::move(copy));
+      add(std::move(node));
     }
     Operand changed = operand;
     changed.value = found->second;
     return changed;
   }
 
+  Node reorder(const Operand& operand, const Form& wanted, int layer) {
+    Node node;
+    node.desc = ReorderDesc{};
+    node.name = "reorder " + name_of_value(operand.value);
+    node.ins.push_back(operand);
+    node.layers.push_back(layer);
+    node.place = wanted.place;
+    OpSite site = site_of(node);
+    site.out.push_back(site.in[0]);
+    give(site.out[0], wanted);
+    const Backend& own = wanted.place == Place::host ? backend("reference") : backend_;
+    node.op = own.make(node.desc, site);
+    node.backend = own.name();
+    if (!node.op) {
+      PCC_CHECK(device_.host_visible(), "backend ", backend_.name(), " cannot change ", site.in[0],
+                " to ", site.out[0], " for ", node.name);
+      note_fallback(node);
+      node.op = backend("reference").make(node.desc, site);
+      node.backend = "reference";
+    }
+    node.backward = site.backward();
+    return node;
+  }
+
   struct CopyKey {
     int value;
     std::vector<int64_t> shape;
-    Layout layout;
+    Form form;
     bool gradient;
     auto operator<=>(const CopyKey&) const = default;
   };

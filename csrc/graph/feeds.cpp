@@ -14,6 +14,7 @@ Feeds::Feeds(std::shared_ptr<Device> device, std::vector<FeedUse> uses)
     sources_.push_back(std::move(source));
   }
   latest_.resize(sources_.size());
+  on_host_.resize(sources_.size());
   block_ = device_->allocate(static_cast<int64_t>(latest_.size() * sizeof(RecordBatch)));
 }
 
@@ -22,7 +23,7 @@ void Feeds::advance(int first, int last) {
   for (size_t s = 0; s < sources_.size(); ++s) {
     Source& source = sources_[s];
     if (source.use.layer < first || source.use.layer > last) continue;
-    latest_[s] = source.use.records->next(source.use.samples);
+    latest_[s] = on_host_[s] = source.use.records->next(source.use.samples);
     if (!device_->host_visible()) bring(source, latest_[s]);
     any = true;
   }

@@ -20,6 +20,8 @@ class Feeds {
   void rewind(int64_t passes);
   // What Context::feeds points to.
   const RecordBatch* batches() const;
+  // The same for ops that the host runs.
+  const RecordBatch* host_batches() const { return on_host_.data(); }
 
  private:
   struct Source {
@@ -32,7 +34,7 @@ class Feeds {
 
   std::shared_ptr<Device> device_;
   std::vector<Source> sources_;
-  std::vector<RecordBatch> latest_;
+  std::vector<RecordBatch> on_host_, latest_;  // where the records lie on the host; for the device
   std::shared_ptr<Memory> block_;
 };
 

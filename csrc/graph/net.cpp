@@ -188,11 +188,10 @@ void Net::make_tally() {
     tally_ = pcc::backend("reference").make(desc, site);
   }
   tally_->bind(buffers);
-  forward_unit_ = plan_->forward_unit();
-  forward_unit_.calls.push_back({tally_.get(), false});
-  both_unit_ = forward_unit_;
-  const std::vector<Call>& back = plan_->backward_unit().calls;
-  both_unit_.calls.insert(both_unit_.calls.end(), back.begin(), back.end());
+  forward_course_ = plan_->forward_course();
+  forward_course_.add({tally_.get(), false}, Place::device, -1);
+  both_course_ = forward_course_;
+  both_course_.add(plan_->backward_course());
 }
 
 void Net::reshape(const std::map<std::string, Shape>& inputs) {

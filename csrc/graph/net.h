@@ -64,6 +64,7 @@ class Net {
   const StepReport& report();
   void take_error();
   void clear_halt();
+  std::string name_of_op(uint32_t number) const;
   // Stands where it stood so many whole passes ago.
   void rewind(int64_t passes);
   void clear_param_diffs();
@@ -141,6 +142,8 @@ class Net {
 
  private:
   Context context() const;
+  Contexts contexts();
+  void tell_device();
   void upload_step();
   void set_rates(const StepBlock& rates);
   void begin_pass(int first, int last);
@@ -192,15 +195,16 @@ class Net {
   // Between the plan and hosts_, by source and target: made at the first pass that needs them.
   std::map<std::pair<const void*, const void*>, Exchange> exchanges_;
   Feeds passing_;
-  StepBlock step_;     // what the device's own holds, or will at the next pass
-  StepReport report_;  // as it was read last
+  StepBlock step_;          // what the device's own holds, or will at the next pass
+  StepReport report_;       // as it was read last
+  StepReport host_report_;  // of ops that the host runs in the device's stead
   std::shared_ptr<Memory> step_memory_, report_memory_;
   // The losses of a pass, layer by layer: which they are, the op that sums them, and where to.
   std::vector<int> tally_layers_;
   std::unique_ptr<Op> tally_;
   std::shared_ptr<Memory> tally_memory_;
   std::vector<double> tally_values_;
-  Unit forward_unit_, both_unit_;  // a whole pass: forward with its losses; backward, too
+  Course forward_course_, both_course_;  // a whole pass: forward with its losses; backward, too
 };
 
 }  // namespace pcc

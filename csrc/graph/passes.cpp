@@ -12,6 +12,8 @@ Context Net::context() const {
           reinterpret_cast<StepReport*>(report_memory_->data()), passing_.batches()};
 }
 
+Contexts Net::contexts() { return {context(), {&step_, &host_report_, passing_.host_batches()}}; }
+
 void Net::upload_step() { device_->upload(step_memory_->data(), &step_, sizeof(step_)); }
 
 // Everything that the host does for a pass over the layers [first, last].
@@ -34,9 +36,9 @@ double Net::forward(int first, int last) {
   step_.parts = 0;
   begin_pass(first, last);
   if (whole) {
-    device_->run(forward_unit_, context());
+    forward_course_.run(*device_, contexts());
   } else {
-    plan_->forward(context(), first, last);
+    plan_->forward(contexts(), first, last);
     const Call call{tally_.get(), false};
     device_->run(&call, 1, context());
   }
@@ -59,9 +61,9 @@ void Net::backward(int first, int last) {
   take_in_params();
   take_in(first, true);
   if (whole)
-    plan_->backward(context());
+    plan_->backward(contexts());
   else
-    plan_->backward(context(), first, last);
+    plan_->backward(contexts(), first, last);
   give_back_params();
   give_back(first, last, true);
 }
@@ -73,13 +75,13 @@ void Net::accumulate(const StepBlock& rates) {
   begin_pass(0, end);
   if (looked_at()) {
     // What users wrote into their arrays of diffs is taken in between.
-    device_->run(forward_unit_, context());
+    forward_course_.run(*device_, contexts());
     give_back(0, end, false);
     take_in(end, true);
-    plan_->backward(context());
+    plan_->backward(contexts());
     give_back(end, 0, true);
   } else {
-    device_->run(both_unit_, context());
+    both_course_.run(*device_, contexts());
   }
   give_back_params();
 }
@@ -94,6 +96,7 @@ void Net::run_beside(Unit& unit, const StepBlock& rates) {
   set_rates(rates);
   take_in_params();
   upload_step();
+  if (host_report_.halt != Halt::none) tell_device();
   device_->run(unit, context());
   give_back_params();
 }
@@ -139,22 +142,40 @@ double Net::losses(int first, int last) {
   return sum;
 }
 
+// What ops on the host have reported counts on the device, too.
+void Net::tell_device() {
+  report();
+  device_->upload(report_memory_->data(), &report_, sizeof(report_));
+}
+
 const StepReport& Net::report() {
   // Where the host sees it nothing need be copied.
   if (device_->host_visible()) return *reinterpret_cast<StepReport*>(report_memory_->data());
   device_->download(&report_, report_memory_->data(), sizeof(report_));
+  if (report_.halt == Halt::none && host_report_.halt != Halt::none) {
+    host_report_.copy_losses(report_);
+    report_ = host_report_;
+  }
   return report_;
 }
 
 void Net::take_error() {
   const StepReport& said = report();
   if (said.halt != Halt::label) return;
-  const std::string message = label_message(built_.program.nodes.at(said.site).name, said);
+  const std::string message = label_message(name_of_op(said.site), said);
   clear_halt();
   PCC_THROW(data, message);
 }
 
+// Of the op with that number.
+std::string Net::name_of_op(uint32_t number) const {
+  for (const Node& node : built_.program.nodes)
+    if (node.number == number) return node.name;
+  return "?";
+}
+
 void Net::clear_halt() {
+  host_report_.halt = Halt::none;
   const Halt none = Halt::none;
   device_->upload(&reinterpret_cast<StepReport*>(report_memory_->data())->halt, &none,
                   sizeof(none));

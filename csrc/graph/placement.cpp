@@ -14,7 +14,7 @@ int64_t round_up(int64_t value, int64_t to) { return (value + to - 1) / to * to;
 
 }  // namespace
 
-Placement place(std::vector<Block>& blocks) {
+Placement place(std::vector<Block>& blocks, Place where) {
   Placement sizes;
   std::vector<size_t> order(blocks.size());
   std::iota(order.begin(), order.end(), size_t{0});
@@ -23,6 +23,7 @@ Placement place(std::vector<Block>& blocks) {
   std::vector<size_t> placed;
   for (const size_t index : order) {
     Block& block = blocks[index];
+    if (block.place != where) continue;
     const int64_t bytes = round_up(block.bytes, kAlign);
     if (block.persistent) {
       block.offset = sizes.persistent;

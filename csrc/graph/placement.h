@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/tensor.h"
+
 namespace pcc {
 
 struct Block {
@@ -12,12 +14,14 @@ struct Block {
   int first = 0, last = 0;  // steps, inclusive
   bool persistent = false;  // outlives the iteration; never shares
   int64_t offset = 0;       // set by place(), within the arena or the persistent memory
+  Place place = Place::device;
 };
 
-// Gives every block an offset. Returns the sizes of the arena and of the persistent memory.
+// Gives every block that lies there an offset. Returns the sizes of the arena and of the persistent
+// memory.
 struct Placement {
   int64_t arena = 0, persistent = 0;
 };
-Placement place(std::vector<Block>& blocks);
+Placement place(std::vector<Block>& blocks, Place where = Place::device);
 
 }  // namespace pcc

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "graph/transfer.h"
+#include "graph/transfer_op.h"
 
 namespace pcc {
 
@@ -20,11 +21,11 @@ Plan::Plan(Program& program, const Backend& backend, std::shared_ptr<Device> dev
   for (size_t v = 0; v < program.values.size(); ++v) {
     const Value& value = program.values[v];
     if (value.gone) continue;
-    values_[v].data = new_block(value.spec().bytes(), std::max(0, value.producer));
+    values_[v].data = new_block(value.spec().bytes(), std::max(0, value.producer), value.place);
     Block& block = blocks_.back();
     block.persistent = keep || value.keep || program.from_outside(static_cast<int>(v));
     if (keep && gradients) {
-      values_[v].diff = new_block(block.bytes, 0);
+      values_[v].diff = new_block(block.bytes, 0, value.place);
       blocks_.back().persistent = true;
     }
   }
@@ -35,6 +36,9 @@ Plan::Plan(Program& program, const Backend& backend, std::shared_ptr<Device> dev
   live();
   if (!keep) share();
   sizes_ = place(blocks_);
+  const Placement on_host = place(blocks_, Place::host);
+  host_persistent_ = std::make_shared<HostMemory>(on_host.persistent);
+  host_arena_ = std::make_shared<HostMemory>(on_host.arena);
   persistent_ = device_->allocate(sizes_.persistent);
   arena_ =
       lend && lend->bytes() >= sizes_.arena ? std::move(lend) : device_->allocate(sizes_.arena);
@@ -47,7 +51,9 @@ Plan::Plan(Program& program, const Backend& backend, std::shared_ptr<Device> dev
 Tensor Plan::tensor(int block, const TensorSpec& spec) const {
   if (block < 0) return {nullptr, spec};
   const Block& root = at(blocks_, find(block));
-  const Memory& memory = root.persistent ? *persistent_ : *arena_;
+  const bool on_host = root.place == Place::host;
+  const Memory& memory = root.persistent ? (on_host ? *host_persistent_ : *persistent_)
+                                         : (on_host ? *host_arena_ : *arena_);
   return {memory.data() + root.offset, spec};
 }
 
@@ -62,7 +68,9 @@ void Plan::bind() {
     for (const Part& part : values_[v].parts) {
       if (part.node >= 0) continue;
       const Value& value = program_.values[v];
-      fill(*device_, tensor(part.block, {value.shape, value.dtype, Layout::plain}), part.weight);
+      HostDevice host;
+      Device& there = value.place == Place::host ? static_cast<Device&>(host) : *device_;
+      fill(there, tensor(part.block, {value.shape, value.dtype, Layout::plain}), part.weight);
     }
   for (size_t n = 0; n < nodes_.size(); ++n) {
     const Node& node = program_.nodes[n];
@@ -90,6 +98,10 @@ void Plan::bind() {
       buffers.dparams.push_back(diff);
       buffers.params.back().spec.shape = buffers.dparams.back().spec.shape =
           at(program_.params, param).shape;
+      if (node.place == Place::host) {
+        buffers.params.back() = host_param(static_cast<int>(n), buffers.params.back(), false);
+        buffers.dparams.back() = host_param(static_cast<int>(n), buffers.dparams.back(), true);
+      }
     }
     buffers.stash = tensor(memory.stash, {}).data;
     buffers.scratch = tensor(memory.forward_scratch, {}).data;
@@ -114,48 +126,61 @@ void Plan::bind() {
 
 // The calls of both passes; constants are made here, once.
 void Plan::line_up() {
-  std::vector<Call> once;
-  for (const Node& node : program_.nodes) {
-    if (Program::made_once(node)) {
-      once.push_back({node.op.get(), false});
-      continue;
-    }
-    forward_.calls.push_back({node.op.get(), false});
-    forward_layers_.push_back(node.layers.empty() ? -1 : node.layers.back());
+  Course once;
+  for (size_t n = 0; n < program_.nodes.size(); ++n) {
+    const Node& node = program_.nodes[n];
+    const bool is_once = Program::made_once(node);
+    const int layer = node.layers.empty() ? -1 : node.layers.back();
+    Course& course = is_once ? once : forward_;
+    for (const HostParam& param : host_params_)
+      if (param.node == static_cast<int>(n) && !param.is_diff)
+        course.add({param.down.get(), false}, node.place, layer);
+    course.add({node.op.get(), false}, node.place, is_once ? -1 : layer);
+    for (const HostParam& param : host_params_)
+      if (param.node == static_cast<int>(n) && !param.is_diff)
+        course.add({param.up.get(), false}, node.place, layer);
   }
   for (const BackwardStep& step : backward_) {
-    const bool is_sum = step.node < 0;
-    Op* const op = is_sum ? step.sum.get() : at(program_.nodes, step.node).op.get();
-    backward_unit_.calls.push_back({op, !is_sum});
-    backward_layers_.push_back(step.layer);
+    if (step.node < 0) {
+      const Place place = at(program_.values, step.value).place;
+      backward_course_.add({step.sum.get(), false}, place, step.layer);
+      continue;
+    }
+    const Node& node = at(program_.nodes, step.node);
+    for (const HostParam& param : host_params_)
+      if (param.node == step.node)
+        backward_course_.add({param.down.get(), false}, node.place, step.layer);
+    backward_course_.add({node.op.get(), true}, node.place, step.layer);
+    for (const HostParam& param : host_params_)
+      if (param.node == step.node && param.is_diff)
+        backward_course_.add({param.up.get(), false}, node.place, step.layer);
   }
   const StepBlock none;  // constants draw nothing
-  device_->run(once.data(), once.size(), Context{&none});
+  StepReport said;
+  const Context context{&none, &said, nullptr};
+  once.run(*device_, {context, context});
 }
 
-void Plan::forward(const Context& context) { device_->run(forward_, context); }
-void Plan::backward(const Context& context) { device_->run(backward_unit_, context); }
-
-void Plan::forward(const Context& context, int first_layer, int last_layer) {
-  run_layers(forward_, forward_layers_, context, first_layer, last_layer);
-}
-
-void Plan::backward(const Context& context, int first_layer, int last_layer) {
-  run_layers(backward_unit_, backward_layers_, context, last_layer, first_layer);
-}
-
-// The calls of the layers [low, high], in as few runs as can be.
-void Plan::run_layers(const Unit& unit, const std::vector<int>& layers, const Context& context,
-                      int low, int high) {
-  const auto wanted = [&](size_t call) {
-    return layers[call] < 0 || (layers[call] >= low && layers[call] <= high);
+// A copy on the host of a parameter, for an op that runs there.
+Tensor Plan::host_param(int node, const Tensor& param, bool is_diff) {
+  if (!param) return param;
+  HostParam copy;
+  copy.node = node;
+  copy.is_diff = is_diff;
+  copy.memory = std::make_shared<HostMemory>(param.spec.bytes());
+  const Tensor host{copy.memory->data(), param.spec};
+  const auto way = [&](const Tensor& from, const Tensor& to, bool to_host) {
+    auto op = std::make_unique<TransferOp>(*device_, to_host);
+    OpBuffers buffers;
+    buffers.in = {from};
+    buffers.out = {to};
+    op->bind(buffers);
+    return op;
   };
-  for (size_t begin = 0, end; begin < layers.size(); begin = end) {
-    end = begin + 1;
-    if (!wanted(begin)) continue;
-    while (end < layers.size() && wanted(end)) ++end;
-    device_->run(unit.calls.data() + begin, end - begin, context);
-  }
+  copy.down = way(param, host, true);
+  copy.up = way(host, param, false);
+  host_params_.push_back(std::move(copy));
+  return host;
 }
 
 }  // namespace pcc

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "graph/course.h"
 #include "graph/placement.h"
 #include "graph/program.h"
 
@@ -30,11 +31,15 @@ class Plan {
        bool gradients, const std::vector<std::pair<int, double>>& seeds,
        std::shared_ptr<Memory> lend);
 
-  void forward(const Context& context);
-  void backward(const Context& context);
+  void forward(const Contexts& contexts) { forward_.run(*device_, contexts); }
+  void backward(const Contexts& contexts) { backward_course_.run(*device_, contexts); }
   // The layers [first, last]; backward from first down to last.
-  void forward(const Context& context, int first_layer, int last_layer);
-  void backward(const Context& context, int first_layer, int last_layer);
+  void forward(const Contexts& contexts, int first_layer, int last_layer) {
+    forward_.run(*device_, contexts, first_layer, last_layer);
+  }
+  void backward(const Contexts& contexts, int first_layer, int last_layer) {
+    backward_course_.run(*device_, contexts, last_layer, first_layer);
+  }
 
   const Tensor& data(int value) const { return data_[static_cast<size_t>(value)]; }
   // The summed diff of a value: null where the plan has none.
@@ -47,8 +52,8 @@ class Plan {
   const std::vector<BackwardStep>& backward_steps() const { return backward_; }
   // Sums that the backend refused and the reference backend makes.
   const std::vector<std::string>& fallbacks() const { return fallbacks_; }
-  const Unit& forward_unit() const { return forward_; }
-  const Unit& backward_unit() const { return backward_unit_; }
+  const Course& forward_course() const { return forward_; }
+  const Course& backward_course() const { return backward_course_; }
 
  private:
   // One reader's share of a value's diff.
@@ -68,7 +73,16 @@ class Plan {
     std::vector<std::vector<int>> dout;  // blocks
   };
 
-  int new_block(int64_t bytes, int step);
+  // A parameter that an op on the host uses: its copy there, and the ways to it and back.
+  struct HostParam {
+    int node = -1;
+    std::shared_ptr<Memory> memory;
+    std::unique_ptr<Op> down, up;
+    bool is_diff = false;
+  };
+  Tensor host_param(int node, const Tensor& param, bool is_diff);
+
+  int new_block(int64_t bytes, int step, Place place = Place::device);
   int find(int block) const;
   void use(int block, int step);
   void merge(int from, int into);
@@ -82,8 +96,6 @@ class Plan {
   void share();
   void bind();
   void line_up();
-  void run_layers(const Unit& unit, const std::vector<int>& layers, const Context& context, int low,
-                  int high);
   Tensor tensor(int block, const TensorSpec& spec) const;
 
   Program& program_;
@@ -101,8 +113,9 @@ class Plan {
   std::vector<Tensor> data_, diff_;
   Placement sizes_;
   std::shared_ptr<Memory> arena_, persistent_;
-  Unit forward_, backward_unit_;
-  std::vector<int> forward_layers_, backward_layers_;  // per call; -1: belongs to none
+  std::shared_ptr<Memory> host_arena_, host_persistent_;  // of what the host runs
+  std::vector<HostParam> host_params_;
+  Course forward_, backward_course_;
 };
 
 }  // namespace pcc

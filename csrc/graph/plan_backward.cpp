@@ -9,8 +9,9 @@ void Plan::plant_seeds(const std::vector<std::pair<int, double>>& seeds) {
   for (const auto& [value, weight] : seeds) {
     Part seed;
     seed.weight = weight;
-    seed.block =
-        keep_ ? at(values_, value).diff : new_block(at(program_.values, value).spec().bytes(), 0);
+    seed.block = keep_ ? at(values_, value).diff
+                       : new_block(at(program_.values, value).spec().bytes(), 0,
+                                   at(program_.values, value).place);
     at(blocks_, seed.block).persistent = true;
     at(values_, value).parts.push_back(seed);
   }
@@ -38,7 +39,8 @@ std::unique_ptr<Op> Plan::make_sum(const std::string& of, size_t parts, const Va
   site.in.assign(parts, flat);
   site.out.assign(1, flat);
   site.want_din.assign(parts, false);
-  std::unique_ptr<Op> op = backend_.make(SumDesc{}, site);
+  const Backend& own = value.place == Place::host ? backend("reference") : backend_;
+  std::unique_ptr<Op> op = own.make(SumDesc{}, site);
   if (op) return op;
   fallbacks_.push_back(site.name + " (" + name_of(SumDesc{}) + ")");
   op = backend("reference").make(SumDesc{}, site);
@@ -65,7 +67,8 @@ std::vector<int> Plan::collect_diff(int value, bool parts_welcome, int max_parts
       return parts;
     }
     if (parts_welcome && static_cast<int>(parts.size()) <= max_parts) return parts;
-    memory.diff = new_block(at(program_.values, value).spec().bytes(), 0);
+    memory.diff =
+        new_block(at(program_.values, value).spec().bytes(), 0, at(program_.values, value).place);
   }
   BackwardStep step;
   step.value = value;
@@ -113,7 +116,8 @@ void Plan::add_backward(int index) {
       memory.din[slot] = part.block;
     } else if (!needs.passes_dout.empty() && needs.passes_dout[slot]) {
       // A kept net copies what would be passed on, so that every diff can be looked at.
-      part.block = new_block(program_.spec_of(operand).bytes(), 0);
+      part.block =
+          new_block(program_.spec_of(operand).bytes(), 0, at(program_.values, operand.value).place);
       at(blocks_, part.block).persistent = true;
       BackwardStep copy;
       copy.layer = node.layers.empty() ? -1 : node.layers.front();
@@ -123,7 +127,8 @@ void Plan::add_backward(int index) {
       sum_blocks_.push_back({memory.dout[0][0], part.block});
       backward_.push_back(std::move(copy));
     } else {
-      part.block = new_block(program_.spec_of(operand).bytes(), 0);
+      part.block =
+          new_block(program_.spec_of(operand).bytes(), 0, at(program_.values, operand.value).place);
       at(blocks_, part.block).persistent = keep_;
       memory.din[slot] = part.block;
     }

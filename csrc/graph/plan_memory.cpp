@@ -5,10 +5,11 @@
 
 namespace pcc {
 
-int Plan::new_block(int64_t bytes, int step) {
+int Plan::new_block(int64_t bytes, int step, Place place) {
   Block block;
   block.bytes = bytes;
   block.first = block.last = step;
+  block.place = place;
   blocks_.push_back(block);
   parent_.push_back(static_cast<int>(blocks_.size()) - 1);
   return parent_.back();
@@ -51,16 +52,18 @@ void Plan::live() {
     NodeMemory& memory = at(nodes_, n);
     for (const Operand& operand : node.ins) use(at(values_, operand.value).data, n);
     for (const int out : node.outs) use(at(values_, out).data, n);
-    if (needs.forward_scratch) memory.forward_scratch = new_block(needs.forward_scratch, n);
+    if (needs.forward_scratch)
+      memory.forward_scratch = new_block(needs.forward_scratch, n, node.place);
     if (needs.stash_bytes) {
-      memory.stash = new_block(needs.stash_bytes, n);
+      memory.stash = new_block(needs.stash_bytes, n, node.place);
       // In a kept net backward may run again after one forward pass.
       blocks_.back().persistent = keep_;
     }
     if (memory.backward_step < 0) continue;
     const int step = forward_steps + memory.backward_step;
     if (needs.stash_bytes) use(memory.stash, step);
-    if (needs.backward_scratch) memory.backward_scratch = new_block(needs.backward_scratch, step);
+    if (needs.backward_scratch)
+      memory.backward_scratch = new_block(needs.backward_scratch, step, node.place);
     for (size_t i = 0; i < needs.in.size(); ++i)
       if (needs.in[i]) use(at(values_, node.ins[i].value).data, step);
     for (size_t i = 0; i < needs.out.size(); ++i)
@@ -96,7 +99,7 @@ void Plan::share() {
     const int to = find(at(values_, node.outs[0]).data);
     const Block& block = at(blocks_, from);
     if (block.persistent || at(blocks_, to).persistent || block.last != n ||
-        block.bytes != at(blocks_, to).bytes)
+        block.bytes != at(blocks_, to).bytes || block.place != at(blocks_, to).place)
       continue;
     const bool twice = std::count_if(node.ins.begin(), node.ins.end(), [&](const Operand& o) {
                          return find(at(values_, o.value).data) == from;
@@ -114,7 +117,7 @@ void Plan::share() {
     const int from = find(memory.dout[0][0]), to = find(at(memory.din, slot));
     const Block& block = at(blocks_, from);
     if (from == to || block.persistent || block.last != forward_steps + static_cast<int>(s) ||
-        block.bytes != at(blocks_, to).bytes)
+        block.bytes != at(blocks_, to).bytes || block.place != at(blocks_, to).place)
       continue;
     merge(to, from);
   }

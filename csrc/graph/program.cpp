@@ -4,7 +4,8 @@ namespace pcc {
 
 TensorSpec Program::spec_of(const Operand& operand) const {
   const Value& value = at(values, operand.value);
-  return {operand.shape, value.dtype, operand.shape == value.shape ? value.layout : Layout::plain};
+  return {operand.shape, value.dtype, operand.shape == value.shape ? value.layout : Layout::plain,
+          value.place};
 }
 
 bool Program::made_once(const Node& node) {

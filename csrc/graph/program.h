@@ -32,8 +32,9 @@ struct Value {
   bool keep = false;      // lives for the whole iteration, with memory of its own
   DType dtype = DType::f32;
   Layout layout = Layout::plain;
+  Place place = Place::device;
 
-  TensorSpec spec() const { return {shape, dtype, layout}; }
+  TensorSpec spec() const { return {shape, dtype, layout, place}; }
 };
 
 // A node's input: a value, maybe under another shape, and whether the gradient goes back along this
@@ -52,10 +53,12 @@ struct Node {
   std::vector<int> layers;  // the layers it carries out, in order
   std::string name;
   uint32_t stream = 0;
+  uint32_t number = UINT32_MAX;  // OpSite::number; of an op that the planner added: none
 
   std::unique_ptr<Op> op;  // made by choose_ops
   std::string backend;
-  bool backward = false;  // runs in the backward pass
+  Place place = Place::device;  // where it runs
+  bool backward = false;        // runs in the backward pass
 };
 
 // One use of a learnable blob. Several layers may share one, by name.

@@ -3,13 +3,16 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/bfloat16.h"
+
 namespace pcc {
 
 namespace {
 
 template <typename T>
 void write_as(Device& device, const Tensor& to, const std::vector<double>& values) {
-  const std::vector<T> typed(values.begin(), values.end());
+  std::vector<T> typed(values.size());
+  for (size_t i = 0; i < values.size(); ++i) typed[i] = static_cast<T>(values[i]);
   device.upload(to.data, typed.data(), to.spec.bytes());
 }
 
@@ -28,9 +31,23 @@ double sum_as(Device& device, const Tensor& from, int64_t count, bool magnitudes
   for (int64_t first = 0; first < count; first += kPiece) {
     const int64_t length = std::min(kPiece, count - first);
     device.download(piece, from.as<T>() + first, length * size_of(from.spec.dtype));
-    for (int64_t i = 0; i < length; ++i) sum += magnitudes ? std::fabs(piece[i]) : piece[i];
+    for (int64_t i = 0; i < length; ++i)
+      sum += magnitudes ? std::fabs(static_cast<double>(piece[i])) : static_cast<double>(piece[i]);
   }
   return sum;
+}
+
+// Calls it with a number of the tensor's type.
+template <typename Call>
+auto of_type(const Tensor& tensor, Call&& call) {
+  switch (tensor.spec.dtype) {
+    case DType::bf16:
+      return call(BFloat16{});
+    case DType::f64:
+      return call(double{});
+    default:
+      return call(float{});
+  }
 }
 
 }  // namespace
@@ -42,20 +59,16 @@ void fill(Device& device, const Tensor& to, double value) {
 void write(Device& device, const Tensor& to, const std::vector<double>& values) {
   PCC_CHECK(static_cast<int64_t>(values.size()) == to.count(), values.size(), " numbers for ",
             to.shape());
-  if (to.spec.dtype == DType::f32)
-    write_as<float>(device, to, values);
-  else
-    write_as<double>(device, to, values);
+  of_type(to, [&](auto zero) { write_as<decltype(zero)>(device, to, values); });
 }
 
 std::vector<double> read(Device& device, const Tensor& from, int64_t count) {
-  return from.spec.dtype == DType::f32 ? read_as<float>(device, from, count)
-                                       : read_as<double>(device, from, count);
+  return of_type(from, [&](auto zero) { return read_as<decltype(zero)>(device, from, count); });
 }
 
 double sum(Device& device, const Tensor& from, int64_t count, bool magnitudes) {
-  return from.spec.dtype == DType::f32 ? sum_as<float>(device, from, count, magnitudes)
-                                       : sum_as<double>(device, from, count, magnitudes);
+  return of_type(
+      from, [&](auto zero) { return sum_as<decltype(zero)>(device, from, count, magnitudes); });
 }
 
 }  // namespace pcc

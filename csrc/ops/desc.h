@@ -219,8 +219,14 @@ struct HostOpDesc {
   std::vector<std::pair<int, int>> over;
 };
 
-// x -> y, same shape, another layout. Inserted by the planner.
+// x -> y, same shape, another layout or type. Inserted by the planner.
 struct ReorderDesc {};
+
+// x -> y, same shape and form, from the device's memory to the host's or back. Inserted by the
+// planner, which makes it itself.
+struct TransferDesc {
+  bool to_host = true;
+};
 
 // The sum of several parts of a diff, in order. ins: parts -> their sum. Inserted by the planner in
 // the backward pass.
@@ -253,7 +259,7 @@ struct UpdateDesc {
 using OpDesc = std::variant<ConvDesc, PoolDesc, LrnDesc, NormActDesc, AffineDesc, PointwiseDesc,
                             DropoutDesc, EltwiseDesc, ConcatDesc, SliceDesc, GemmDesc, SoftmaxDesc,
                             SoftmaxLossDesc, AccuracyDesc, FillDesc, TransformDesc, TallyDesc,
-                            HostOpDesc, ReorderDesc, SumDesc, UpdateDesc>;
+                            HostOpDesc, TransferDesc, ReorderDesc, SumDesc, UpdateDesc>;
 
 // "conv", "pool", "norm+scale+add+relu": for plans and errors.
 std::string name_of(const OpDesc& desc);

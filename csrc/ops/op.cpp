@@ -19,6 +19,20 @@ void Op::backward(const Context& context) {
     if (din) std::memset(din.data, 0, static_cast<size_t>(din.spec.bytes()));
 }
 
+FormChoice Backend::forms(const OpDesc& desc, const OpSite& site) const {
+  const LayoutChoice choice = layouts(desc, site);
+  FormChoice forms;
+  const auto in_own_types = [&](const std::vector<Layout>& from, const std::vector<TensorSpec>& of,
+                                std::vector<Form>& to) {
+    PCC_CHECK(from.size() == of.size(), "backend ", name(), " voted for ", from.size(),
+              " values of ", site.name, ", which has ", of.size());
+    for (size_t i = 0; i < from.size(); ++i) to.push_back({from[i], of[i].dtype, Place::device});
+  };
+  in_own_types(choice.in, site.in, forms.in);
+  in_own_types(choice.out, site.out, forms.out);
+  return forms;
+}
+
 LayoutChoice Backend::layouts(const OpDesc&, const OpSite& site) const {
   return {std::vector<Layout>(site.in.size(), Layout::plain),
           std::vector<Layout>(site.out.size(), Layout::plain)};
@@ -57,6 +71,9 @@ struct Namer {
   std::string operator()(const TallyDesc&) const { return "losses"; }
   std::string operator()(const HostOpDesc&) const { return "host function"; }
   std::string operator()(const ReorderDesc&) const { return "reorder"; }
+  std::string operator()(const TransferDesc& d) const {
+    return d.to_host ? "copy to host" : "copy to device";
+  }
   std::string operator()(const SumDesc&) const { return "sum of diffs"; }
   std::string operator()(const UpdateDesc& d) const { return update_rule(d.rule).type; }
 };

@@ -87,6 +87,17 @@ struct LayoutChoice {
   std::vector<Layout> in, out;
 };
 
+// How an op would like its values: the layouts, and where and as what they lie.
+struct Form {
+  Layout layout = Layout::plain;
+  DType dtype = DType::f32;
+  Place place = Place::device;
+  auto operator<=>(const Form&) const = default;
+};
+struct FormChoice {
+  std::vector<Form> in, out;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -99,7 +110,12 @@ class Backend {
   // plain as yet). The planner inserts reorders where the answer differs from what is there.
   // Default: everything plain.
   virtual LayoutChoice layouts(const OpDesc& desc, const OpSite& site) const;
-  // The op, or null: "not mine", and the planner asks the reference backend.
+  // The same of types and places, too, in which the planner converts and copies. Default: layouts,
+  // in the types that the values have, on the device.
+  virtual FormChoice forms(const OpDesc& desc, const OpSite& site) const;
+  // The op, or null: "not mine", and the planner asks the reference backend, whose op then runs on
+  // the host. A backend whose memory the host cannot reach must answer ReorderDesc (between its own
+  // forms), SumDesc, TallyDesc and UpdateDesc.
   virtual std::unique_ptr<Op> make(const OpDesc& desc, const OpSite& site) const = 0;
 };
 

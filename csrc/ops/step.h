@@ -39,6 +39,9 @@ struct StepReport {
   // Of the latest iterations, at iteration % kLosses: the mean loss of their passes.
   double losses[kLosses] = {};
 
+  void copy_losses(const StepReport& from) {
+    for (int64_t i = 0; i < kLosses; ++i) losses[i] = from.losses[i];
+  }
   void bad_label(const StepBlock& step, uint32_t at_site, int64_t at_sample, double bad,
                  int64_t of_classes) {
     if (halt != Halt::none) return;

@@ -10,8 +10,9 @@
 
 namespace pcc {
 
-// The same ops on guarded memory.
-std::unique_ptr<const Backend> make_guarded(const std::string& inner);
+// The same ops on guarded memory, but for those whose name (name_of) begins with one of `refused`.
+std::unique_ptr<const Backend> make_guarded(const std::string& inner,
+                                            const std::vector<std::string>& refused = {});
 // Registers one for each backend that there is.
 void register_guarded();
 

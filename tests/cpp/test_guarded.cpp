@@ -106,6 +106,38 @@ TEST(training_is_the_same) {
       }
 }
 
+TEST(the_host_makes_up_for_ops_that_a_device_lacks) {
+  for (const bool fuse : {true, false})
+    for (const std::string name : {"reference", "cpu"}) {
+      // Sums come in the same order only where the loops are the same.
+      Training fussy("fussy_" + name, 0.05f, true, kClasses, 2, fuse);
+      Training plain("reference", 0.05f, true, kClasses, 2, fuse);
+      CHECK(!fussy.net->fallbacks().empty());
+      int on_host = 0, copies = 0;
+      for (const Node& node : fussy.net->program().nodes) {
+        copies += std::holds_alternative<TransferDesc>(node.desc);
+        on_host += node.place == Place::host && node.backend == "reference";
+      }
+      CHECK(on_host >= 2 && copies >= on_host);
+      for (const Value& value : fussy.net->program().values)
+        if (!value.blob.empty()) CHECK(value.place == Place::device);
+      const std::vector<double> got = fussy.run(6).losses, expected = plain.run(6).losses;
+      REQUIRE(got.size() == expected.size());
+      for (size_t i = 0; i < got.size(); ++i) CHECK_NEAR(got[i], expected[i], 1e-5);
+      CHECK(relative_difference(fussy.weights(), plain.weights()) < 1e-4);
+      if (name == "reference") check_same(fussy, plain);
+    }
+}
+
+TEST(a_label_found_on_the_host_stops_the_device) {
+  // The loss of "fussy_reference" runs on the host.
+  Training fussy("fussy_reference", 0.05f, true, 12), plain("reference", 0.05f, true, 12);
+  const std::string message = "layer 'loss': the label of sample 0 of the batch is 4, but there";
+  CHECK_THROWS_WITH(message, fussy.run(30));
+  CHECK_THROWS_WITH(message, plain.run(30));
+  check_same(fussy, plain);
+}
+
 TEST(more_losses_than_the_report_holds) {
   Training guarded("guarded_cpu", 1e-4f), plain("cpu", 1e-4f);
   const int64_t count = StepReport::kLosses + 40;

@@ -154,7 +154,7 @@ TEST(a_function_computes_what_a_layer_of_the_library_does) {
                                                layer("Scale", "t", "a", "y", scale),
                                            "y"),
                                     options);
-      CHECK(own->fallbacks().empty());
+      CHECK(own->fallbacks().empty() || backend.rfind("fussy_", 0) == 0);
       CHECK_EQ(param_data(*own, "t", 0), (Values{3}));
       feed_all(*own, 5);
       feed_all(*library, 5);

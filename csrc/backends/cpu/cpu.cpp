@@ -40,6 +40,7 @@ struct Maker {
   Made operator()(const TallyDesc& d) const { return std::make_unique<HostTally<float>>(d); }
   Made operator()(const HostOpDesc& d) const { return make_host_op(d, site); }
   Made operator()(const ReorderDesc& d) const { return make_reorder(d, site); }
+  Made operator()(const TransferDesc&) const { return nullptr; }
   Made operator()(const SumDesc& d) const { return make_sum(d, site); }
   Made operator()(const UpdateDesc& d) const { return make_update(d, site); }
 };

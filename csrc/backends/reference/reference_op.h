@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "backends/reference/convert.h"
 #include "core/parallel.h"
 #include "ops/op.h"
 #include "ops/tally.h"
@@ -132,7 +133,13 @@ OpPointer make_op(const TallyDesc& desc, const OpSite& site) {
   return std::make_unique<HostTally<T>>(desc);
 }
 template <typename T>
-OpPointer make_op(const ReorderDesc& desc, const OpSite& site);
+OpPointer make_op(const ReorderDesc&, const OpSite& site) {
+  return make_convert(site);
+}
+template <typename T>
+OpPointer make_op(const TransferDesc&, const OpSite&) {
+  return nullptr;
+}
 template <typename T>
 OpPointer make_op(const SumDesc& desc, const OpSite& site);
 template <typename T>

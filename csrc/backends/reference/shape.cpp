@@ -79,53 +79,6 @@ class Slice : public ReferenceOp<T> {
   Cut cut_;
 };
 
-// Walks a value of any layout: element (n, c, p), p a place in the plane, lies at base(n, c) + p *
-// step.
-struct Walk {
-  Layout layout;
-  int64_t samples = 1, channels = 1, area = 1, step = 1;
-
-  explicit Walk(const TensorSpec& spec) : layout(spec.layout) {
-    if (spec.layout == Layout::plain && spec.shape.axes() != 4) {  // one row: any shape
-      area = spec.shape.count();
-      return;
-    }
-    samples = spec.shape[0];
-    channels = spec.shape[1];
-    area = spec.shape.count(2);
-    step = layout == Layout::nhwc ? channels : block_of(layout);
-  }
-  int64_t base(int64_t n, int64_t c) const {
-    if (layout == Layout::nhwc) return n * area * channels + c;
-    const int64_t block = block_of(layout);
-    return (n * channels + c / block * block) * area + c % block;
-  }
-};
-
-template <typename T>
-class Reorder : public ReferenceOp<T> {
- public:
-  Reorder(const ReorderDesc&, const OpSite& site)
-      : ReferenceOp<T>(site), from_(site.in[0]), to_(site.out[0]) {
-    PCC_CHECK(site.in[0].shape == site.out[0].shape, "'", site.name, "': a reorder from ",
-              site.in[0].shape, " to ", site.out[0].shape);
-  }
-  void forward(const Context&) override { copy(from_, this->in(0), to_, this->out()); }
-
- protected:
-  void differentiate(const Context&) override { copy(to_, this->dout(), from_, this->din(0)); }
-
- private:
-  static void copy(const Walk& from, const T* x, const Walk& to, T* y) {
-    for_each_piece(from.samples * from.channels, from.area, [=](int64_t row) {
-      const T* source = x + from.base(row / from.channels, row % from.channels);
-      T* target = y + to.base(row / from.channels, row % from.channels);
-      for (int64_t p = 0; p < from.area; ++p) target[p * to.step] = source[p * from.step];
-    });
-  }
-  Walk from_, to_;
-};
-
 // The parts all lie in one layout, whichever it is.
 template <typename T>
 class Sum : public ReferenceOp<T> {
@@ -159,7 +112,6 @@ class Sum : public ReferenceOp<T> {
 
 PCC_REFERENCE_OP(ConcatDesc, Concat)
 PCC_REFERENCE_OP(SliceDesc, Slice)
-PCC_REFERENCE_OP(ReorderDesc, Reorder)
 PCC_REFERENCE_OP(SumDesc, Sum)
 
 }  // namespace pcc::reference

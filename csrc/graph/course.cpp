@@ -1,0 +1,56 @@
+#include "graph/course.h"
+
+#include <algorithm>
+
+namespace pcc {
+
+void Course::add(const Call& call, Place place, int layer) {
+  if (stretches_.empty() || stretches_.back().place != place) {
+    stretches_.emplace_back();
+    stretches_.back().place = place;
+  }
+  stretches_.back().unit.calls.push_back(call);
+  stretches_.back().layers.push_back(layer);
+}
+
+void Course::add(const Course& other) {
+  for (const Stretch& stretch : other.stretches_)
+    for (size_t i = 0; i < stretch.layers.size(); ++i)
+      add(stretch.unit.calls[i], stretch.place, stretch.layers[i]);
+}
+
+void Course::run(Device& device, const Contexts& contexts) {
+  HostDevice host;
+  for (Stretch& stretch : stretches_)
+    if (stretch.place == Place::host)
+      host.run(stretch.unit, contexts.host);
+    else
+      device.run(stretch.unit, contexts.device);
+}
+
+// In as few runs as can be.
+void Course::run(Device& device, const Contexts& contexts, int low, int high) const {
+  HostDevice host;
+  for (const Stretch& stretch : stretches_) {
+    const bool on_host = stretch.place == Place::host;
+    const std::vector<int>& layers = stretch.layers;
+    const auto wanted = [&](size_t call) {
+      return layers[call] < 0 || (layers[call] >= low && layers[call] <= high);
+    };
+    for (size_t begin = 0, end; begin < layers.size(); begin = end) {
+      end = begin + 1;
+      if (!wanted(begin)) continue;
+      while (end < layers.size() && wanted(end)) ++end;
+      (on_host ? host : device)
+          .run(stretch.unit.calls.data() + begin, end - begin,
+               on_host ? contexts.host : contexts.device);
+    }
+  }
+}
+
+bool Course::visits_host() const {
+  return std::any_of(stretches_.begin(), stretches_.end(),
+                     [](const Stretch& stretch) { return stretch.place == Place::host; });
+}
+
+}  // namespace pcc
