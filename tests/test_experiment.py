@@ -43,7 +43,9 @@ def test_settings_are_chosen_by_table_row_figure_name_data_net_and_cost():
         "lenet_1cycle_25",
         "lenet_1cycle_25_m95",
         "lenet_1cycle_50",
+        "lenet_1cycle_50_m95",
         "lenet_1cycle_85",
+        "lenet_1cycle_85_m95",
     ]
     cheap = chosen(max_seconds=120)
     assert "lenet_1cycle" in cheap and "cifar3_1cycle" not in cheap

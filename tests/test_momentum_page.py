@@ -64,6 +64,16 @@ def test_a_run_beside_the_authors_log(tmp_path):
     assert "| 1 | 3-layer | 0.95-0.85 | 81.3 ± 0.1 | +25.5 | +5.3 | **+0.9** (row 5) |" in text
 
 
+def test_our_runs_of_a_row_applied_and_constant(tmp_path):
+    for name, accuracy in (("lenet_1cycle", 0.9905), ("lenet_1cycle_m95", 0.992)):
+        make_run(tmp_path, name, "run1", accuracy=accuracy, max_iter=1406, iteration=1406)
+    # In other batches it is another row's reading, not this one's.
+    make_run(tmp_path, "lenet_1cycle_m95_batch128", "run1", max_iter=5625, iteration=5625)
+    text = "\n".join(section(load(), Store([tmp_path])))
+    assert "| 99.050, n 1 (-0.20) | 99.200, n 1 (-0.05) |" in text
+    assert text.count("of table 2 |") == 1
+
+
 def test_where_nothing_cycles_nothing_is_said(tmp_path):
     make_run(tmp_path, "lenet_inv", "run1")
     make_run(tmp_path, "mine", "run1")
