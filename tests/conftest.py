@@ -1,5 +1,6 @@
 """Makes the tests import the installed package, whose compiled module the checkout lacks."""
 
+import ctypes
 import os
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,22 @@ def leave_checkout_off_the_path() -> None:
 leave_checkout_off_the_path()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """--guarded LIBRARY: nets lie in memory that the host cannot reach (tests/cpp/guarded.h)."""
+    parser.addoption("--guarded", metavar="LIBRARY", help="run on the guarded backends in it")
+
+
+def guard(library: str) -> None:
+    """Have every device mean the guarded backend in place of its own, in this process."""
+    from pycaffe_clr.engine import ready_core
+
+    core = ready_core()
+    core.backends()  # loads those that there are
+    ctypes.CDLL(library).register_guarded_backends()
+    plain = core.backend_of
+    core.backend_of = lambda device: f"guarded_{plain(device)}"
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Stop before the first test if the package is not installed, and say how to install it."""
     if find_spec("pycaffe_clr") is None or find_spec("pycaffe_clr._core") is None:
@@ -28,6 +45,8 @@ def pytest_configure(config: pytest.Config) -> None:
             f"pycaffe_clr is not installed for {sys.executable}; "
             f'install it and the test tools with: pip install ".[test]" (in {ROOT})'
         )
+    if library := config.getoption("--guarded"):
+        guard(library)
 
 
 @pytest.fixture(scope="session")

@@ -181,3 +181,8 @@ GuardedAccess::~GuardedAccess() {
 }
 
 }  // namespace pcc
+
+// For whoever loads this file as a library. Called once.
+extern "C" __attribute__((visibility("default"))) void register_guarded_backends() {
+  pcc::register_guarded();
+}
