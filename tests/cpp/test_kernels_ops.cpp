@@ -63,7 +63,8 @@ TEST(products) {
 
 TEST(pooling) {
   for (const PoolDesc::Method method : {kMax, kAverage})
-    for (const Shape& x : {Shape{2, 16, 8, 8}, Shape{2, 20, 9, 7}, Shape{3, 3, 5, 6}}) {
+    for (const Shape& x : {Shape{2, 16, 8, 8}, Shape{2, 20, 9, 7}, Shape{3, 3, 5, 6},
+                           Shape{2, 3, 8, 6}, Shape{2, 3, 4, 14}}) {
       check(pool_case(method, x, 2, 2, 0));
       check(pool_case(method, x, 3, 1, 1));
       check(pool_case(method, x, 2, 1, 0));

@@ -212,9 +212,12 @@ void halve_backward(int64_t rows, int64_t columns, const float* dy, const uint8_
       store(upper + 2 * j, where == kUpper ? twice : F8{});
       store(lower + 2 * j, where == kUpper + 2 ? twice : F8{});
     }
-    for (; j < width; ++j)
-      for (int k = 0; k < 4; ++k)
-        (k < 2 ? upper : lower)[2 * j + k % 2] = index[j] == k ? dy[j] : 0.0f;
+    for (; j < width; ++j) {
+      upper[2 * j] = index[j] == 0 ? dy[j] : 0.0f;
+      upper[2 * j + 1] = index[j] == 1 ? dy[j] : 0.0f;
+      lower[2 * j] = index[j] == 2 ? dy[j] : 0.0f;
+      lower[2 * j + 1] = index[j] == 3 ? dy[j] : 0.0f;
+    }
   }
 }
 
