@@ -20,7 +20,7 @@ FILES = [
     "weights",
 ]
 # The long trajectories are of the same ops and rules as the short ones.
-SHORT = "not (cifar3 or resnet56 or deterministic)"
+SHORT = "not (cifar3 or resnet56 or deterministic or double)"
 
 
 def test_nets_in_guarded_memory(build: Path) -> None:  # noqa: F811
