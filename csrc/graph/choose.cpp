@@ -58,7 +58,7 @@ class Chooser {
               choice.out.size(), " outputs of ", node.name, ", which has ", site.in.size(), " and ",
               site.out.size());
     if (try_make(node, site, choice, backend_)) return;
-    note_fallback(node);
+    if (fallbacks_) fallbacks_->push_back(title_of(node.desc, site));
     // The plain loops run on the host: in the device's memory where they can reach it, else on
     // copies.
     const Place place = device_.host_visible() ? Place::device : Place::host;
@@ -68,10 +68,6 @@ class Chooser {
     if (place == Place::host) node.place = Place::host;
     const bool made = try_make(node, site, plain, backend("reference"));
     PCC_CHECK(made, "no backend can run ", name_of(node.desc), " of ", node.name);
-  }
-
-  void note_fallback(const Node& node) {
-    if (fallbacks_) fallbacks_->push_back(node.name + " (" + name_of(node.desc) + ")");
   }
 
   static void give(TensorSpec& spec, const Form& form) {
@@ -144,7 +140,7 @@ class Chooser {
   Node transfer(const Operand& operand, bool to_host, int layer) {
     Node copy;
     copy.desc = TransferDesc{to_host};
-    copy.name = "copy of " + name_of_value(operand.value);
+    copy.name = "copy of " + program_.name_of(operand.value);
     copy.ins = {operand};
     copy.layers = {layer};
     copy.op = std::make_unique<TransferOp>(device_, to_host);
@@ -152,11 +148,6 @@ class Chooser {
     copy.place = Place::host;
     copy.backward = training_ && operand.want_gradient;
     return copy;
-  }
-
-  std::string name_of_value(int value) const {
-    const std::string& blob = at(program_.values, value).blob;
-    return blob.empty() ? "value " + std::to_string(value) : blob;
   }
 
   // The operand in the wanted form: itself, or a converted copy that all readers of that form
@@ -210,7 +201,7 @@ class Chooser {
   Node reorder(const Operand& operand, const Form& wanted, int layer) {
     Node node;
     node.desc = ReorderDesc{};
-    node.name = "reorder " + name_of_value(operand.value);
+    node.name = "reorder " + program_.name_of(operand.value);
     node.ins.push_back(operand);
     node.layers.push_back(layer);
     node.place = wanted.place;
@@ -218,15 +209,11 @@ class Chooser {
     site.out.push_back(site.in[0]);
     give(site.out[0], wanted);
     const Backend& own = wanted.place == Place::host ? backend("reference") : backend_;
-    node.op = own.make(node.desc, site);
-    node.backend = own.name();
-    if (!node.op) {
-      PCC_CHECK(device_.host_visible(), "backend ", backend_.name(), " cannot change ", site.in[0],
-                " to ", site.out[0], " for ", node.name);
-      note_fallback(node);
-      node.op = backend("reference").make(node.desc, site);
-      node.backend = "reference";
-    }
+    MadeOp made = make_op(own, node.desc, site, fallbacks_);
+    PCC_CHECK(made.backend == own.name() || device_.host_visible(), "backend ", own.name(),
+              " cannot change ", site.in[0], " to ", site.out[0], " for ", node.name);
+    node.op = std::move(made.op);
+    node.backend = std::move(made.backend);
     node.backward = site.backward();
     return node;
   }

@@ -36,15 +36,13 @@ bool gets_gradient(const Built& built, const LayerInfo& from, size_t top) {
 
 }  // namespace
 
-Net::Net(const std::vector<LayerSpec>& specs, std::map<std::string, LayerFeed> feeds,
+Net::Net(const std::vector<LayerSpec>& specs, const std::map<std::string, LayerFeed>& feeds,
          NetOptions options, std::shared_ptr<Net> share)
     : options_(std::move(options)),
       threads_(pcc::threads()),
       backend_(pcc::backend(options_.backend.empty() ? default_backend() : options_.backend)),
       share_(std::move(share)),
-      device_(open_device(backend_, share_.get())),
-      feeds_(std::move(feeds)),
-      specs_(insert_splits(specs)) {
+      device_(open_device(backend_, share_.get())) {
   PCC_CONFIG(backend_.computes(options_.dtype), name_of(options_.dtype),
              " needs the reference backend, not ", backend_.name());
   PCC_CONFIG(options_.replicas >= 1, "replicas must be at least 1, not ", options_.replicas);
@@ -54,7 +52,7 @@ Net::Net(const std::vector<LayerSpec>& specs, std::map<std::string, LayerFeed> f
   step_memory_ = device_->allocate(sizeof(StepBlock));
   report_memory_ = device_->allocate(sizeof(StepReport));
   clear_halt();
-  make_layers(specs_, feeds_, options_, built_);
+  make_layers(insert_splits(specs), feeds, options_, built_);
   lower_layers(options_, input_shapes_, built_);
   make_params(share_.get());
   fill_params();
@@ -147,7 +145,7 @@ void Net::make_plan(const Net* share) {
                                  std::move(lend));
   fallbacks_.insert(fallbacks_.end(), plan_->fallbacks().begin(), plan_->fallbacks().end());
   hosts_.assign(built_.blobs.size(), {});
-  passing_ = Feeds(device_, built_.feeds);
+  feeds_ = Feeds(device_, built_.feeds);
   make_tally();
 }
 
@@ -182,11 +180,7 @@ void Net::make_tally() {
   buffers.out = {{tally_memory_->data(), sums}};
   buffers.din.resize(site.in.size());
   buffers.dout.resize(1);
-  tally_ = backend_.make(desc, site);
-  if (!tally_) {
-    note_fallback("losses (" + name_of(OpDesc{desc}) + ")");
-    tally_ = pcc::backend("reference").make(desc, site);
-  }
+  tally_ = make_beside(desc, site);
   tally_->bind(buffers);
   forward_course_ = plan_->forward_course();
   forward_course_.add({tally_.get(), false}, Place::device, -1);

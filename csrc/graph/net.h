@@ -35,7 +35,7 @@ class Net {
  public:
   // share: a net whose parameters are used in place of own ones, layer by layer by name (test nets;
   // Caffe's ShareTrainedLayersWith).
-  Net(const std::vector<LayerSpec>& specs, std::map<std::string, LayerFeed> feeds,
+  Net(const std::vector<LayerSpec>& specs, const std::map<std::string, LayerFeed>& feeds,
       NetOptions options, std::shared_ptr<Net> share = nullptr);
 
   // A whole pass, or the layers [first, last]. A part needs a net that keeps its blobs. Returns the
@@ -64,7 +64,6 @@ class Net {
   const StepReport& report();
   void take_error();
   void clear_halt();
-  std::string name_of_op(uint32_t number) const;
   // Stands where it stood so many whole passes ago.
   void rewind(int64_t passes);
   void clear_param_diffs();
@@ -78,8 +77,10 @@ class Net {
   const std::vector<int>& outputs() const { return built_.outputs; }
   const std::vector<std::string>& warnings() const { return built_.warnings; }
   const std::vector<std::string>& fallbacks() const { return fallbacks_; }
-  // Of an op beside the plan, the solver's update.
-  void note_fallback(std::string op) { fallbacks_.push_back(std::move(op)); }
+  // An op beside the plan, as the solver's update, from the net's backend or the reference one.
+  std::unique_ptr<Op> make_beside(const OpDesc& desc, const OpSite& site) {
+    return make_op(backend_, desc, site, &fallbacks_).op;
+  }
   const Program& program() const { return built_.program; }
   const Plan& plan() const { return *plan_; }
   std::vector<PlanRow> plan_rows() const;
@@ -144,6 +145,7 @@ class Net {
   Context context() const;
   Contexts contexts();
   void tell_device();
+  std::string name_of_op(uint32_t number) const;
   void upload_step();
   void set_rates(const StepBlock& rates);
   void begin_pass(int first, int last);
@@ -181,8 +183,6 @@ class Net {
   const Backend& backend_;
   std::shared_ptr<Net> share_;
   std::shared_ptr<Device> device_;
-  std::map<std::string, LayerFeed> feeds_;
-  std::vector<LayerSpec> specs_;
   Built built_;
   std::vector<std::string> fallbacks_;
   std::map<std::string, Shape> input_shapes_;
@@ -194,7 +194,7 @@ class Net {
   std::vector<HostBlob> hosts_;
   // Between the plan and hosts_, by source and target: made at the first pass that needs them.
   std::map<std::pair<const void*, const void*>, Exchange> exchanges_;
-  Feeds passing_;
+  Feeds feeds_;
   StepBlock step_;          // what the device's own holds, or will at the next pass
   StepReport report_;       // as it was read last
   StepReport host_report_;  // of ops that the host runs in the device's stead

@@ -9,10 +9,10 @@ namespace pcc {
 
 Context Net::context() const {
   return {reinterpret_cast<const StepBlock*>(step_memory_->data()),
-          reinterpret_cast<StepReport*>(report_memory_->data()), passing_.batches()};
+          reinterpret_cast<StepReport*>(report_memory_->data()), feeds_.batches()};
 }
 
-Contexts Net::contexts() { return {context(), {&step_, &host_report_, passing_.host_batches()}}; }
+Contexts Net::contexts() { return {context(), {&step_, &host_report_, feeds_.host_batches()}}; }
 
 void Net::upload_step() { device_->upload(step_memory_->data(), &step_, sizeof(step_)); }
 
@@ -21,7 +21,7 @@ void Net::begin_pass(int first, int last) {
   take_in_params();
   take_in(first, false);
   if (first == 0) ++step_.pass;  // a pass in parts is one pass: Dropout draws the same masks
-  passing_.advance(first, last);
+  feeds_.advance(first, last);
   upload_step();
 }
 
@@ -35,13 +35,10 @@ double Net::forward(int first, int last) {
   const ThreadScope scope(threads_);
   step_.parts = 0;
   begin_pass(first, last);
-  if (whole) {
+  if (whole)
     forward_course_.run(*device_, contexts());
-  } else {
-    plan_->forward(contexts(), first, last);
-    const Call call{tally_.get(), false};
-    device_->run(&call, 1, context());
-  }
+  else
+    forward_course_.run(*device_, contexts(), first, last);
   give_back_params();
   give_back(first, last, false);
   take_error();
@@ -153,8 +150,7 @@ const StepReport& Net::report() {
   if (device_->host_visible()) return *reinterpret_cast<StepReport*>(report_memory_->data());
   device_->download(&report_, report_memory_->data(), sizeof(report_));
   if (report_.halt == Halt::none && host_report_.halt != Halt::none) {
-    host_report_.copy_losses(report_);
-    report_ = host_report_;
+    static_cast<Trouble&>(report_) = host_report_;
   }
   return report_;
 }
@@ -184,7 +180,7 @@ void Net::clear_halt() {
 void Net::rewind(int64_t passes) {
   if (passes == 0) return;
   step_.pass -= static_cast<uint64_t>(passes);
-  passing_.rewind(passes);
+  feeds_.rewind(passes);
 }
 
 }  // namespace pcc

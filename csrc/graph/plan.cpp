@@ -68,9 +68,7 @@ void Plan::bind() {
     for (const Part& part : values_[v].parts) {
       if (part.node >= 0) continue;
       const Value& value = program_.values[v];
-      HostDevice host;
-      Device& there = value.place == Place::host ? static_cast<Device&>(host) : *device_;
-      fill(there, tensor(part.block, {value.shape, value.dtype, Layout::plain}), part.weight);
+      fill(*device_, tensor(part.block, {value.shape, value.dtype, Layout::plain}), part.weight);
     }
   for (size_t n = 0; n < nodes_.size(); ++n) {
     const Node& node = program_.nodes[n];

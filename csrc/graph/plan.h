@@ -31,12 +31,8 @@ class Plan {
        bool gradients, const std::vector<std::pair<int, double>>& seeds,
        std::shared_ptr<Memory> lend);
 
-  void forward(const Contexts& contexts) { forward_.run(*device_, contexts); }
   void backward(const Contexts& contexts) { backward_course_.run(*device_, contexts); }
-  // The layers [first, last]; backward from first down to last.
-  void forward(const Contexts& contexts, int first_layer, int last_layer) {
-    forward_.run(*device_, contexts, first_layer, last_layer);
-  }
+  // The layers from first down to last.
   void backward(const Contexts& contexts, int first_layer, int last_layer) {
     backward_course_.run(*device_, contexts, last_layer, first_layer);
   }

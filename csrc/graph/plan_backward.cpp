@@ -40,12 +40,7 @@ std::unique_ptr<Op> Plan::make_sum(const std::string& of, size_t parts, const Va
   site.out.assign(1, flat);
   site.want_din.assign(parts, false);
   const Backend& own = value.place == Place::host ? backend("reference") : backend_;
-  std::unique_ptr<Op> op = own.make(SumDesc{}, site);
-  if (op) return op;
-  fallbacks_.push_back(site.name + " (" + name_of(SumDesc{}) + ")");
-  op = backend("reference").make(SumDesc{}, site);
-  PCC_CHECK(op, "no backend sums ", site.name);
-  return op;
+  return make_op(own, SumDesc{}, site, &fallbacks_).op;
 }
 
 // The blocks that make up the diff of `value`; adds a step that sums them where the reader of the
@@ -76,8 +71,7 @@ std::vector<int> Plan::collect_diff(int value, bool parts_welcome, int max_parts
     if (part.node >= 0 && step.layer < 0) step.layer = at(program_.nodes, part.node).layers.front();
   const Value& summed = at(program_.values, value);
   if (step.layer < 0) step.layer = summed.layer;  // of seeds alone
-  step.sum = make_sum(summed.blob.empty() ? "value " + std::to_string(value) : summed.blob,
-                      parts.size(), summed);
+  step.sum = make_sum(program_.name_of(value), parts.size(), summed);
   sum_blocks_.resize(backward_.size());
   parts.push_back(memory.diff);
   sum_blocks_.push_back(parts);

@@ -13,6 +13,11 @@ bool Program::made_once(const Node& node) {
   return made && made->filler.type == FillerDesc::Type::constant;
 }
 
+std::string Program::name_of(int value) const {
+  const std::string& blob = at(values, value).blob;
+  return blob.empty() ? "value " + std::to_string(value) : blob;
+}
+
 bool Program::from_outside(int value) const {
   const int producer = at(values, value).producer;
   return producer < 0 || made_once(at(nodes, producer));

@@ -87,6 +87,8 @@ struct Program {
   TensorSpec spec_of(const Operand& operand) const;
   // Whether a value comes from outside, or may: nothing writes over what the caller put there.
   bool from_outside(int value) const;
+  // For messages: the blob that it carries, or "value 7".
+  std::string name_of(int value) const;
   // Readers of a value as (node, slot), in order.
   std::vector<std::vector<std::pair<int, int>>> readers() const;
 };

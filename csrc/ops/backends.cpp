@@ -162,6 +162,21 @@ const Backend& backend(const std::string& name) {
   PCC_THROW(config, "this build has no backend '", name, "'; it has: ", joined(backend_names()));
 }
 
+std::string title_of(const OpDesc& desc, const OpSite& site) {
+  return concat(site.name, " (", name_of(desc), ")");
+}
+
+MadeOp make_op(const Backend& own, const OpDesc& desc, const OpSite& site,
+               std::vector<std::string>* fallbacks) {
+  MadeOp made{own.make(desc, site), own.name()};
+  if (made.op) return made;
+  const Backend& reference = backend("reference");
+  made = {reference.make(desc, site), reference.name()};
+  PCC_CHECK(made.op, "no backend can run ", title_of(desc, site));
+  if (fallbacks) fallbacks->push_back(title_of(desc, site));
+  return made;
+}
+
 std::vector<std::string> backend_names() {
   std::vector<std::string> names = listed();
   std::erase_if(names, [](const std::string& name) { return !find_backend(name); });

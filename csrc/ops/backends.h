@@ -21,6 +21,16 @@ void register_backend(const std::string& name, BackendFactory factory);
 const Backend& backend(const std::string& name);
 // Names of the backends that work here, plainest first. Loads what is to be loaded.
 std::vector<std::string> backend_names();
+// An op from `own`, or, where that has none, from the reference backend, which `fallbacks` (if any)
+// is told of; and who made it. Throws an engine error where neither has it.
+struct MadeOp {
+  std::unique_ptr<Op> op;
+  std::string backend;
+};
+MadeOp make_op(const Backend& own, const OpDesc& desc, const OpSite& site,
+               std::vector<std::string>* fallbacks);
+// What fallbacks are told of: "conv1 (conv)".
+std::string title_of(const OpDesc& desc, const OpSite& site);
 // The backend of device "cpu": "onednn", and "cpu" where that one does not work.
 std::string default_backend();
 // The backend that a device means: a backend's name, "kernels" (our own kernels alone), or "cpu".

@@ -55,7 +55,7 @@ class Labels {
 };
 
 // What Halt::label says of the layer of that name.
-inline std::string label_message(const std::string& name, const StepReport& report) {
+inline std::string label_message(const std::string& name, const Trouble& report) {
   return concat("layer '", name, "': the label of sample ", report.sample, " of the batch is ",
                 report.label, ", but there are ", report.classes, " classes (0 to ",
                 report.classes - 1,

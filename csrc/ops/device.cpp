@@ -10,10 +10,9 @@ std::shared_ptr<Memory> HostDevice::allocate(int64_t bytes) {
   return std::make_shared<HostMemory>(bytes);
 }
 
-void HostDevice::upload(void* to, const void* from, int64_t bytes) { copy(to, from, bytes); }
-void HostDevice::download(void* to, const void* from, int64_t bytes) { copy(to, from, bytes); }
+void HostDevice::download(void* to, const void* from, int64_t bytes) { upload(to, from, bytes); }
 
-void HostDevice::copy(void* to, const void* from, int64_t bytes) {
+void HostDevice::upload(void* to, const void* from, int64_t bytes) {
   if (bytes > 0) std::memmove(to, from, static_cast<size_t>(bytes));
 }
 

@@ -34,7 +34,6 @@ class Device {
   // All of these, and the calls, take effect in the order in which they were asked for.
   virtual void upload(void* to, const void* from, int64_t bytes) = 0;    // from the host's memory
   virtual void download(void* to, const void* from, int64_t bytes) = 0;  // to it; waits for that
-  virtual void copy(void* to, const void* from, int64_t bytes) = 0;      // within the device
   virtual void clear(void* to, int64_t bytes) = 0;                       // to zeros
   virtual void sync() = 0;  // waits for everything asked for so far
   // Whether host code may follow the device's pointers, and every function has done its work when
@@ -52,7 +51,6 @@ class HostDevice : public Device {
   std::shared_ptr<Memory> allocate(int64_t bytes) override;
   void upload(void* to, const void* from, int64_t bytes) override;
   void download(void* to, const void* from, int64_t bytes) override;
-  void copy(void* to, const void* from, int64_t bytes) override;
   void clear(void* to, int64_t bytes) override;
   void sync() override {}
   bool host_visible() const override { return true; }

@@ -27,21 +27,14 @@ struct StepBlock {
 // What goes wrong in an op. It is seen where the report is read next; until then no update is made.
 enum class Halt : int32_t { none, diverged, label };
 
-// Written by ops, read from outside from time to time.
-struct StepReport {
-  static constexpr int64_t kLosses = 1024;
-
-  Halt halt = Halt::none;  // the first thing that went wrong
-  uint32_t site = 0;       // OpSite::number
-  int64_t iteration = 0;   // at which
+// The first thing that went wrong.
+struct Trouble {
+  Halt halt = Halt::none;
+  uint32_t site = 0;      // OpSite::number
+  int64_t iteration = 0;  // at which
   int64_t sample = 0, classes = 0;
   double label = 0;
-  // Of the latest iterations, at iteration % kLosses: the mean loss of their passes.
-  double losses[kLosses] = {};
 
-  void copy_losses(const StepReport& from) {
-    for (int64_t i = 0; i < kLosses; ++i) losses[i] = from.losses[i];
-  }
   void bad_label(const StepBlock& step, uint32_t at_site, int64_t at_sample, double bad,
                  int64_t of_classes) {
     if (halt != Halt::none) return;
@@ -52,6 +45,14 @@ struct StepReport {
     label = bad;
     classes = of_classes;
   }
+};
+
+// Written by ops, read from outside from time to time.
+struct StepReport : Trouble {
+  static constexpr int64_t kLosses = 1024;
+
+  // Of the latest iterations, at iteration % kLosses: the mean loss of their passes.
+  double losses[kLosses] = {};
 };
 
 // What every call of an op is given. The pointers are the device's own.

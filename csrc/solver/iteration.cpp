@@ -17,12 +17,7 @@ Iteration::Iteration(std::shared_ptr<Net> net, const UpdateDesc& desc) : net_(st
   site.device = &device;
   site.params.assign(buffers.params.size(), data.spec);
   site.want_dparam.assign(buffers.params.size(), false);
-  op_ = net_->backend().make(desc, site);
-  if (!op_) {
-    net_->note_fallback("update (" + name_of(OpDesc{desc}) + ")");
-    op_ = backend("reference").make(desc, site);
-  }
-  PCC_CHECK(op_, "no backend makes the update");
+  op_ = net_->make_beside(desc, site);
   scratch_ = device.allocate(op_->needs().forward_scratch);
   buffers.scratch = scratch_->data();
   op_->bind(buffers);

@@ -17,14 +17,13 @@ class Iteration {
   // Clears the parameters' diffs and adds up those of `passes` passes. Nothing is read: the loss
   // goes to the net's report.
   void accumulate(StepBlock rates, int32_t passes);
-  // Whoever asked for it is called, then the weights move, if nothing went wrong before.
+  // Moves the weights, if nothing went wrong before.
   void update(const StepBlock& rates);
-  // Between gradients and update, at every iteration: to look at the gradients, or change them.
+  // To be called between the two, to look at the gradients or change them.
   void on_gradients(std::function<void()> hook) { hooks_.push_back(std::move(hook)); }
   void call_hooks() const {
     for (const auto& hook : hooks_) hook();
   }
-  int histories() const { return static_cast<int>(histories_.size()); }
   Mirror& history(int k) { return histories_[static_cast<size_t>(k)]; }
 
  private:

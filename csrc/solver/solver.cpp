@@ -72,20 +72,19 @@ void Solver::apply_update() {
   ++iteration_;
 }
 
-// Reads what the iterations since `first` reported. Where one of them went wrong, stands as if none
-// had been made after it, nor its update: they changed no weight.
-bool Solver::read(int64_t first, std::vector<double>& losses) {
+// Reads what the iterations from `first` up to `made`, of which the passes were made, reported.
+// Where one of them went wrong, stands as if none had been made after it, nor its update: they
+// changed no weight.
+bool Solver::read(int64_t first, int64_t made, std::vector<double>& losses) {
   const StepReport& said = net_->report();
   halted_ = said.halt != Halt::none;
-  int64_t end = iteration_;
-  if (halted_) {
-    end = said.iteration + 1;
-    net_->rewind((made_ - end) * params_.iter_size);
-    iteration_ = said.iteration;
-  }
+  const int64_t end = halted_ ? said.iteration + 1 : made;
   for (int64_t i = first; i < end; ++i) losses.push_back(said.losses[i % StepReport::kLosses]);
+  if (!halted_) return true;
+  net_->rewind((made - end) * params_.iter_size);
+  iteration_ = said.iteration;
   net_->take_error();
-  return !halted_;
+  return false;
 }
 
 Solver::Run Solver::run(int64_t count, double seconds, const std::function<void()>& poll) {
@@ -95,10 +94,10 @@ Solver::Run Solver::run(int64_t count, double seconds, const std::function<void(
   const bool watch = net_->device()->host_visible();
   Run run;
   run.losses.reserve(static_cast<size_t>(std::min<int64_t>(count, 1 << 20)));
-  int64_t unread = iteration_;
+  int64_t unread = iteration_, made = iteration_;
   for (int64_t i = 0; i < count; ++i) {
     accumulate();
-    made_ = iteration_ + 1;
+    made = iteration_ + 1;
     if (watch && net_->report().halt != Halt::none) break;
     step_.call_hooks();
     apply_update();
@@ -108,13 +107,13 @@ Solver::Run Solver::run(int64_t count, double seconds, const std::function<void(
       break;
     }
     if (iteration_ - unread == StepReport::kLosses) {
-      if (!read(unread, run.losses)) break;
+      if (!read(unread, made, run.losses)) break;
       unread = iteration_;
     }
     if (std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() > seconds)
       break;
   }
-  if (!halted_) read(unread, run.losses);
+  if (!halted_) read(unread, made, run.losses);
   run.diverged = halted_;
   return run;
 }

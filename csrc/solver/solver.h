@@ -75,7 +75,7 @@ class Solver {
   UpdateDesc update() const;
   StepBlock rates() const;
   void accumulate();
-  bool read(int64_t first, std::vector<double>& losses);
+  bool read(int64_t first, int64_t made, std::vector<double>& losses);
 
   std::shared_ptr<Net> net_;
   SolverParams params_;
@@ -83,7 +83,6 @@ class Solver {
   Schedule schedule_;
   Iteration step_;
   int64_t iteration_ = 0;
-  int64_t made_ = 0;     // iterations whose passes were made, the one under way included
   bool halted_ = false;  // by what the latest reading said
   std::atomic<bool> stop_{false};
 };

@@ -36,7 +36,6 @@ class GuardedDevice : public Device, public std::enable_shared_from_this<Guarded
   }
   void upload(void* to, const void* from, int64_t bytes) override { move(to, from, bytes); }
   void download(void* to, const void* from, int64_t bytes) override { move(to, from, bytes); }
-  void copy(void* to, const void* from, int64_t bytes) override { move(to, from, bytes); }
   void clear(void* to, int64_t bytes) override {
     const Access access(*this);
     host_.clear(to, bytes);
@@ -109,7 +108,7 @@ class GuardedDevice : public Device, public std::enable_shared_from_this<Guarded
   }
   void move(void* to, const void* from, int64_t bytes) {
     const Access access(*this);
-    host_.copy(to, from, bytes);
+    host_.upload(to, from, bytes);
   }
 
   HostDevice host_;

@@ -137,9 +137,9 @@ Values blob_of(const Net& net, const std::string& blob) {
 }
 
 size_t param_index(Net& net, const std::string& layer, int index) {
-  for (size_t p = 0; p < net.params().size(); ++p)
-    if (net.params()[p].layer == layer && net.params()[p].index == index) return p;
-  throw std::runtime_error("layer " + layer + " has no such parameter");
+  const int found = net.param_index(layer, index);
+  if (found < 0) throw std::runtime_error("layer " + layer + " has no such parameter");
+  return static_cast<size_t>(found);
 }
 
 Values param_data(Net& net, const std::string& layer, int index) {
