@@ -9,8 +9,8 @@
 
 namespace pcc {
 
-inline std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter,
-                                      std::array<uint32_t, 2> key) {
+constexpr std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter,
+                                         std::array<uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t a = uint64_t{0xD2511F53} * counter[0];
     const uint64_t b = uint64_t{0xCD9E8D57} * counter[2];
@@ -30,12 +30,12 @@ struct RandomStream {
   uint64_t pass = 0;   // number of the forward pass of that net; fillers use the parameter's index
 
   // Four numbers for the elements 4 * block .. 4 * block + 3 (block below 2^32).
-  std::array<uint32_t, 4> block(uint64_t index) const {
+  constexpr std::array<uint32_t, 4> block(uint64_t index) const {
     return philox({static_cast<uint32_t>(index), static_cast<uint32_t>(pass),
                    static_cast<uint32_t>(pass >> 32) ^ (net << 16), layer},
                   {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
   }
-  uint32_t bits(uint64_t element) const { return block(element / 4)[element % 4]; }
+  constexpr uint32_t bits(uint64_t element) const { return block(element / 4)[element % 4]; }
   // Uniform in [0, 1), 24 bits.
   double uniform(uint64_t element) const { return (bits(element) >> 8) * 0x1.0p-24; }
   // Standard normal by Box and Muller; elements 2k and 2k + 1 share a pair of numbers.

@@ -17,9 +17,11 @@ struct Columns {
 
   Columns(const Shape& shape, int axis)
       : outer(shape.count(0, axis)), classes(shape[axis]), inner(shape.count(axis + 1)) {}
-  int64_t count() const { return outer * inner; }
+  constexpr int64_t count() const { return outer * inner; }
   // Where class 0 of a column lies; the next classes follow `inner` apart.
-  int64_t first(int64_t column) const { return column / inner * classes * inner + column % inner; }
+  constexpr int64_t first(int64_t column) const {
+    return column / inner * classes * inner + column % inner;
+  }
 };
 
 // Class numbers as a blob of floats.
@@ -29,23 +31,24 @@ class Labels {
   Labels(bool has_ignore, int64_t ignore, int64_t classes)
       : has_ignore_(has_ignore), ignore_(ignore), classes_(classes) {}
   // Whether it counts for nothing: the label to ignore, or, once it has been reported, no class.
-  bool skips(T label) const { return is_ignored(label) || !is_class(label); }
-  // Reports the first label that is neither a class nor ignored. Columns of one sample:
-  // `per_sample`.
+  constexpr bool skips(T label) const { return is_ignored(label) || !is_class(label); }
+  // Whether it is neither a class nor ignored.
+  constexpr bool is_wrong(T label) const { return !is_ignored(label) && !is_class(label); }
+  // Reports the first label that is wrong. Columns of one sample: `per_sample`.
   void check(const Context& context, uint32_t site, const T* labels, int64_t count,
              int64_t per_sample) const {
     for (int64_t i = 0; i < count; ++i)
-      if (!is_ignored(labels[i]) && !is_class(labels[i]))
+      if (is_wrong(labels[i]))
         return context.report->bad_label(*context.step, site, i / per_sample,
                                          static_cast<double>(labels[i]), classes_);
   }
 
  private:
-  static bool sane(T label) { return label > T(-1e9) && label < T(1e9); }
-  bool is_ignored(T label) const {
+  static constexpr bool sane(T label) { return label > T(-1e9) && label < T(1e9); }
+  constexpr bool is_ignored(T label) const {
     return has_ignore_ && sane(label) && static_cast<int64_t>(label) == ignore_;
   }
-  bool is_class(T label) const {
+  constexpr bool is_class(T label) const {
     return sane(label) && static_cast<int64_t>(label) >= 0 &&
            static_cast<int64_t>(label) < classes_;
   }

@@ -192,15 +192,15 @@ struct TransformDesc {
   bool mirror = false, train = false;
   int64_t crop = 0;  // 0: none
   int64_t replicas = 1;
-
-  // Of the crop along one side of a record that is `room` larger: anywhere when training, by that
-  // draw of the stream, else in the middle.
-  int64_t offset(int64_t room, const RandomStream& stream, uint64_t draw) const {
-    if (crop == 0) return 0;
-    return train ? static_cast<int64_t>(stream.bits(draw) % static_cast<uint64_t>(room + 1))
-                 : room / 2;
-  }
 };
+
+// Where a crop begins along one side of a record that is `room` larger: anywhere when training, by
+// that draw of the stream, else in the middle.
+constexpr int64_t crop_offset(bool train, int64_t room, const RandomStream& stream, uint64_t draw) {
+  if (room == 0) return 0;
+  return train ? static_cast<int64_t>(stream.bits(draw) % static_cast<uint64_t>(room + 1))
+               : room / 2;
+}
 
 // The losses of a pass: ins: loss tops, of any shape -> each times its weight (one double per in).
 // Only the first `counts` elements of each are summed, those of replica 0. Within an iteration the

@@ -1,7 +1,6 @@
 #include "ops/rules.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "core/check.h"
 
@@ -46,10 +45,17 @@ const UpdateRule& update_rule(const std::string& type) {
 
 int UpdateDesc::histories() const { return update_rule(rule).histories; }
 
-double adam_correction(float momentum, float momentum2, int64_t iteration) {
-  const auto t = static_cast<double>(iteration + 1);
-  return std::sqrt(1 - std::pow(static_cast<double>(momentum2), t)) /
-         (1 - std::pow(static_cast<double>(momentum), t));
+std::vector<UpdateSegment> joined(const std::vector<UpdateSegment>& segments) {
+  std::vector<UpdateSegment> joined;
+  for (const UpdateSegment& next : segments) {
+    UpdateSegment* last = joined.empty() ? nullptr : &joined.back();
+    if (last && last->offset + last->count == next.offset && last->lr_mult == next.lr_mult &&
+        last->decay_mult == next.decay_mult)
+      last->count += next.count;
+    else
+      joined.push_back(next);
+  }
+  return joined;
 }
 
 }  // namespace pcc

@@ -1,6 +1,7 @@
 // The solver's update rules: what each is called, keeps and takes, the same for every backend.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -23,8 +24,16 @@ const UpdateRule& update_rule(UpdateDesc::Rule rule);
 // Throws a config error that names the known types.
 const UpdateRule& update_rule(const std::string& type);
 
+// Neighbours with equal multipliers as one: a deep net has hundreds of short segments.
+std::vector<UpdateSegment> joined(const std::vector<UpdateSegment>& segments);
+
 // By what Adam multiplies the rate at an iteration counted from 0, as its histories start at zero:
 // sqrt(1 - momentum2^t) / (1 - momentum^t), t = iteration + 1. In double, as in adam_solver.cpp.
-double adam_correction(float momentum, float momentum2, int64_t iteration);
+template <typename Real>
+constexpr double adam_correction(Real momentum, Real momentum2, int64_t iteration) {
+  const auto t = static_cast<double>(iteration + 1);
+  return std::sqrt(1 - std::pow(static_cast<double>(momentum2), t)) /
+         (1 - std::pow(static_cast<double>(momentum), t));
+}
 
 }  // namespace pcc

@@ -36,7 +36,7 @@ double normalizer(const SoftmaxLossDesc& desc, const Columns& columns, const Lab
 
 // Whether fewer than top_k other classes score as high as the true one, or higher.
 template <typename T>
-bool among_top(const T* scores, const Columns& columns, int64_t label, int64_t top_k) {
+constexpr bool among_top(const T* scores, const Columns& columns, int64_t label, int64_t top_k) {
   const T score = scores[label * columns.inner];
   int64_t better = -1;  // the true class itself will be counted
   for (int64_t c = 0; c < columns.classes && better < top_k; ++c)

@@ -21,7 +21,7 @@ struct StepBlock {
   int32_t part = 0, parts = 0;
 
   // The numbers that an op draws in this pass; stream: OpSite::stream.
-  RandomStream random(uint32_t stream) const { return {seed, net, stream, pass}; }
+  constexpr RandomStream random(uint32_t stream) const { return {seed, net, stream, pass}; }
 };
 
 // What goes wrong in an op. It is seen where the report is read next; until then no update is made.
@@ -35,8 +35,8 @@ struct Trouble {
   int64_t sample = 0, classes = 0;
   double label = 0;
 
-  void bad_label(const StepBlock& step, uint32_t at_site, int64_t at_sample, double bad,
-                 int64_t of_classes) {
+  constexpr void bad_label(const StepBlock& step, uint32_t at_site, int64_t at_sample, double bad,
+                           int64_t of_classes) {
     if (halt != Halt::none) return;
     halt = Halt::label;
     site = at_site;

@@ -69,8 +69,8 @@ class Transform : public ReferenceOp<T> {
   void transform(const Value* record, int64_t sample, const RandomStream& stream) {
     const uint64_t draw = 3 * static_cast<uint64_t>(sample);
     const bool mirror = desc_.mirror && (stream.bits(draw) & 1);
-    const int64_t row = desc_.offset(record_[1] - rows_, stream, draw + 1);
-    const int64_t column = desc_.offset(record_[2] - columns_, stream, draw + 2);
+    const int64_t row = crop_offset(desc_.train, record_[1] - rows_, stream, draw + 1);
+    const int64_t column = crop_offset(desc_.train, record_[2] - columns_, stream, draw + 2);
     const std::vector<float>* mean =
         desc_.mean && !desc_.mean->empty() ? desc_.mean.get() : nullptr;
     const bool whole = mean && static_cast<int64_t>(mean->size()) == record_.count();

@@ -41,8 +41,8 @@ class TransformOp : public KernelOp {
                  const RandomStream& stream) {
     const uint64_t draw = 3 * static_cast<uint64_t>(sample);
     const bool mirrored = desc_.mirror && (stream.bits(draw) & 1);
-    const int64_t row = desc_.offset(record_[1] - rows_, stream, draw + 1);
-    const int64_t column = desc_.offset(record_[2] - columns_, stream, draw + 2);
+    const int64_t row = crop_offset(desc_.train, record_[1] - rows_, stream, draw + 1);
+    const int64_t column = crop_offset(desc_.train, record_[2] - columns_, stream, draw + 2);
     const float scale = static_cast<float>(desc_.scale);
     float* y = out() + sample * record_[0] * rows_ * columns_;
     // Rows that follow each other without a gap go in one call.

@@ -12,18 +12,12 @@ namespace {
 class UpdateOp : public KernelOp {
  public:
   UpdateOp(const UpdateDesc& desc, const OpSite& site)
-      : KernelOp(site), desc_(desc), second_(desc.histories() > 1) {
+      : KernelOp(site),
+        desc_(desc),
+        second_(desc.histories() > 1),
+        segments_(joined(desc.segments)) {
     const RuleLoops& rule = loops_of(desc.rule);
     update_ = desc.l1 ? rule.l1 : rule.l2;
-    // Neighbours with equal multipliers are one segment: a deep net has hundreds of short ones.
-    for (const UpdateSegment& next : desc.segments) {
-      UpdateSegment* last = segments_.empty() ? nullptr : &segments_.back();
-      if (last && last->offset + last->count == next.offset && last->lr_mult == next.lr_mult &&
-          last->decay_mult == next.decay_mult)
-        last->count += next.count;
-      else
-        segments_.push_back(next);
-    }
     for (const UpdateSegment& segment : segments_) {
       before_.push_back(total_);
       total_ += segment.count;
@@ -114,8 +108,8 @@ class UpdateOp : public KernelOp {
 
   UpdateDesc desc_;
   bool second_;  // the rule has two histories
-  UpdateLoop update_;
   std::vector<UpdateSegment> segments_;
+  UpdateLoop update_;
   std::vector<int64_t> before_;  // learnable elements before each segment
   int64_t total_ = 0, pieces_ = 0;
 };
