@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from golden_data import BACKENDS, need
 
+import pycaffe_clr as caffe
 from pycaffe_clr.engine import build_net, ready_core
+from pycaffe_clr.errors import EngineError
 from pycaffe_clr.prototxt import parse_net
 
 NET = """
@@ -109,6 +111,108 @@ def test_two_nets_run_in_two_threads_at_once(backend):
         for arrays in result:
             for got, array in zip(arrays, expected, strict=True):
                 np.testing.assert_array_equal(got, array)
+
+
+class Waits(caffe.Layer):
+    """Its forward pass lasts until it is told to go on."""
+
+    inside, go_on = threading.Event(), threading.Event()
+
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].shape)
+
+    def forward(self, bottom, top):
+        top[0].data[...] = bottom[0].data
+        self.inside.set()
+        assert self.go_on.wait(60)
+
+    def backward(self, top, propagate_down, bottom):
+        bottom[0].diff[...] = top[0].diff
+
+
+WAITS = f"""
+layer {{ name: "waits" type: "Python" bottom: "data" top: "late"
+  python_param {{ module: "{__name__}" layer: "Waits" }} }}
+"""
+
+
+def test_a_net_that_runs_in_one_thread_is_refused_to_others():
+    text = parse_net(NET.replace('bottom: "data"', 'bottom: "late"') + WAITS)
+    # The layers stand in the order in which they are named: the new one comes before its reader.
+    text.layer.insert(2, text.layer.pop())
+    net, _ = build_net(text, phase=0, seed=3)
+    test_net, _ = build_net(text, phase=1, seed=3, share=net)
+    solver = ready_core().Solver(net, {"lr_policy": "fixed", "base_lr": 0.0})
+    other = make("cpu")
+    held = net.param_data(0)
+    Waits.go_on.set()
+    loss, other_loss = net.forward(), other.forward()
+    for run in (net.forward, test_net.forward, lambda: solver.run(2)):
+        Waits.inside.clear()
+        Waits.go_on.clear()
+        failures: list[BaseException] = []
+        thread = threading.Thread(target=caught, args=(run, failures))
+        thread.start()
+        assert Waits.inside.wait(60)
+        for used in (net, test_net):
+            for call in (
+                used.forward,
+                used.backward,
+                used.clear_param_diffs,
+                used.time,
+                lambda used=used: used.test(1),
+                lambda used=used: used.reshape({"data": [2, 16, 13, 9], "label": [2]}),
+                lambda used=used: used.data("ip"),
+                lambda used=used: used.diff("ip"),
+                lambda used=used: used.read("loss"),
+                lambda used=used: used.param_data(0),
+                lambda: solver.run(1),
+                solver.apply_update,
+                lambda: build_net(text, phase=1, share=net),
+            ):
+                with pytest.raises(EngineError, match="this net is running in another thread"):
+                    call()
+        # What was handed out before can be looked at, and another net be run.
+        assert np.isfinite(held).all() and other.forward() == other_loss
+        Waits.go_on.set()
+        thread.join()
+        assert not failures
+    assert net.forward() == loss
+
+
+def caught(work: Callable[[], Any], failures: list[BaseException]) -> None:
+    try:
+        work()
+    except BaseException as error:
+        failures.append(error)
+
+
+class RunsItsNet(Waits):
+    """Looks at the net in which it stands, and tries to run it."""
+
+    net: Any = None
+
+    def forward(self, bottom, top):
+        top[0].data[...] = bottom[0].data
+        if self.net is not None:
+            assert self.net.data("data").shape == (12, 16, 13, 9)
+            for call in (self.net.forward, lambda: self.net.reshape({"data": [2, 16, 13, 9]})):
+                with pytest.raises(EngineError, match="in the middle of a pass"):
+                    call()
+            self.net.forward()
+
+
+def test_what_a_pass_calls_back_cannot_begin_another():
+    text = parse_net(NET + WAITS.replace("Waits", "RunsItsNet"))
+    net, _ = build_net(text, phase=0, seed=3)
+    loss = net.forward()
+    try:
+        RunsItsNet.net = net
+        with pytest.raises(EngineError, match="in the middle of a pass"):
+            net.forward()
+    finally:
+        RunsItsNet.net = None
+    assert net.forward() == loss
 
 
 @pytest.mark.parametrize("device", ["kernels", "onednn"])

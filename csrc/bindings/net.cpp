@@ -53,7 +53,7 @@ int blob_of(const Net& net, const std::string& name) {
 
 // The array over a blob's host memory. The memory outlives the net for as long as the array does.
 typed::Values blob_array(Net& net, const std::string& name, bool diff) {
-  const HostBlob& host = net.host(blob_of(net, name), diff);
+  const HostBlob host = net.host(blob_of(net, name), diff);
   const auto memory = diff ? host.diff : host.data;
   return view({memory->data(), {host.shape, net.options().dtype, Layout::plain}},
               keep_alive(memory));

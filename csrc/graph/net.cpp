@@ -42,10 +42,12 @@ Net::Net(const std::vector<LayerSpec>& specs, const std::map<std::string, LayerF
       threads_(pcc::threads()),
       backend_(pcc::backend(options_.backend.empty() ? default_backend() : options_.backend)),
       share_(std::move(share)),
+      in_use_(share_ ? share_->in_use_ : std::make_shared<InUse>()),
       device_(open_device(backend_, share_.get())) {
   PCC_CONFIG(backend_.computes(options_.dtype), name_of(options_.dtype),
              " needs the reference backend, not ", backend_.name());
   PCC_CONFIG(options_.replicas >= 1, "replicas must be at least 1, not ", options_.replicas);
+  const InUse::Pass pass(*in_use_);
   const ThreadScope scope(threads_);
   step_.seed = options_.seed;
   step_.net = options_.index;
@@ -189,6 +191,7 @@ void Net::make_tally() {
 }
 
 void Net::reshape(const std::map<std::string, Shape>& inputs) {
+  const InUse::Pass pass(*in_use_);
   for (const auto& [name, shape] : inputs) {
     const int blob = blob_index(name);
     PCC_CONFIG(blob >= 0 && std::count(built_.inputs.begin(), built_.inputs.end(), blob) > 0,

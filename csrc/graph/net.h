@@ -10,6 +10,7 @@
 
 #include "graph/build.h"
 #include "graph/feeds.h"
+#include "graph/in_use.h"
 #include "graph/mirror.h"
 #include "graph/plan.h"
 
@@ -31,6 +32,8 @@ struct PlanRow {
   bool backward = false;
 };
 
+// Calls from a thread while another one runs the net, or one that shares parameters with it, are
+// engine errors (InUse).
 class Net {
  public:
   // share: a net whose parameters are used in place of own ones, layer by layer by name (test nets;
@@ -68,6 +71,9 @@ class Net {
   void rewind(int64_t passes);
   void clear_param_diffs();
 
+  // For what is made of several calls.
+  InUse& in_use() { return *in_use_; }
+
   const NetOptions& options() const { return options_; }
   // Threads that its passes use: the process's number when it was made.
   int threads() const { return threads_; }
@@ -93,7 +99,7 @@ class Net {
   int param_index(const std::string& layer, int index) const;
   // The user's view of a blob. Throws a config error that names the op which swallowed a blob that
   // was planned away.
-  const HostBlob& host(int blob, bool diff);
+  HostBlob host(int blob, bool diff);
   // Mean magnitude of a layer's top, or of the diff that it sent to a bottom: straight from the
   // plan, since a user's view tells of the last in-place layer only. NaN where there is none.
   double magnitude(int layer, int place, bool diff) const;
@@ -182,6 +188,7 @@ class Net {
   int threads_;
   const Backend& backend_;
   std::shared_ptr<Net> share_;
+  std::shared_ptr<InUse> in_use_;
   std::shared_ptr<Device> device_;
   Built built_;
   std::vector<std::string> fallbacks_;

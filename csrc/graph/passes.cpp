@@ -32,6 +32,7 @@ double Net::forward(int first, int last) {
   const bool whole = first == 0 && last == end;
   PCC_CONFIG(!options_.fuse || whole,
              "a pass over some layers only needs a net built with fuse=False");
+  const InUse::Pass pass(*in_use_);
   const ThreadScope scope(threads_);
   step_.parts = 0;
   begin_pass(first, last);
@@ -54,6 +55,7 @@ void Net::backward(int first, int last) {
              "a pass over some layers only needs a net built with fuse=False");
   PCC_CONFIG(options_.train || options_.force_backward || !options_.fuse,
              "this net was planned for forward passes only");
+  const InUse::Pass pass(*in_use_);
   const ThreadScope scope(threads_);
   take_in_params();
   take_in(first, true);
@@ -66,6 +68,7 @@ void Net::backward(int first, int last) {
 }
 
 void Net::accumulate(const StepBlock& rates) {
+  const InUse::Pass pass(*in_use_);
   const ThreadScope scope(threads_);
   const int end = static_cast<int>(built_.layers.size()) - 1;
   set_rates(rates);
@@ -89,6 +92,7 @@ bool Net::looked_at() const {
 }
 
 void Net::run_beside(Unit& unit, const StepBlock& rates) {
+  const InUse::Pass pass(*in_use_);
   const ThreadScope scope(threads_);
   set_rates(rates);
   take_in_params();
@@ -99,6 +103,7 @@ void Net::run_beside(Unit& unit, const StepBlock& rates) {
 }
 
 Net::Tested Net::test(int64_t passes, const std::function<bool()>& poll) {
+  const InUse::Run run(*in_use_);
   Tested tested;
   tested.sums.resize(outputs().size());
   while (tested.passes < passes) {
@@ -125,6 +130,7 @@ void Net::set_rates(const StepBlock& rates) {
 }
 
 void Net::clear_param_diffs() {
+  const InUse::Look look(*in_use_);
   take_in_params();
   device_->clear(diff_block_.data, diff_block_.spec.bytes());
   give_back_params();

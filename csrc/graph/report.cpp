@@ -64,6 +64,7 @@ std::vector<Net::NodeTime> Net::time_nodes() {
   const auto seconds = [](Clock::time_point from) {
     return std::chrono::duration<double>(Clock::now() - from).count();
   };
+  const InUse::Pass pass(*in_use_);
   const ThreadScope scope(threads_);
   const ParamDiffs before(*device_, built_.program.params);
   std::vector<NodeTime> times;

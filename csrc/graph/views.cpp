@@ -100,7 +100,8 @@ int Net::oldest_with_diff(int blob, int last) const {
   return versions[oldest].value;
 }
 
-const HostBlob& Net::host(int blob, bool diff) {
+HostBlob Net::host(int blob, bool diff) {
+  const InUse::Look look(*in_use_);
   const BlobInfo& info = at(built_.blobs, blob);
   if (!visible(blob) || (options_.fuse && diff)) {
     std::string why = "shares memory with others";
@@ -177,6 +178,7 @@ void Net::give_back(int first, int last, bool backward) {
 }
 
 std::vector<double> Net::read(int blob) const {
+  const InUse::Look look(*in_use_);
   const BlobInfo& info = at(built_.blobs, blob);
   PCC_CONFIG(visible(blob), "blob '", info.name, "' is not kept in this plan");
   const Tensor tensor = plan_->data(info.versions.back().value);
@@ -189,6 +191,7 @@ std::vector<double> Net::read(int blob) const {
 }
 
 void Net::write(int blob, const void* data) {
+  const InUse::Look look(*in_use_);
   const Tensor to = plan_->data(at(built_.blobs, blob).versions.front().value);
   transfer(to, const_cast<void*>(data), true);
   const HostBlob& host = at(hosts_, blob);
@@ -198,6 +201,7 @@ void Net::write(int blob, const void* data) {
 // --- parameters
 
 Net::HostParam Net::host_param(int param, bool diff) {
+  const InUse::Look look(*in_use_);
   const Param& use = at(built_.program.params, param);
   const Param& owner = at(built_.program.params, use.owner);
   if (at(offsets_, use.owner) < 0) {
@@ -225,6 +229,7 @@ void Net::give_back_params() {
 }
 
 double Net::magnitude(int layer, int place, bool diff) const {
+  const InUse::Look look(*in_use_);
   const LayerInfo& info = at(built_.layers, layer);
   const std::vector<int>& values = diff ? info.bottom_values : info.top_values;
   PCC_CHECK(place < static_cast<int>(values.size()), info.layer->spec().title(), " has no blob ",

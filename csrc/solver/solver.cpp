@@ -60,6 +60,7 @@ void Solver::accumulate() {
 }
 
 double Solver::forward_backward() {
+  const InUse::Run alone(net_->in_use());
   accumulate();
   net_->take_error();
   const StepReport& said = net_->report();
@@ -68,6 +69,7 @@ double Solver::forward_backward() {
 }
 
 void Solver::apply_update() {
+  const InUse::Run alone(net_->in_use());
   step_.update(rates());
   ++iteration_;
 }
@@ -88,6 +90,7 @@ bool Solver::read(int64_t first, int64_t made, std::vector<double>& losses) {
 }
 
 Solver::Run Solver::run(int64_t count, double seconds, const std::function<void()>& poll) {
+  const InUse::Run alone(net_->in_use());
   const auto begin = std::chrono::steady_clock::now();
   // Where reading costs nothing every iteration is looked at; else none before the last, or before
   // the report would be written over.
@@ -119,6 +122,7 @@ Solver::Run Solver::run(int64_t count, double seconds, const std::function<void(
 }
 
 Net::HostParam Solver::history(int param, int k) {
+  const InUse::Look look(net_->in_use());
   PCC_CONFIG(k >= 0 && k < rule_.histories, "a solver of type ", params_.type, " keeps ",
              rule_.histories, " per parameter, counted from 0; there is no history ", k);
   const Param& owner = net_->params()[static_cast<size_t>(param)];
