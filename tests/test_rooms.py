@@ -15,6 +15,7 @@ ROOMS = {
     "solver": {"core", "ops", "graph"},
     "backends/reference": {"core", "ops"},
     "backends/cpu": {"core", "ops"},
+    "backends/cuda": {"core", "ops"},
     "backends/onednn": {"core", "ops", "backends/cpu"},
     "bindings": {"core", "ops", "graph", "layers", "solver"},
 }

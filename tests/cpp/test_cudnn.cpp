@@ -1,0 +1,196 @@
+// cuDNN's plans without a device: from an op to a convolution of cuDNN's, what the limits leave,
+// what is said of the rest. Skipped in part where cuDNN is not installed (PYCAFFE_CLR_CUDNN_DIR).
+#include <algorithm>
+
+#include "backends/cuda/cudnn/plan.h"
+#include "testing.h"
+
+using namespace pcc;
+using namespace pcc::cudnn;
+
+namespace {
+
+const Library& cudnn_library() {
+  if (!Library::installed()) SKIP(Library::problem());
+  return *Library::installed();
+}
+
+// A 3x3 convolution of padding 1, 16 to 32 channels.
+Convolution small(Step step, DType dtype = DType::f32, Layout layout = Layout::nhwc) {
+  const auto spec = [&](Shape shape) {
+    return TensorSpec{.shape = std::move(shape), .dtype = dtype, .layout = layout};
+  };
+  return {.step = step,
+          .x = spec({8, 16, 12, 12}),
+          .w = spec({32, 16, 3, 3}),
+          .y = spec({8, 32, 12, 12}),
+          .stride = {1, 1},
+          .pad = {1, 1},
+          .dilation = {1, 1}};
+}
+
+constexpr Step kSteps[] = {Step::forward, Step::data, Step::weights};
+
+bool none_has(const Plans& plans, api::Note note) {
+  return std::none_of(plans.found.begin(), plans.found.end(),
+                      [&](const Plan& plan) { return plan.has(note); });
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+TEST(op_becomes_convolution) {
+  const OpSite site{.in = {{Shape{2, 4, 9, 9}}},
+                    .out = {{Shape{2, 6, 5, 5}}},
+                    .params = {{Shape{6, 2, 3, 3}}, {Shape{6}}}};
+  const ConvDesc desc{
+      .kernel = {3, 3}, .stride = {2, 2}, .pad = {1, 1}, .dilation = {1, 1}, .group = 2};
+  const Convolution forward = convolution_of(desc, site, Step::forward);
+  CHECK(forward.step == Step::forward);
+  CHECK_EQ(forward.x.shape, site.in[0].shape);
+  CHECK_EQ(forward.y.shape, site.out[0].shape);
+  REQUIRE(forward.bias.has_value());
+  CHECK_EQ(forward.bias->shape, Shape({6}));
+  CHECK(!convolution_of(desc, site, Step::weights).bias.has_value());
+  CHECK_EQ(text_of(forward),
+           "forward float32 2x4x9x9 plain * float32 6x2x3x3 plain -> float32 2x6x5x5 plain, "
+           "stride 2x2, pad 1x1, dilation 1x1 + bias");
+}
+
+TEST(transposed_op_swaps_its_sides) {
+  const OpSite site{.in = {{Shape{2, 6, 5, 5}}},
+                    .out = {{Shape{2, 4, 9, 9}}},
+                    .params = {{Shape{6, 4, 3, 3}}, {Shape{4}}}};
+  const ConvDesc desc{
+      .kernel = {3, 3}, .stride = {2, 2}, .pad = {1, 1}, .dilation = {1, 1}, .transposed = true};
+  const Step steps[] = {Step::data, Step::forward, Step::weights};
+  for (int i = 0; i < 3; ++i) {
+    const Convolution made = convolution_of(desc, site, kSteps[i]);
+    CHECK(made.step == steps[i]);
+    CHECK_EQ(made.x.shape, site.out[0].shape);
+    CHECK_EQ(made.y.shape, site.in[0].shape);
+    CHECK(!made.bias.has_value());
+    if (Library::installed())
+      CHECK(!plans(made, Target(*Library::installed(), h100())).found.empty());
+  }
+}
+
+TEST(missing_library_is_an_error_of_ours) {
+  CHECK_THROWS_WITH("cuDNN is not here", Library("/nowhere"));
+  CHECK_THROWS_WITH("pip install nvidia-cudnn-cu13", Library("/nowhere"));
+}
+
+TEST(limits_hold) {
+  const Target target(cudnn_library(), h100());
+  for (const Step step : kSteps) {
+    const Convolution asked = small(step);
+    const Plans fp32 = plans(asked, target, {.tf32 = false});
+    const Plans tf32 = plans(asked, target, {.tf32 = true});
+    CHECK(!fp32.found.empty());
+    CHECK(none_has(fp32, api::Note::tensor_core));
+    CHECK(!none_has(tf32, api::Note::tensor_core));
+    CHECK_EQ(fp32.offered, tf32.offered);
+    CHECK(none_has(tf32, api::Note::nondeterministic));
+    const Plans none = plans(asked, target, {.workspace = 0});
+    CHECK(none.too_large > 0);
+    for (const Plan& plan : none.found) CHECK_EQ(plan.workspace(), 0);
+    const Plans any = plans(asked, target, {.deterministic = false});
+    CHECK(any.unwanted <= tf32.unwanted);
+    CHECK_EQ(any.offered,
+             static_cast<int>(any.found.size()) + any.unwanted + any.too_large + any.unfinished);
+  }
+  // There is one to exclude at all.
+  const Plans any = plans(small(Step::weights), target, {.deterministic = false});
+  CHECK(!none_has(any, api::Note::nondeterministic));
+}
+
+TEST(plans_differ_by_name_and_come_back_in_order) {
+  const Target target(cudnn_library(), a100());
+  std::vector<std::string> names[2];
+  for (auto& list : names)
+    for (const Plan& plan : plans(small(Step::forward, DType::bf16), target).found)
+      list.push_back(plan.name());
+  CHECK_EQ(names[0], names[1]);
+  std::sort(names[0].begin(), names[0].end());
+  CHECK(std::adjacent_find(names[0].begin(), names[0].end()) == names[0].end());
+}
+
+TEST(fused_bias_and_relu_have_plans) {
+  const Target target(cudnn_library(), h100());
+  for (const DType dtype : {DType::f32, DType::bf16})
+    for (const Layout layout : {Layout::plain, Layout::nhwc})
+      for (const bool relu : {false, true}) {
+        Convolution asked = small(Step::forward, dtype, layout);
+        asked.bias = TensorSpec{.shape = {32}, .dtype = dtype};
+        asked.relu = relu;
+        CHECK(!plans(asked, target).found.empty());
+      }
+}
+
+TEST(one_and_three_axes_have_plans) {
+  const Target target(cudnn_library(), h100());
+  for (const int axes : {1, 3}) {
+    Convolution asked = small(Step::forward, DType::f32, Layout::plain);
+    asked.x.shape = {2, 4}, asked.w.shape = {6, 4}, asked.y.shape = {2, 6};
+    for (int i = 0; i < axes; ++i) {
+      asked.x.shape.push_back(10);
+      asked.w.shape.push_back(3);
+      asked.y.shape.push_back(10);
+    }
+    asked.stride = asked.pad = asked.dilation = std::vector<int64_t>(static_cast<size_t>(axes), 1);
+    for (const Step step : kSteps) {
+      asked.step = step;
+      CHECK(!plans(asked, target).found.empty());
+    }
+  }
+}
+
+TEST(what_cudnn_lacks_is_said) {
+  const Target target(cudnn_library(), h100());
+  Convolution mixed = small(Step::weights, DType::bf16);
+  mixed.w.dtype = DType::f32;
+  CHECK_EQ(plans(mixed, target).summary(), "0 plans of 0 offered");
+  Convolution wrong = small(Step::forward);
+  wrong.w.shape = {32, 15, 3, 3};
+  CHECK(contains(plans(wrong, target).summary(), "CUDNN_STATUS_BAD_PARAM ("));
+  Convolution blocked = small(Step::forward, DType::f32, Layout::c8);
+  CHECK(contains(plans(blocked, target).summary(), "no layout c8"));
+  Convolution relu = small(Step::forward);
+  relu.relu = true;
+  CHECK(contains(plans(relu, target).summary(), "fuses a bias"));
+  CHECK(contains(plans(small(Step::forward, DType::f64), target).summary(), "float64"));
+}
+
+TEST(a_description_that_lacks_something_is_refused) {
+  const Library& library = cudnn_library();
+  DeviceDescription unknown = h100();
+  unknown.name = "\"";  // ends the name early: no JSON
+  try {
+    const Target target(library, unknown);
+    CHECK(false);
+  } catch (const Failure& failure) {
+    CHECK(failure.kind() == ErrorKind::engine);
+    CHECK(failure.status() != api::kSuccess);
+    CHECK(contains(failure.what(), "the description of a device: CUDNN_STATUS_"));
+  }
+}
+
+TEST(arguments_of_a_plan_are_taken_without_a_device) {
+  const Target target(cudnn_library(), h100());
+  Convolution asked = small(Step::forward);
+  asked.bias = TensorSpec{.shape = {32}};
+  const Plans found = plans(asked, target);
+  REQUIRE(!found.found.empty());
+  alignas(16) float nothing[4] = {};
+  const pcc::cudnn::Call call(found.found[0], asked, {nothing, nothing, nothing, nothing, nothing});
+  try {
+    const Handle handle(cudnn_library());
+    SKIP("there is a device, for which other tests are");
+  } catch (const Failure& failure) {
+    CHECK(!failure.unsupported());
+    CHECK(contains(failure.what(), "cuDNN could not use the device: CUDNN_STATUS_"));
+  }
+}
