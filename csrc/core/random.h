@@ -37,7 +37,7 @@ struct RandomStream {
   }
   constexpr uint32_t bits(uint64_t element) const { return block(element / 4)[element % 4]; }
   // Uniform in [0, 1), 24 bits.
-  double uniform(uint64_t element) const { return (bits(element) >> 8) * 0x1.0p-24; }
+  constexpr double uniform(uint64_t element) const { return (bits(element) >> 8) * 0x1.0p-24; }
   // Standard normal by Box and Muller; elements 2k and 2k + 1 share a pair of numbers.
   double normal(uint64_t element) const {
     const std::array<uint32_t, 4> four = block(element / 2);

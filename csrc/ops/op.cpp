@@ -16,7 +16,11 @@ void Op::backward(const Context& context) {
   const auto came = [](const std::vector<Tensor>& parts) { return !parts.empty(); };
   if (std::any_of(buffers_.dout.begin(), buffers_.dout.end(), came)) return differentiate(context);
   for (const Tensor& din : buffers_.din)
-    if (din) std::memset(din.data, 0, static_cast<size_t>(din.spec.bytes()));
+    if (din) clear(din);
+}
+
+void Op::clear(const Tensor& tensor) {
+  std::memset(tensor.data, 0, static_cast<size_t>(tensor.spec.bytes()));
 }
 
 FormChoice Backend::forms(const OpDesc& desc, const OpSite& site) const {

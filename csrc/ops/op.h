@@ -79,6 +79,8 @@ class Op {
  protected:
   // backward, with a gradient of one output at least.
   virtual void differentiate(const Context& context) { (void)context; }
+  // To zeros, in the op's own memory. Default: the host's.
+  virtual void clear(const Tensor& tensor);
 
   OpBuffers buffers_;
 };

@@ -1,4 +1,4 @@
-// What the reference ops share: typed access to an op's tensors, and sums over many numbers.
+// What the reference ops share: loops over threads, and sums over many numbers.
 #pragma once
 
 #include <algorithm>
@@ -12,54 +12,19 @@
 #include "core/parallel.h"
 #include "ops/op.h"
 #include "ops/tally.h"
+#include "ops/typed_op.h"
 
 namespace pcc::reference {
 
 // Ranges of at least this many cheap elements are worth a thread.
 inline constexpr int64_t kGrain = 4096;
 
-// An op over T, float or double, with everything in plain layout. The planner sums the parts of
-// dout before.
+// An op over T, float or double, with everything in plain layout.
 template <typename T>
-class ReferenceOp : public Op {
+class ReferenceOp : public TypedOp<T> {
  public:
-  explicit ReferenceOp(const OpSite& site) : site_(site) {}
-
-  OpNeeds needs() const override {
-    OpNeeds needs;
-    if (site_.training && site_.backward()) backward_needs(needs);
-    forward_needs(needs);
-    return needs;
-  }
+  using TypedOp<T>::TypedOp;
   std::string implementation() const override { return "plain loops"; }
-
- protected:
-  virtual void forward_needs(OpNeeds& needs) const { (void)needs; }
-  virtual void backward_needs(OpNeeds& needs) const { (void)needs; }
-
-  const T* in(int i) const { return buffers_.in[index(i)].template as<T>(); }
-  T* out(int i = 0) const { return buffers_.out[index(i)].template as<T>(); }
-  T* param(int i) const { return buffers_.params[index(i)].template as<T>(); }
-  // Null where nobody wants that gradient.
-  T* din(int i) const { return buffers_.din[index(i)].template as<T>(); }
-  T* dparam(int i) const { return buffers_.dparams[index(i)].template as<T>(); }
-  // Null where that output got no gradient.
-  const T* dout(int i = 0) const {
-    const auto& parts = buffers_.dout[index(i)];
-    return parts.empty() ? nullptr : parts[0].template as<T>();
-  }
-  int ins() const { return static_cast<int>(site_.in.size()); }
-  int outs() const { return static_cast<int>(site_.out.size()); }
-  const Shape& in_shape(int i) const { return site_.in[index(i)].shape; }
-  const Shape& out_shape(int i = 0) const { return site_.out[index(i)].shape; }
-  // Lists for OpNeeds.
-  std::vector<bool> all_ins() const { return std::vector<bool>(site_.in.size(), true); }
-  std::vector<bool> all_outs() const { return std::vector<bool>(site_.out.size(), true); }
-
-  OpSite site_;
-
- private:
-  static size_t index(int i) { return static_cast<size_t>(i); }
 };
 
 // Sum of value(0) .. value(count - 1) in double, in one fixed order that the compiler can

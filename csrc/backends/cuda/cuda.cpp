@@ -1,0 +1,62 @@
+#include "backends/cuda/cuda.h"
+
+#include <algorithm>
+
+#include "backends/cuda/device.h"
+#include "backends/cuda/makers.h"
+
+namespace pcc {
+
+namespace {
+
+using namespace cuda;
+
+// Which maker answers which descriptor: the whole backend at a glance. Null: the host makes up for
+// it.
+struct Maker {
+  const OpSite& site;
+  using Made = std::unique_ptr<Op>;
+
+  Made operator()(const ReorderDesc& d) const { return make_reorder(d, site); }
+  Made operator()(const SumDesc& d) const { return make_sum(d, site); }
+  Made operator()(const TallyDesc& d) const { return make_tally(d, site); }
+  template <typename Desc>
+  Made operator()(const Desc&) const {
+    return nullptr;
+  }
+};
+
+bool plain_floats(const std::vector<TensorSpec>& specs) {
+  return std::all_of(specs.begin(), specs.end(), [](const TensorSpec& spec) {
+    return spec.dtype == DType::f32 && spec.layout == Layout::plain;
+  });
+}
+
+class CudaBackend : public Backend {
+ public:
+  explicit CudaBackend(std::string name) : name_(std::move(name)) {}
+
+  std::string name() const override { return name_; }
+
+  std::shared_ptr<Device> open(int index) const override {
+    return std::make_shared<CudaDevice>(index);
+  }
+
+  std::unique_ptr<Op> make(const OpDesc& desc, const OpSite& site) const override {
+    const bool is_tally = std::holds_alternative<TallyDesc>(desc);  // sums in double
+    if (!plain_floats(site.in) || !plain_floats(site.params)) return nullptr;
+    if (!is_tally && !plain_floats(site.out)) return nullptr;
+    return std::visit(Maker{site}, desc);
+  }
+
+ private:
+  std::string name_;
+};
+
+}  // namespace
+
+std::unique_ptr<const Backend> make_cuda_backend(const std::string& name) {
+  return std::make_unique<CudaBackend>(name);
+}
+
+}  // namespace pcc

@@ -1,0 +1,39 @@
+// What the CUDA ops share.
+#pragma once
+
+#include <algorithm>
+#include <string>
+
+#include "backends/cuda/runtime.h"
+#include "ops/typed_op.h"
+
+namespace pcc::cuda {
+
+// Threads of a block, where nothing speaks for another number.
+inline constexpr int kBlock = 256;
+
+// Blocks of kBlock threads for `count` elements: one each, or, where there are very many, several,
+// for first_element and element_stride (kernel.h) to go over.
+inline int64_t grid_for(int64_t count) {
+  constexpr int64_t kMaxBlocks = 4096;
+  return std::clamp<int64_t>((count + kBlock - 1) / kBlock, 1, kMaxBlocks);
+}
+
+// An op over float32 in plain layout whose tensors lie on the device. forward and differentiate
+// launch kernels and look at nothing that changes from pass to pass: their launches are recorded
+// and replayed.
+class CudaOp : public TypedOp<float> {
+ public:
+  using TypedOp<float>::TypedOp;
+  std::string implementation() const override { return "cuda"; }
+
+ protected:
+  void clear(const Tensor& tensor) override {
+    current_stream().fill(tensor.data, 0, tensor.spec.bytes());
+  }
+  // Elements of a tensor.
+  int64_t in_count(int i = 0) const { return in_shape(i).count(); }
+  int64_t out_count(int i = 0) const { return out_shape(i).count(); }
+};
+
+}  // namespace pcc::cuda

@@ -1,0 +1,32 @@
+// A GPU as the engine's device: a stream of its own, and recordings of what is run again and again.
+#pragma once
+
+#include "backends/cuda/runtime.h"
+#include "ops/device.h"
+
+namespace pcc::cuda {
+
+// One thread at a time, as a net is used.
+class CudaDevice : public Device, public std::enable_shared_from_this<CudaDevice> {
+ public:
+  explicit CudaDevice(int index) : stream_(index) {}
+
+  std::shared_ptr<Memory> allocate(int64_t bytes) override;  // 256-byte aligned
+  void upload(void* to, const void* from, int64_t bytes) override {
+    stream_.upload(to, from, bytes);
+  }
+  void download(void* to, const void* from, int64_t bytes) override {
+    stream_.download(to, from, bytes);
+  }
+  void clear(void* to, int64_t bytes) override { stream_.fill(to, 0, bytes); }
+  void sync() override { stream_.sync(); }
+  bool host_visible() const override { return false; }
+  void run(const Call* calls, size_t count, const Context& context) override;
+  // Op by op the first time, recorded the second, and from then on replayed as a whole.
+  void run(Unit& unit, const Context& context) override;
+
+ private:
+  Stream stream_;
+};
+
+}  // namespace pcc::cuda

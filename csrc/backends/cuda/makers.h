@@ -1,0 +1,32 @@
+// What the CUDA backend can build: one maker per descriptor. A maker answers null for a case that
+// it does not cover (the planner then has the host make up for it).
+#pragma once
+
+#include <memory>
+
+#include "ops/op.h"
+
+namespace pcc::cuda {
+
+std::unique_ptr<Op> make_conv(const ConvDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_pool(const PoolDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_lrn(const LrnDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_norm_act(const NormActDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_affine(const AffineDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_pointwise(const PointwiseDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_dropout(const DropoutDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_eltwise(const EltwiseDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_concat(const ConcatDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_slice(const SliceDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_gemm(const GemmDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_softmax(const SoftmaxDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_softmax_loss(const SoftmaxLossDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_accuracy(const AccuracyDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_fill(const FillDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_transform(const TransformDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_tally(const TallyDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_reorder(const ReorderDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_sum(const SumDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_update(const UpdateDesc& desc, const OpSite& site);
+
+}  // namespace pcc::cuda

@@ -1,0 +1,134 @@
+// Values moved and added up: changes of layout, sums of diffs, the losses of a pass.
+#include "backends/cuda/cuda_op.h"
+#include "backends/cuda/kernel.h"
+#include "backends/cuda/makers.h"
+
+namespace pcc::cuda {
+
+namespace {
+
+// Pointers to what is added up, in one launch.
+constexpr int kMaxParts = 8;
+struct Parts {
+  const float* part[kMaxParts];
+  int count;
+};
+
+// y = the sum of the parts, in order; with `more`, added to what y holds. One thread per element;
+// reads each part once, writes y once.
+__global__ void sum_kernel(Parts parts, float* __restrict__ y, int64_t count, bool more) {
+  for (int64_t i = first_element(); i < count; i += element_stride()) {
+    float sum = more ? y[i] + parts.part[0][i] : parts.part[0][i];
+    for (int k = 1; k < parts.count; ++k) sum += parts.part[k][i];
+    y[i] = sum;
+  }
+}
+
+class Sum : public CudaOp {
+ public:
+  using CudaOp::CudaOp;
+  void forward(const Context&) override {
+    for (int first = 0; first < ins(); first += kMaxParts) {
+      Parts parts{{}, std::min(kMaxParts, ins() - first)};
+      for (int k = 0; k < parts.count; ++k) parts.part[k] = in(first + k);
+      launch(sum_kernel, grid_for(out_count()), kBlock, 0, parts, out(), out_count(), first > 0);
+    }
+  }
+};
+
+class Reorder : public CudaOp {
+ public:
+  using CudaOp::CudaOp;
+  void forward(const Context&) override { move(out(), in(0)); }
+  void differentiate(const Context&) override { move(din(0), dout()); }
+
+ private:
+  void move(float* to, const float* from) const {
+    current_stream().copy(to, from, site_.in[0].bytes());
+  }
+};
+
+// A loss top: its elements, how many count, and its weight.
+struct Loss {
+  const float* values;
+  int64_t count;
+  double weight;
+};
+constexpr int kMaxLosses = 16;
+struct Losses {
+  Loss loss[kMaxLosses];
+  int first, count;  // first: the number of the first among all losses
+};
+
+// Sum over the losses of weight * sum of its elements, each written to terms, too; the total is
+// kept in `total` from one launch to the next. The last one reports. One warp: a few numbers, in
+// double and in a fixed order.
+__global__ void tally_kernel(Losses losses, double* __restrict__ terms, double* __restrict__ total,
+                             bool last, const StepBlock* step, StepReport* report) {
+  double sum_of_terms = losses.first == 0 ? 0.0 : *total;
+  for (int k = 0; k < losses.count; ++k) {
+    const Loss& loss = losses.loss[k];
+    double sum = 0;
+    for (int64_t i = threadIdx.x; i < loss.count; i += kWarp)
+      sum += static_cast<double>(loss.values[i]);
+    for (int lanes = kWarp / 2; lanes > 0; lanes /= 2)
+      sum += __shfl_xor_sync(kFullMask, sum, lanes);
+    sum_of_terms += loss.weight * sum;
+    if (threadIdx.x == 0) terms[losses.first + k] = loss.weight * sum;
+  }
+  __syncwarp();  // all have read the total
+  if (threadIdx.x != 0) return;
+  *total = sum_of_terms;
+  if (!last || step->parts == 0) return;
+  double& loss = report->losses[step->iteration % StepReport::kLosses];
+  double mean = step->part == 0 ? sum_of_terms : loss + sum_of_terms;
+  const bool complete = step->part + 1 >= step->parts;
+  if (complete) mean /= step->parts;
+  loss = mean;
+  if (!complete || isfinite(mean) || report->halt != Halt::none) return;
+  report->halt = Halt::diverged;
+  report->iteration = step->iteration;
+}
+
+class Tally : public CudaOp {
+ public:
+  Tally(const TallyDesc& desc, const OpSite& site) : CudaOp(site), desc_(desc) {}
+
+  void forward_needs(OpNeeds& needs) const override { needs.forward_scratch = sizeof(double); }
+
+  void forward(const Context& context) override {
+    const int count = ins();
+    double* const terms = buffers_.out[0].as<double>();
+    double* const total = static_cast<double*>(buffers_.scratch);
+    int first = 0;
+    do {
+      Losses losses{{}, first, std::min(kMaxLosses, count - first)};
+      for (int k = 0; k < losses.count; ++k) {
+        const auto i = static_cast<size_t>(first + k);
+        losses.loss[k] = {in(first + k), desc_.counts[i], desc_.weights[i]};
+      }
+      first += losses.count;
+      launch(tally_kernel, 1, kWarp, 0, losses, terms, total, first == count, context.step,
+             context.report);
+    } while (first < count);
+  }
+
+ private:
+  TallyDesc desc_;
+};
+
+}  // namespace
+
+std::unique_ptr<Op> make_sum(const SumDesc&, const OpSite& site) {
+  return std::make_unique<Sum>(site);
+}
+
+std::unique_ptr<Op> make_reorder(const ReorderDesc&, const OpSite& site) {
+  return std::make_unique<Reorder>(site);
+}
+
+std::unique_ptr<Op> make_tally(const TallyDesc& desc, const OpSite& site) {
+  return std::make_unique<Tally>(desc, site);
+}
+
+}  // namespace pcc::cuda

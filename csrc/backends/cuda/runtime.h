@@ -1,0 +1,145 @@
+// What the backend asks of a GPU: memory, a stream of copies and kernels, and recordings of it.
+// Implemented over the CUDA runtime (runtime_cuda.cu), and, for tests, on the host
+// (host/runtime_host.cpp).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <source_location>
+#include <string>
+#include <tuple>
+#include <type_traits>
+
+namespace pcc::cuda {
+
+// Of a grid, in blocks, or of a block, in threads. Made at the place of a launch, it says where.
+struct Dim {
+  Dim(int64_t x, int64_t y = 1, int64_t z = 1,
+      std::source_location where = std::source_location::current())
+      : x(x), y(y), z(z), where(where) {}
+  int64_t count() const { return x * y * z; }
+
+  int64_t x, y, z;
+  std::source_location where;
+};
+
+struct Properties {
+  std::string name;
+  int major = 0, minor = 0;
+  int multiprocessors = 0;
+  int64_t memory_bytes = 0;
+  int64_t shared_bytes = 0;  // the most that one block may ask for
+};
+
+// How many there are; 0, and why, without a driver.
+int device_count(std::string* why = nullptr);
+Properties properties(int device);
+
+// Work recorded once, to be replayed; it may outlive its stream.
+class Recording;
+
+// Work for one device, done in the order in which it was asked for, while the host goes on. One
+// thread at a time.
+class Stream {
+ public:
+  // Throws a config error where there is no such device.
+  explicit Stream(int device);
+  ~Stream();
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  // 256-byte aligned, zeroed. Throws an engine error where there is not as much. Never while
+  // capturing.
+  void* allocate(int64_t bytes);
+  void free(void* memory) noexcept;  // after the work that was asked for
+
+  // `from` may change once this returns.
+  void upload(void* to, const void* from, int64_t bytes);
+  void download(void* to, const void* from, int64_t bytes);  // waits for it
+  void copy(void* to, const void* from, int64_t bytes);      // within the device
+  void fill(void* to, unsigned char byte, int64_t bytes);
+  void sync();
+
+  // From now on copies within the device, fills and launches are recorded and not done.
+  void begin_capture();
+  std::shared_ptr<const Recording> end_capture();
+  bool capturing() const;
+  void replay(const std::shared_ptr<const Recording>& recording);
+
+  struct State;
+  State& state() { return *state_; }
+
+ private:
+  std::unique_ptr<State> state_;
+};
+
+// A point in the work of a stream.
+class Event {
+ public:
+  Event();
+  ~Event();
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  void record(Stream& stream);
+  void wait(Stream& stream) const;  // what that stream is asked for next waits for this point
+  void sync() const;                // the host does
+
+  struct State;
+
+ private:
+  std::unique_ptr<State> state_;
+};
+
+// The stream that launches of this thread go to, and for whom, by name; as long as it lives.
+class CurrentStream {
+ public:
+  explicit CurrentStream(Stream& stream);
+  ~CurrentStream();
+  CurrentStream(const CurrentStream&) = delete;
+  CurrentStream& operator=(const CurrentStream&) = delete;
+
+ private:
+  Stream* before_;
+};
+// Throws an engine error where there is none: kernels run only within a call of an op.
+Stream& current_stream();
+
+// A kernel and its parameters, their types gone.
+struct Launch {
+  const void* kernel;
+  void (*call)(const void* kernel, void* const* params);  // one thread of it
+  Dim grid, block;
+  int64_t shared_bytes;  // dynamic shared memory
+  void* const* params;   // where they lie now
+  const size_t* sizes;
+  size_t count;
+};
+void launch(Stream& stream, const Launch& what);
+
+// Runs kernel(args...) on the thread's current stream: grid and block as in <<<grid, block>>>, with
+// so many bytes of dynamic shared memory. Errors name the place of the call.
+template <typename... Params, typename... Args>
+void launch(void (*kernel)(Params...), const Dim& grid, const Dim& block, int64_t shared_bytes,
+            const Args&... args) {
+  static_assert(sizeof...(Params) == sizeof...(Args), "as many arguments as the kernel has");
+  static_assert((std::is_trivially_copyable_v<Params> && ...), "kernels get copies of plain data");
+  std::tuple<Params...> values(static_cast<Params>(args)...);
+  std::apply(
+      [&](Params&... value) {
+        void* const params[] = {
+            static_cast<void*>(const_cast<std::remove_cv_t<Params>*>(&value))..., nullptr};
+        static constexpr size_t sizes[] = {sizeof(Params)..., 0};
+        const auto call = [](const void* function, void* const* at) {
+          [&]<size_t... i>(std::index_sequence<i...>) {
+            reinterpret_cast<void (*)(Params...)>(const_cast<void*>(function))(
+                *static_cast<Params*>(at[i])...);
+          }(std::index_sequence_for<Params...>{});
+        };
+        launch(current_stream(), Launch{reinterpret_cast<const void*>(kernel), call, grid, block,
+                                        shared_bytes, params, sizes, sizeof...(Params)});
+      },
+      values);
+}
+
+}  // namespace pcc::cuda
