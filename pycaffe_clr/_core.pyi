@@ -211,9 +211,15 @@ class Solver:
     def restore(self, iteration: int, current_step: int = 0) -> None:
         """Goes on from a snapshot."""
 
-    def run(self, count: int, seconds: float = 1e30) -> tuple[list[float], bool, bool]:
+    def run(
+        self,
+        count: int,
+        seconds: float = 1e30,
+        on_gradients: Callable[[], None] | None = None,
+    ) -> tuple[list[float], bool, bool]:
         """Whole iterations, at most `count`, for about `seconds`: (losses, stopped,
-        diverged)."""
+        diverged). on_gradients: called in each between gradients and update, may read
+        and change diffs; what it raises ends the run before that update."""
 
     @property
     def schedule(self) -> Schedule:

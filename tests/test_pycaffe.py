@@ -106,6 +106,74 @@ def test_callbacks_come_before_an_iteration_and_before_its_update(case):
     assert seen == ["start", "gradients"] * 2
 
 
+def test_callbacks_read_and_change_gradients(case):
+    """Half the gradient at twice the rate is the same step: momentum, decay and all."""
+    case.write_text(case.read_text().replace('"1cycle"', '"fixed"') + "iter_size: 2\n")
+    plain, halved = caffe.get_solver(case), caffe.get_solver(case)
+    halved.param.base_lr *= 2
+    halved.param.weight_decay /= 2
+    diffs = [blob for blobs in halved.net.params.values() for blob in blobs]
+
+    def halve():
+        assert any(blob.diff.any() for blob in diffs)
+        for blob in diffs:
+            blob.diff[...] *= 0.5
+
+    halved.add_callback(lambda: None, halve)
+    plain.step(3)
+    halved.step(3)
+    for name in ("conv", "ip"):
+        np.testing.assert_array_equal(
+            plain.net.params[name][0].data, halved.net.params[name][0].data
+        )
+
+
+def test_what_a_callback_raises_comes_through_and_the_solver_goes_on(case):
+    solver = caffe.get_solver(case)
+
+    def fail():
+        if solver.iter == 2:
+            raise KeyError("my own mistake")
+
+    solver.add_callback(lambda: None, fail)
+    with pytest.raises(KeyError, match="my own mistake") as failure:
+        solver.step(5)
+    assert failure.traceback[-1].name == "fail"
+    assert solver.iter == 2
+    before = solver.net.params["ip"][0].data.copy()
+    solver._callbacks.clear()
+    solver.step(1)
+    assert solver.iter == 3 and not np.array_equal(before, solver.net.params["ip"][0].data)
+
+
+def test_gradients_may_be_changed_within_runs_of_the_core_solver(case):
+    solver = caffe.get_solver(case)
+    solver.param.weight_decay = 0
+    solver._changes.follow()
+    core, weights = solver._session.core, solver.net.params["ip"][0]
+    seen: list[int] = []
+
+    def clear():
+        seen.append(core.iteration)
+        if core.iteration == 4:
+            raise ZeroDivisionError("in a hook")
+        for blobs in solver.net.params.values():
+            for blob in blobs:
+                blob.diff[...] = 0
+
+    before = weights.data.copy()
+    core.run(3, on_gradients=clear)
+    np.testing.assert_array_equal(weights.data, before)
+    with pytest.raises(ZeroDivisionError, match="in a hook") as failure:
+        core.run(3, on_gradients=clear)
+    assert failure.traceback[-1].name == "clear"
+    assert seen == [0, 1, 2, 3, 4] and core.iteration == 4
+    np.testing.assert_array_equal(weights.data, before)
+    losses, stopped, diverged = core.run(2)
+    assert len(losses) == 2 and core.iteration == 6 and not stopped and not diverged
+    assert not np.array_equal(weights.data, before)
+
+
 def test_schedules_are_plain_numbers(case):
     schedule = caffe.Schedule(case)
     assert schedule.lr(0) == pytest.approx(0.01) and schedule.momentum(25) == pytest.approx(0.85)

@@ -26,6 +26,7 @@ from pycaffe_clr.train import events as told
 from pycaffe_clr.train.events import Listener, Row, Snapshot
 from pycaffe_clr.train.lock import take_lock
 from pycaffe_clr.train.spec import RunSpec, flags
+from pycaffe_clr.weights import read_weights
 
 QUICK = {"threads": 1, "curve": False, "whole_test": False}
 
@@ -151,6 +152,31 @@ def test_callbacks_see_all_rows_tests_and_snapshots(case):
     assert watcher.seen == [
         "started at 0 in out", "test 0", "test 20", "test 40", "test 60", "finished",
     ]  # fmt: skip
+
+
+def test_a_callback_changes_gradients(case):
+    """At every iteration, those that are displayed too; the rest of the run stays as it was."""
+
+    class Freeze(Listener):
+        def started(self, run):
+            self.norms: list[float] = []
+            self.before = [
+                run.session.net.param_data(i).copy() for i in run.session.net.learnable()
+            ]
+
+        def gradients(self, net):
+            diffs = [net.param_diff(index) for index in net.learnable()]
+            self.norms.append(sum(float(np.square(diff).sum()) for diff in diffs))
+            for diff in diffs:
+                diff[...] = 0
+
+    freeze, sets = Freeze(), {"weight_decay": 0}
+    result = pycaffe_clr.run(case, out="out", callbacks=[freeze], max_iter=25, sets=sets, **QUICK)
+    assert result.iteration == 25 and len(freeze.norms) == 25 and min(freeze.norms) > 0
+    assert result.metrics["iteration"].tolist() == list(range(25))
+    weights = read_weights(result.weights)
+    np.testing.assert_array_equal(weights["conv"][0], freeze.before[0])
+    np.testing.assert_array_equal(weights["ip"][1], freeze.before[-1])
 
 
 def stop_at_test(event):

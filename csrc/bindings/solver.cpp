@@ -38,14 +38,18 @@ std::shared_ptr<Solver> make_solver(const std::shared_ptr<Net>& net,
   return std::make_shared<Solver>(net, std::move(params));
 }
 
-std::tuple<std::vector<double>, bool, bool> run(Solver& solver, int64_t count, double seconds) {
+std::tuple<std::vector<double>, bool, bool> run(Solver& solver, int64_t count, double seconds,
+                                                const std::function<void()>& on_gradients) {
   Solver::Run run;
   {
     py::gil_scoped_release release;
-    run = solver.run(count, seconds, [] {
-      py::gil_scoped_acquire gil;
-      if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    });
+    run = solver.run(
+        count, seconds,
+        [] {
+          py::gil_scoped_acquire gil;
+          if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+        },
+        on_gradients);
   }
   return {run.losses, run.stopped, run.diverged};
 }
@@ -84,8 +88,10 @@ void bind_solver(py::module_& m) {
            "First half of an iteration: gradients. Returns the loss, averaged over iter_size.")
       .def("apply_update", &Solver::apply_update, py::call_guard<py::gil_scoped_release>(),
            "Second half: the update.")
-      .def("run", &run, arg("count"), arg("seconds") = 1e30,
-           "Whole iterations, at most `count`, for about `seconds`: (losses, stopped, diverged).")
+      .def("run", &run, arg("count"), arg("seconds") = 1e30, arg("on_gradients") = nullptr,
+           "Whole iterations, at most `count`, for about `seconds`: (losses, stopped, diverged). "
+           "on_gradients: called in each between gradients and update, may read and change diffs; "
+           "what it raises ends the run before that update.")
       .def("request_stop", &Solver::request_stop,
            "Makes a run end after its current iteration; callable from a signal handler.")
       .def("restore", &Solver::restore, arg("iteration"), arg("current_step") = 0,

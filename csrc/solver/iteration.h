@@ -2,7 +2,6 @@
 // does nothing for each op: gradients, and the update.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <vector>
 
@@ -19,11 +18,6 @@ class Iteration {
   void accumulate(StepBlock rates, int32_t passes);
   // Moves the weights, if nothing went wrong before.
   void update(const StepBlock& rates);
-  // To be called between the two, to look at the gradients or change them.
-  void on_gradients(std::function<void()> hook) { hooks_.push_back(std::move(hook)); }
-  void call_hooks() const {
-    for (const auto& hook : hooks_) hook();
-  }
   Mirror& history(int k) { return histories_[static_cast<size_t>(k)]; }
 
  private:
@@ -32,7 +26,6 @@ class Iteration {
   std::shared_ptr<Memory> scratch_;
   std::unique_ptr<Op> op_;
   Unit update_;
-  std::vector<std::function<void()>> hooks_;
 };
 
 }  // namespace pcc

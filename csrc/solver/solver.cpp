@@ -89,7 +89,8 @@ bool Solver::read(int64_t first, int64_t made, std::vector<double>& losses) {
   return false;
 }
 
-Solver::Run Solver::run(int64_t count, double seconds, const std::function<void()>& poll) {
+Solver::Run Solver::run(int64_t count, double seconds, const std::function<void()>& poll,
+                        const std::function<void()>& on_gradients) {
   const InUse::Run alone(net_->in_use());
   const auto begin = std::chrono::steady_clock::now();
   // Where reading costs nothing every iteration is looked at; else none before the last, or before
@@ -102,7 +103,7 @@ Solver::Run Solver::run(int64_t count, double seconds, const std::function<void(
     accumulate();
     made = iteration_ + 1;
     if (watch && net_->report().halt != Halt::none) break;
-    step_.call_hooks();
+    if (on_gradients) on_gradients();
     apply_update();
     if (poll) poll();
     if (stop_.exchange(false)) {

@@ -43,9 +43,11 @@ class Solver {
     bool stopped = false;        // by request_stop
     bool diverged = false;  // the last loss is not finite; that iteration's update was not made
   };
-  // Up to `count` iterations, or as many as fit into about `seconds`. `poll` is called after each
-  // one.
-  Run run(int64_t count, double seconds, const std::function<void()>& poll);
+  // Up to `count` iterations, or as many as fit into about `seconds`. `on_gradients` is called in
+  // each one between gradients and update, and may read and change the diffs; `poll` after each
+  // one. What they throw ends the run: the update is made where `poll` threw only.
+  Run run(int64_t count, double seconds, const std::function<void()>& poll,
+          const std::function<void()>& on_gradients = {});
   void request_stop() { stop_ = true; }
 
   int64_t iteration() const { return iteration_; }
@@ -67,9 +69,6 @@ class Solver {
   int histories() const { return rule_.histories; }
   // History k of one learnable parameter (Net::learnable()), as a user's array may look at it.
   Net::HostParam history(int param, int k = 0);
-
-  // Called between gradients and update at every iteration of run(), on its thread.
-  void on_gradients(std::function<void()> hook) { step_.on_gradients(std::move(hook)); }
 
  private:
   UpdateDesc update() const;

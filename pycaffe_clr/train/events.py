@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pycaffe_clr.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pycaffe_clr._core import Net
     from pycaffe_clr.train.result import RunResult
     from pycaffe_clr.train.run_folder import RunFolder
     from pycaffe_clr.train.session import Session
@@ -76,6 +78,11 @@ class Listener:
     Of a run's callbacks rows, tested and snapshotted may return "stop", or "stop: REASON".
     """
 
+    # A method for when an iteration's gradients lie in the train net, a core net, and its update
+    # comes next. What it writes to net.param_diff(i), i in net.learnable(), counts; under iter_size
+    # these are sums, which the update divides.
+    gradients: Callable[[Net], None] | None = None
+
     def started(self, run: Run) -> None:
         """A run begins or goes on, told to callbacks. run: has stop(reason), iteration, folder,
         spec and session."""
@@ -109,7 +116,7 @@ class Listener:
 # An object with any of Listener's methods, or a function that is called with every Row, TestResult
 # and Snapshot.
 Callback = Any
-_EVENTS = ("started", "rows", "testing", "tested", "tests_done", "snapshotted", "idle", "ended")
+_EVENTS = "started rows gradients testing tested tests_done snapshotted idle ended".split()
 
 
 class Callbacks(Listener):
@@ -131,6 +138,8 @@ class Callbacks(Listener):
                 raise ConfigError(
                     f"callback {callback!r}: is no function and has none of {', '.join(_EVENTS)}"
                 )
+        if any(getattr(each, "gradients", None) for each in self._objects):
+            self.gradients = partial(self._tell, "gradients")
 
     def _tell(self, name: str, *values: Any) -> None:
         for each in self._objects:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import NoReturn
 
 from pycaffe_clr.errors import EngineError
@@ -31,7 +32,9 @@ class Iterations:
         them. Raises Diverged."""
         training = self._training
         first = training.iteration
-        losses, _, diverged = training.core.run(count, seconds)
+        tell = training.listener.gradients
+        hook = None if tell is None else partial(tell, training.net)
+        losses, _, diverged = training.core.run(count, seconds, hook)
         schedule = training.core.schedule
         rows = []
         for iteration, loss in enumerate(losses[:-1] if diverged else losses, first):
@@ -64,6 +67,8 @@ class Iterations:
             self._log_steps(at, at + 1)
         for _, on_gradients in training.callbacks:
             on_gradients()
+        if training.listener.gradients is not None:
+            training.listener.gradients(training.net)
         before = debug_info.param_means(training.net) if debug else []
         training.core.apply_update()
         if debug:

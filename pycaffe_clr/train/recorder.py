@@ -63,6 +63,7 @@ class Recorder(Listener):
         self._stopped_clock = False
         self._timed_at = -1
         self._callbacks = callbacks
+        self.gradients = callbacks.gradients
         self.stop_reason: str | None = None
         self._testing = False
         self._numerics = machine.numerics(ready_core(), session.net)
