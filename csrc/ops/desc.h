@@ -198,8 +198,7 @@ struct TransformDesc {
 // that draw of the stream, else in the middle.
 constexpr int64_t crop_offset(bool train, int64_t room, const RandomStream& stream, uint64_t draw) {
   if (room == 0) return 0;
-  return train ? static_cast<int64_t>(stream.bits(draw) % static_cast<uint64_t>(room + 1))
-               : room / 2;
+  return train ? stream.bits(draw) % static_cast<uint32_t>(room + 1) : room / 2;
 }
 
 // The losses of a pass: ins: loss tops, of any shape -> each times its weight (one double per in).

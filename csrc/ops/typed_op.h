@@ -16,12 +16,14 @@ class TypedOp : public Op {
 
   OpNeeds needs() const override {
     OpNeeds needs;
-    if (site_.training && site_.backward()) backward_needs(needs);
+    if (trains()) backward_needs(needs);
     forward_needs(needs);
     return needs;
   }
 
  protected:
+  // Whether backward will be called.
+  bool trains() const { return site_.training && site_.backward(); }
   virtual void forward_needs(OpNeeds& needs) const { (void)needs; }
   virtual void backward_needs(OpNeeds& needs) const { (void)needs; }
 

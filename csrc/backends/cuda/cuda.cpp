@@ -1,6 +1,7 @@
 #include "backends/cuda/cuda.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "backends/cuda/device.h"
 #include "backends/cuda/makers.h"
@@ -26,9 +27,11 @@ struct Maker {
   }
 };
 
+// As kernels take them; their numbers fit in 32 bits (divide, in reduce.cuh).
 bool plain_floats(const std::vector<TensorSpec>& specs) {
   return std::all_of(specs.begin(), specs.end(), [](const TensorSpec& spec) {
-    return spec.dtype == DType::f32 && spec.layout == Layout::plain;
+    return spec.dtype == DType::f32 && spec.layout == Layout::plain &&
+           spec.shape.count() <= std::numeric_limits<uint32_t>::max();
   });
 }
 

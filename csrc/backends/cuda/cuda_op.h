@@ -12,11 +12,11 @@ namespace pcc::cuda {
 // Threads of a block, where nothing speaks for another number.
 inline constexpr int kBlock = 256;
 
-// Blocks of kBlock threads for `count` elements: one each, or, where there are very many, several,
-// for first_element and element_stride (kernel.h) to go over.
+// Blocks of kBlock threads for `count` elements: four for each thread, or, where there are very
+// many, more, for first_element and element_stride (kernel.h) to go over.
 inline int64_t grid_for(int64_t count) {
   constexpr int64_t kMaxBlocks = 4096;
-  return std::clamp<int64_t>((count + kBlock - 1) / kBlock, 1, kMaxBlocks);
+  return std::clamp<int64_t>((count + 4 * kBlock - 1) / (4 * kBlock), 1, kMaxBlocks);
 }
 
 // An op over float32 in plain layout whose tensors lie on the device. forward and differentiate

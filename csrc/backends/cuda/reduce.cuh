@@ -1,0 +1,154 @@
+// Loops over elements, and sums and other folds in an order that is fixed by the shapes alone: the
+// same bits from every run, in whatever order the threads come.
+#pragma once
+
+#include <algorithm>
+
+#include "backends/cuda/cuda_op.h"
+#include "backends/cuda/kernel.h"
+
+namespace pcc::cuda {
+
+template <typename Body>
+__global__ void __launch_bounds__(kBlock) each_element(int64_t count, Body body) {
+  for (int64_t i = first_element(); i < count; i += element_stride()) body(i);
+}
+
+// body(i) for each i below count, in any order. Body: a struct of numbers and device pointers.
+template <typename Body>
+void for_each(int64_t count, const Body& body) {
+  if (count > 0) launch(each_element<Body>, grid_for(count), kBlock, 0, count, body);
+}
+
+// i / by and what is left, of numbers below 2^32, as element numbers are: 64-bit division is a long
+// function on a device.
+struct Quotient {
+  uint32_t whole, rest;
+};
+__device__ __forceinline__ Quotient divide(int64_t i, int64_t by) {
+  const auto n = static_cast<uint32_t>(i), d = static_cast<uint32_t>(by);
+  return {n / d, n % d};
+}
+
+// Two sums over the same numbers.
+struct Sums {
+  double a = 0, b = 0;
+  __device__ Sums operator+(const Sums& other) const { return {a + other.a, b + other.b}; }
+};
+
+template <typename T>
+__device__ T shuffle_xor(T value, int lanes) {
+  return __shfl_xor_sync(kFullMask, value, lanes);
+}
+inline __device__ Sums shuffle_xor(const Sums& value, int lanes) {
+  return {shuffle_xor(value.a, lanes), shuffle_xor(value.b, lanes)};
+}
+
+// Folds: associative and commutative.
+struct Add {
+  template <typename T>
+  __device__ T operator()(const T& x, const T& y) const {
+    return x + y;
+  }
+};
+struct Least {
+  template <typename T>
+  __device__ T operator()(const T& x, const T& y) const {
+    return x < y ? x : y;
+  }
+};
+struct Greatest {
+  template <typename T>
+  __device__ T operator()(const T& x, const T& y) const {
+    return x < y ? y : x;
+  }
+};
+
+// The fold of the values of `lanes` neighbouring threads (a power of 2, at most a warp), on each of
+// them. All threads of the warp call it.
+template <typename T, typename Fold>
+__device__ T warp_fold(T value, Fold fold, int lanes = kWarp) {
+  for (int apart = lanes / 2; apart > 0; apart /= 2) value = fold(value, shuffle_xor(value, apart));
+  return value;
+}
+
+// The fold of the values of a block's threads, on all of them; all of them call it. room: shared
+// memory for one T for each thread; the block has whole warps.
+template <typename T, typename Fold>
+__device__ T block_fold(T value, Fold fold, T* room) {
+  const int thread = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
+  __syncthreads();  // an earlier fold may still be read there
+  room[thread] = value;
+  __syncthreads();
+  if (thread < kWarp) {
+    for (int other = thread + kWarp; other < threads; other += kWarp)
+      value = fold(value, room[other]);
+    value = warp_fold(value, fold);
+    if (thread == 0) room[0] = value;
+  }
+  __syncthreads();
+  return room[0];
+}
+template <typename T>
+__device__ T block_sum(T value, T* room) {
+  return block_fold(value, Add{}, room);
+}
+
+// A value seen as (outer, dim, inner), summed over outer and inner: the gradients of what is one
+// number for a channel.
+struct Channels {
+  int64_t outer = 1, dim = 1, inner = 1;
+
+  constexpr int64_t each() const { return outer * inner; }
+  // Where the k-th element of channel d lies.
+  __device__ int64_t at(int64_t d, int64_t k) const {
+    const Quotient row = divide(k, inner);
+    return (row.whole * dim + d) * inner + row.rest;
+  }
+  // A channel's elements are cut in so many shares, each summed by one block of so many threads.
+  int64_t shares() const { return std::clamp<int64_t>((each() + 8191) / 8192, 1, 64); }
+  int64_t threads() const {
+    const int64_t share = (each() + shares() - 1) / shares();
+    return std::min<int64_t>((share + kWarp - 1) / kWarp * kWarp, kBlock);
+  }
+  // Bytes for the sums of all shares.
+  int64_t sums_bytes() const { return dim * shares() * static_cast<int64_t>(sizeof(Sums)); }
+};
+
+// share_sums[d * shares + s]: the sum of visit(d, index) over share s of channel d.
+template <typename Visit>
+__global__ void __launch_bounds__(kBlock)
+    sum_shares(Channels x, int64_t shares, Visit visit, Sums* share_sums) {
+  PCC_DYNAMIC_SHARED(Sums, room);
+  const auto [d, share] = divide(blockIdx.x, shares);
+  const int64_t end = x.each() * (share + 1) / shares;
+  Sums sums;
+  for (int64_t k = x.each() * share / shares + threadIdx.x; k < end; k += blockDim.x)
+    sums = sums + visit(d, x.at(d, k));
+  sums = block_sum(sums, room);
+  if (threadIdx.x == 0) share_sums[blockIdx.x] = sums;
+}
+
+template <typename Keep>
+struct JoinShares {
+  const Sums* share_sums;
+  int64_t shares;
+  Keep keep;
+  __device__ void operator()(int64_t d) const {
+    Sums sums;
+    for (int64_t share = 0; share < shares; ++share) sums = sums + share_sums[d * shares + share];
+    keep(d, sums);
+  }
+};
+
+// keep(d, sums) for each channel d, with the sums of visit(d, index) over its elements; visit is
+// called once for each element, and may write what it likes there. scratch: x.sums_bytes().
+template <typename Visit, typename Keep>
+void sum_channels(const Channels& x, const Visit& visit, const Keep& keep, void* scratch) {
+  Sums* const share_sums = static_cast<Sums*>(scratch);
+  launch(sum_shares<Visit>, x.dim * x.shares(), x.threads(),
+         x.threads() * static_cast<int64_t>(sizeof(Sums)), x, x.shares(), visit, share_sums);
+  for_each(x.dim, JoinShares<Keep>{share_sums, x.shares(), keep});
+}
+
+}  // namespace pcc::cuda
