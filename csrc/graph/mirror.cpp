@@ -3,7 +3,10 @@
 namespace pcc {
 
 std::shared_ptr<Memory> Mirror::view() {
-  if (device_->host_visible()) return block_;
+  if (device_->host_visible()) {
+    written_ = true;
+    return block_;
+  }
   if (!host_) host_ = std::make_shared<HostMemory>(block_->bytes());
   // What others look at now is up to date, but for what they wrote themselves.
   if (!looked_at() && !written_) device_->download(host_->data(), block_->data(), block_->bytes());
@@ -11,14 +14,15 @@ std::shared_ptr<Memory> Mirror::view() {
   return host_;
 }
 
-void Mirror::take_in() {
-  if (!written_) return;
-  device_->upload(block_->data(), host_->data(), block_->bytes());
+bool Mirror::take_in() {
+  if (!written_) return false;
+  if (host_) device_->upload(block_->data(), host_->data(), block_->bytes());
   written_ = looked_at();
+  return true;
 }
 
 void Mirror::give_back() {
-  if (looked_at()) device_->download(host_->data(), block_->data(), block_->bytes());
+  if (host_ && looked_at()) device_->download(host_->data(), block_->data(), block_->bytes());
 }
 
 }  // namespace pcc

@@ -19,17 +19,18 @@ class Mirror {
   // For an array: holds what the device's block holds, and keeps to it for as long as anyone else
   // holds it, too.
   std::shared_ptr<Memory> view();
-  // Before ops read the block: takes in what users may have written since.
-  void take_in();
+  // Before ops read the block: takes in what users may have written since. Returns whether they
+  // may.
+  bool take_in();
   // After ops wrote it.
   void give_back();
 
  private:
-  bool looked_at() const { return host_ && host_.use_count() > 1; }
+  bool looked_at() const { return (host_ ? host_ : block_).use_count() > 1; }
 
   std::shared_ptr<Device> device_;
   std::shared_ptr<Memory> block_, host_;
-  bool written_ = false;  // users may have written to host_ since it was last taken in
+  bool written_ = false;  // users may have written to a view since it was last taken in
 };
 
 }  // namespace pcc

@@ -51,6 +51,7 @@ Net::Net(const std::vector<LayerSpec>& specs, const std::map<std::string, LayerF
   const ThreadScope scope(threads_);
   step_.seed = options_.seed;
   step_.net = options_.index;
+  params_version_ = share_ ? share_->params_version_ : std::make_shared<uint64_t>(1);
   step_memory_ = device_->allocate(sizeof(StepBlock));
   report_memory_ = device_->allocate(sizeof(StepReport));
   clear_halt();
@@ -92,12 +93,19 @@ void Net::make_params(const Net* share) {
                  found->second->shape, " in the net it shares parameters with");
       param.data = found->second->data;
       param.diff = found->second->diff;
+      param.borrowed = true;
       continue;
     }
-    offsets_[p] = size;
-    size += (param.shape.count() + kUnit - 1) / kUnit * kUnit;
     learnable_.push_back(static_cast<int>(p));
   }
+  // Statistics, which get no gradient, lie behind all others.
+  for (const bool statistic : {false, true})
+    for (const int p : learnable_) {
+      const Param& param = at(params, p);
+      if (param.statistic != statistic) continue;
+      at(offsets_, p) = size;
+      size += (param.shape.count() + kUnit - 1) / kUnit * kUnit;
+    }
   const TensorSpec block{Shape{size}, options_.dtype, Layout::plain};
   data_mirror_ = Mirror(device_, device_->allocate(block.bytes()));
   diff_mirror_ = Mirror(device_, device_->allocate(block.bytes()));
@@ -148,7 +156,17 @@ void Net::make_plan(const Net* share) {
   fallbacks_.insert(fallbacks_.end(), plan_->fallbacks().begin(), plan_->fallbacks().end());
   hosts_.assign(built_.blobs.size(), {});
   feeds_ = Feeds(device_, built_.feeds);
+  prepared_ = 0;
   make_tally();
+  // What no op overwrites is cleared in one piece, whatever lies between.
+  stale_begin_ = diff_block_.spec.bytes();
+  stale_end_ = 0;
+  for (const int p : learnable_) {
+    if (plan_->overwrites(p)) continue;
+    const int64_t begin = at(offsets_, p) * size_of(options_.dtype);
+    stale_begin_ = std::min(stale_begin_, begin);
+    stale_end_ = std::max(stale_end_, begin + at(built_.program.params, p).diff.spec.bytes());
+  }
 }
 
 // The op that sums up the losses of a pass, and the units of whole passes that end with it.
@@ -185,9 +203,10 @@ void Net::make_tally() {
   tally_ = make_beside(desc, site);
   tally_->bind(buffers);
   forward_course_ = plan_->forward_course();
-  forward_course_.add({tally_.get(), false}, Place::device, -1);
+  forward_course_.add({tally_.get()}, Place::device, -1);
   both_course_ = forward_course_;
   both_course_.add(plan_->backward_course());
+  first_course_ = both_course_;
 }
 
 void Net::reshape(const std::map<std::string, Shape>& inputs) {

@@ -50,7 +50,8 @@ class Net {
   void backward() { backward(static_cast<int>(built_.layers.size()) - 1, 0); }
   void backward(int first, int last);
   // One pass of an iteration, forward and backward, of which nothing is read: its loss goes to the
-  // report. rates: the iteration, its lr, ..., and which of its passes this is.
+  // report. The parameters' diffs are added to, but those of the first pass take the place of what
+  // is there. rates: the iteration, its lr, ..., and which of its passes this is.
   void accumulate(const StepBlock& rates);
   // Runs an op beside the plan, such as the solver's update, after the passes of an iteration.
   void run_beside(Unit& unit, const StepBlock& rates);
@@ -148,13 +149,14 @@ class Net {
   int64_t memory_bytes() const;
 
  private:
-  Context context() const;
-  Contexts contexts();
+  Context context(bool first = false) const;
+  Contexts contexts(bool first = false);
   void tell_device();
   std::string name_of_op(uint32_t number) const;
   void upload_step();
   void set_rates(const StepBlock& rates);
   void begin_pass(int first, int last);
+  void prepare();
   void make_tally();
   bool looked_at() const;
   void make_params(const Net* share);
@@ -195,6 +197,11 @@ class Net {
   std::map<std::string, Shape> input_shapes_;
   Mirror data_mirror_, diff_mirror_;
   Tensor data_block_, diff_block_;
+  // The bytes of diff_block_ that an iteration must clear: what no op overwrites.
+  int64_t stale_begin_ = 0, stale_end_ = 0;
+  // Of the values of the parameters, over all nets that share any: counted up where they change.
+  std::shared_ptr<uint64_t> params_version_;
+  uint64_t prepared_ = 0;  // the version from which ops have made what they keep of parameters
   std::vector<int64_t> offsets_;
   std::vector<int> learnable_;
   std::unique_ptr<Plan> plan_;
@@ -211,7 +218,9 @@ class Net {
   std::unique_ptr<Op> tally_;
   std::shared_ptr<Memory> tally_memory_;
   std::vector<double> tally_values_;
-  Course forward_course_, both_course_;  // a whole pass: forward with its losses; backward, too
+  // A whole pass: forward with its losses; backward, too; and the same as the first of an
+  // iteration.
+  Course forward_course_, both_course_, first_course_;
 };
 
 }  // namespace pcc

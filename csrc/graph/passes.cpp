@@ -7,12 +7,14 @@
 
 namespace pcc {
 
-Context Net::context() const {
+Context Net::context(bool first) const {
   return {reinterpret_cast<const StepBlock*>(step_memory_->data()),
-          reinterpret_cast<StepReport*>(report_memory_->data()), feeds_.batches()};
+          reinterpret_cast<StepReport*>(report_memory_->data()), feeds_.batches(), first};
 }
 
-Contexts Net::contexts() { return {context(), {&step_, &host_report_, feeds_.host_batches()}}; }
+Contexts Net::contexts(bool first) {
+  return {context(first), {&step_, &host_report_, feeds_.host_batches(), first}};
+}
 
 void Net::upload_step() { device_->upload(step_memory_->data(), &step_, sizeof(step_)); }
 
@@ -23,6 +25,14 @@ void Net::begin_pass(int first, int last) {
   if (first == 0) ++step_.pass;  // a pass in parts is one pass: Dropout draws the same masks
   feeds_.advance(first, last);
   upload_step();
+  prepare();
+}
+
+// Lets ops make anew what they keep of the parameters, if these have changed.
+void Net::prepare() {
+  if (prepared_ == *params_version_) return;
+  plan_->prepare(contexts());
+  prepared_ = *params_version_;
 }
 
 double Net::forward(int first, int last) {
@@ -58,6 +68,7 @@ void Net::backward(int first, int last) {
   const InUse::Pass pass(*in_use_);
   const ThreadScope scope(threads_);
   take_in_params();
+  prepare();
   take_in(first, true);
   if (whole)
     plan_->backward(contexts());
@@ -73,13 +84,20 @@ void Net::accumulate(const StepBlock& rates) {
   const int end = static_cast<int>(built_.layers.size()) - 1;
   set_rates(rates);
   begin_pass(0, end);
-  if (looked_at()) {
+  const bool looked = looked_at();
+  if (rates.part == 0 && looked)
+    device_->clear(diff_block_.data, diff_block_.spec.bytes());
+  else if (rates.part == 0 && stale_begin_ < stale_end_)
+    device_->clear(diff_mirror_.block()->data() + stale_begin_, stale_end_ - stale_begin_);
+  if (looked) {
     // What users wrote into their arrays of diffs is taken in between.
     forward_course_.run(*device_, contexts());
     give_back(0, end, false);
     take_in(end, true);
     plan_->backward(contexts());
     give_back(end, 0, true);
+  } else if (rates.part == 0) {
+    first_course_.run(*device_, contexts(true));
   } else {
     both_course_.run(*device_, contexts());
   }
@@ -99,6 +117,7 @@ void Net::run_beside(Unit& unit, const StepBlock& rates) {
   upload_step();
   if (host_report_.halt != Halt::none) tell_device();
   device_->run(unit, context());
+  ++*params_version_;
   give_back_params();
 }
 

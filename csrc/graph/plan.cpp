@@ -17,6 +17,7 @@ Plan::Plan(Program& program, const Backend& backend, std::shared_ptr<Device> dev
       gradients_(gradients) {
   values_.resize(program.values.size());
   nodes_.resize(program.nodes.size());
+  first_writers_.assign(program.params.size(), -1);
   for (const Node& node : program.nodes) needs_.push_back(node.op->needs());
   for (size_t v = 0; v < program.values.size(); ++v) {
     const Value& value = program.values[v];
@@ -89,6 +90,9 @@ void Plan::bind() {
         for (const int block : memory.dout[i]) buffers.dout.back().push_back(tensor(block, spec));
     }
     for (const int param : node.params) {
+      const int writer = at(first_writers_, at(program_.params, param).owner);
+      buffers.first.push_back(writer == static_cast<int>(n) &&
+                              at(needs_, writer).overwrites_dparams);
       const Param& owner = at(program_.params, at(program_.params, param).owner);
       buffers.params.push_back(owner.data);
       Tensor diff = owner.diff;
@@ -102,6 +106,7 @@ void Plan::bind() {
       }
     }
     buffers.stash = tensor(memory.stash, {}).data;
+    buffers.prepared = tensor(memory.prepared, {}).data;
     buffers.scratch = tensor(memory.forward_scratch, {}).data;
     buffers.backward_scratch = tensor(memory.backward_scratch, {}).data;
     node.op->bind(buffers);
@@ -130,28 +135,34 @@ void Plan::line_up() {
     const bool is_once = Program::made_once(node);
     const int layer = node.layers.empty() ? -1 : node.layers.back();
     Course& course = is_once ? once : forward_;
+    const auto bring_params = [&](Course& to) {
+      for (const HostParam& param : host_params_)
+        if (param.node == static_cast<int>(n) && !param.is_diff)
+          to.add({param.down.get()}, node.place, layer);
+    };
+    if (needs_[n].prepared_bytes) {
+      bring_params(prepare_);
+      prepare_.add({node.op.get(), Call::Action::prepare}, node.place, layer);
+    }
+    bring_params(course);
+    course.add({node.op.get()}, node.place, is_once ? -1 : layer);
     for (const HostParam& param : host_params_)
       if (param.node == static_cast<int>(n) && !param.is_diff)
-        course.add({param.down.get(), false}, node.place, layer);
-    course.add({node.op.get(), false}, node.place, is_once ? -1 : layer);
-    for (const HostParam& param : host_params_)
-      if (param.node == static_cast<int>(n) && !param.is_diff)
-        course.add({param.up.get(), false}, node.place, layer);
+        course.add({param.up.get()}, node.place, layer);
   }
   for (const BackwardStep& step : backward_) {
     if (step.node < 0) {
       const Place place = at(program_.values, step.value).place;
-      backward_course_.add({step.sum.get(), false}, place, step.layer);
+      backward_course_.add({step.sum.get()}, place, step.layer);
       continue;
     }
     const Node& node = at(program_.nodes, step.node);
     for (const HostParam& param : host_params_)
-      if (param.node == step.node)
-        backward_course_.add({param.down.get(), false}, node.place, step.layer);
-    backward_course_.add({node.op.get(), true}, node.place, step.layer);
+      if (param.node == step.node) backward_course_.add({param.down.get()}, node.place, step.layer);
+    backward_course_.add({node.op.get(), Call::Action::backward}, node.place, step.layer);
     for (const HostParam& param : host_params_)
       if (param.node == step.node && param.is_diff)
-        backward_course_.add({param.up.get(), false}, node.place, step.layer);
+        backward_course_.add({param.up.get()}, node.place, step.layer);
   }
   const StepBlock none;  // constants draw nothing
   StepReport said;

@@ -31,6 +31,9 @@ class Plan {
        bool gradients, const std::vector<std::pair<int, double>>& seeds,
        std::shared_ptr<Memory> lend);
 
+  // Makes what ops keep of the parameters in forms of their own: before the first pass, and again
+  // whenever they have changed.
+  void prepare(const Contexts& contexts) { prepare_.run(*device_, contexts); }
   void backward(const Contexts& contexts) { backward_course_.run(*device_, contexts); }
   // The layers from first down to last.
   void backward(const Contexts& contexts, int first_layer, int last_layer) {
@@ -42,6 +45,12 @@ class Plan {
   const Tensor& diff(int value) const { return diff_[static_cast<size_t>(value)]; }
   // Whether some reader, or the loss's own weight, sends it one.
   bool gets_diff(int value) const { return !values_[static_cast<size_t>(value)].parts.empty(); }
+  // Whether a pass with Context::first puts that parameter's gradient in the place of what is
+  // there.
+  bool overwrites(int param) const {
+    const int writer = at(first_writers_, param);
+    return writer >= 0 && at(needs_, writer).overwrites_dparams;
+  }
   int64_t arena_bytes() const { return sizes_.arena; }
   int64_t persistent_bytes() const { return sizes_.persistent; }
   const std::shared_ptr<Memory>& arena() const { return arena_; }
@@ -63,7 +72,7 @@ class Plan {
     std::vector<Part> parts;   // in the order of the readers
   };
   struct NodeMemory {
-    int stash = -1, forward_scratch = -1, backward_scratch = -1;
+    int stash = -1, prepared = -1, forward_scratch = -1, backward_scratch = -1;
     int backward_step = -1;
     std::vector<int> din;                // blocks, -1: not wanted
     std::vector<std::vector<int>> dout;  // blocks
@@ -105,13 +114,15 @@ class Plan {
   std::vector<ValueMemory> values_;
   std::vector<NodeMemory> nodes_;
   std::vector<BackwardStep> backward_;
+  std::vector<int>
+      first_writers_;  // of each parameter's gradient: the node, under its owner; or -1
   std::vector<std::vector<int>> sum_blocks_;  // per backward step: parts of a sum, then its result
   std::vector<Tensor> data_, diff_;
   Placement sizes_;
   std::shared_ptr<Memory> arena_, persistent_;
   std::shared_ptr<Memory> host_arena_, host_persistent_;  // of what the host runs
   std::vector<HostParam> host_params_;
-  Course forward_, backward_course_;
+  Course prepare_, forward_, backward_course_;
 };
 
 }  // namespace pcc

@@ -98,6 +98,11 @@ void Plan::add_backward(int index) {
   step.node = index;
   step.layer = node.layers.empty() ? -1 : node.layers.back();
   backward_.push_back(std::move(step));
+  for (const int param : node.params) {
+    const Param& use = at(program_.params, param);
+    int& writer = at(first_writers_, use.owner);
+    if (use.want_gradient && writer < 0 && !at(program_.params, use.owner).borrowed) writer = index;
+  }
   for (size_t slot = 0; slot < node.ins.size(); ++slot) {
     const Operand& operand = node.ins[slot];
     if (!operand.want_gradient) continue;

@@ -52,6 +52,10 @@ void Plan::live() {
     NodeMemory& memory = at(nodes_, n);
     for (const Operand& operand : node.ins) use(at(values_, operand.value).data, n);
     for (const int out : node.outs) use(at(values_, out).data, n);
+    if (needs.prepared_bytes) {
+      memory.prepared = new_block(needs.prepared_bytes, n, node.place);
+      blocks_.back().persistent = true;
+    }
     if (needs.forward_scratch)
       memory.forward_scratch = new_block(needs.forward_scratch, n, node.place);
     if (needs.stash_bytes) {
@@ -61,13 +65,16 @@ void Plan::live() {
     }
     if (memory.backward_step < 0) continue;
     const int step = forward_steps + memory.backward_step;
-    if (needs.stash_bytes) use(memory.stash, step);
-    if (needs.backward_scratch)
+    const int until = std::min(end, step + needs.backward_lag);
+    if (needs.stash_bytes) use(memory.stash, until);
+    if (needs.backward_scratch) {
       memory.backward_scratch = new_block(needs.backward_scratch, step, node.place);
+      use(memory.backward_scratch, until);
+    }
     for (size_t i = 0; i < needs.in.size(); ++i)
-      if (needs.in[i]) use(at(values_, node.ins[i].value).data, step);
+      if (needs.in[i]) use(at(values_, node.ins[i].value).data, until);
     for (size_t i = 0; i < needs.out.size(); ++i)
-      if (needs.out[i]) use(at(values_, node.outs[i]).data, step);
+      if (needs.out[i]) use(at(values_, node.outs[i]).data, until);
   }
   // Diff blocks: their first use was not known when they were made.
   for (auto& memory : nodes_)
@@ -82,7 +89,10 @@ void Plan::live() {
     for (const int block : memory.din)
       if (block >= 0) use(block, step);
     for (const auto& list : memory.dout)
-      for (const int block : list) use(block, step);
+      for (const int block : list) {
+        use(block, step);
+        use(block, std::min(end, step + at(needs_, n).backward_lag));
+      }
   }
   for (size_t s = 0; s < sum_blocks_.size(); ++s)
     for (const int block : sum_blocks_[s]) use(block, forward_steps + static_cast<int>(s));

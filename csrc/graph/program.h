@@ -69,6 +69,7 @@ struct Param {
   Shape shape;
   FillerDesc filler;
   bool statistic = false;
+  bool borrowed = false;  // the memory is another net's
   double lr_mult = 1, decay_mult = 1;
   bool want_gradient = false;
   DType dtype = DType::f32;

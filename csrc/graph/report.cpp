@@ -71,8 +71,8 @@ std::vector<Net::NodeTime> Net::time_nodes() {
   step_.parts = 0;
   begin_pass(0, static_cast<int>(built_.layers.size()) - 1);
   HostDevice host;
-  const auto timed = [&](Op* op, bool backward, Place place) {
-    const Call call{op, backward};
+  const auto timed = [&](Op* op, Call::Action action, Place place) {
+    const Call call{op, action};
     const bool on_host = place == Place::host;
     const auto begin = Clock::now();
     (on_host ? host : *device_).run(&call, 1, on_host ? contexts().host : context());
@@ -84,18 +84,21 @@ std::vector<Net::NodeTime> Net::time_nodes() {
     row.name = node.name;
     row.op = name_of(node.desc);
     row.layers = node.layers;
-    if (!Program::made_once(node)) row.forward = timed(node.op.get(), false, node.place);
+    if (!Program::made_once(node))
+      row.forward = timed(node.op.get(), Call::Action::forward, node.place);
     times.push_back(std::move(row));
   }
   for (const BackwardStep& step : plan_->backward_steps()) {
     if (step.node >= 0) {
-      at(times, step.node).backward += timed(at(built_.program.nodes, step.node).op.get(), true,
-                                             at(built_.program.nodes, step.node).place);
+      at(times, step.node).backward +=
+          timed(at(built_.program.nodes, step.node).op.get(), Call::Action::backward,
+                at(built_.program.nodes, step.node).place);
       continue;
     }
     // Summing a diff is part of its reader's backward; readers come after, so charge the value's
     // producer.
-    const double taken = timed(step.sum.get(), false, at(built_.program.values, step.value).place);
+    const double taken =
+        timed(step.sum.get(), Call::Action::forward, at(built_.program.values, step.value).place);
     const int producer = at(built_.program.values, step.value).producer;
     if (producer >= 0) at(times, producer).backward += taken;
   }

@@ -52,7 +52,7 @@ Net::Exchange Net::make_exchange(const Tensor& value, void* array, bool in) cons
 void Net::run_exchange(const Exchange& exchange, const Tensor& value, void* array, bool in) const {
   const int64_t bytes = value.spec.bytes();
   if (exchange.staging && in) device_->upload(exchange.staging->data(), array, bytes);
-  const Call call{exchange.op.get(), false};
+  const Call call{exchange.op.get()};
   device_->run(&call, 1, context());
   if (exchange.staging && !in) device_->download(array, exchange.staging->data(), bytes);
 }
@@ -217,7 +217,7 @@ Net::HostParam Net::host_param(int param, bool diff) {
 }
 
 void Net::take_in_params() {
-  data_mirror_.take_in();
+  if (data_mirror_.take_in()) ++*params_version_;
   diff_mirror_.take_in();
   if (share_) share_->take_in_params();
 }

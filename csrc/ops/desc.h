@@ -2,8 +2,8 @@
 // Layers lower to these; backends answer them. Axes letters: N samples, C channels, H W rows and
 // columns; x inputs, y outputs, w parameters. Each comment lists ins -> outs and the parameters in
 // order. Diffs follow one rule everywhere:
-//   din is overwritten; dparams are ADDED to; dout arrives as one part per reader, to be summed
-//   (OpNeeds).
+//   din is overwritten; dparams are ADDED to (but see Op::overwrites); dout arrives as one part per
+//   reader, to be summed (OpNeeds).
 #pragma once
 
 #include <cstdint>
@@ -209,6 +209,10 @@ struct TallyDesc {
   std::vector<int64_t> counts;
 };
 
+// Sums over passes, as a test takes them: ins: values of any form -> their sums, each in double and
+// laid out as the value, to which this pass's are added. Made beside the plan.
+struct AccumulateDesc {};
+
 // A function of the user's: any ins -> any outs, with any params, called back with plain arrays in
 // host memory (ops/host.h). over: pairs of an output and the input over which it stands, as Caffe's
 // in-place layers have it: forward copies the one to the other before the call.
@@ -255,10 +259,11 @@ struct UpdateDesc {
   int histories() const;
 };
 
-using OpDesc = std::variant<ConvDesc, PoolDesc, LrnDesc, NormActDesc, AffineDesc, PointwiseDesc,
-                            DropoutDesc, EltwiseDesc, ConcatDesc, SliceDesc, GemmDesc, SoftmaxDesc,
-                            SoftmaxLossDesc, AccuracyDesc, FillDesc, TransformDesc, TallyDesc,
-                            HostOpDesc, TransferDesc, ReorderDesc, SumDesc, UpdateDesc>;
+using OpDesc =
+    std::variant<ConvDesc, PoolDesc, LrnDesc, NormActDesc, AffineDesc, PointwiseDesc, DropoutDesc,
+                 EltwiseDesc, ConcatDesc, SliceDesc, GemmDesc, SoftmaxDesc, SoftmaxLossDesc,
+                 AccuracyDesc, FillDesc, TransformDesc, TallyDesc, AccumulateDesc, HostOpDesc,
+                 TransferDesc, ReorderDesc, SumDesc, UpdateDesc>;
 
 // "conv", "pool", "norm+scale+add+relu": for plans and errors.
 std::string name_of(const OpDesc& desc);

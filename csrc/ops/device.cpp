@@ -6,6 +6,17 @@
 
 namespace pcc {
 
+void Call::make(const Context& context) const {
+  switch (action) {
+    case Action::forward:
+      return op->forward(context);
+    case Action::backward:
+      return op->backward(context);
+    case Action::prepare:
+      return op->prepare(context);
+  }
+}
+
 std::shared_ptr<Memory> HostDevice::allocate(int64_t bytes) {
   return std::make_shared<HostMemory>(bytes);
 }
@@ -21,11 +32,7 @@ void HostDevice::clear(void* to, int64_t bytes) {
 }
 
 void HostDevice::run(const Call* calls, size_t count, const Context& context) {
-  for (const Call* call = calls; call != calls + count; ++call)
-    if (call->backward)
-      call->op->backward(context);
-    else
-      call->op->forward(context);
+  for (const Call* call = calls; call != calls + count; ++call) call->make(context);
 }
 
 }  // namespace pcc

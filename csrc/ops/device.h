@@ -13,10 +13,13 @@ namespace pcc {
 
 class Op;
 
-// One call of an op, forward or backward.
+// One call of an op.
 struct Call {
+  enum class Action : uint8_t { forward, backward, prepare };
   Op* op = nullptr;
-  bool backward = false;
+  Action action = Action::forward;
+
+  void make(const Context& context) const;
 };
 
 // Calls in order that are made again and again: a device may record them at the first run and

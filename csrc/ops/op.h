@@ -47,8 +47,14 @@ struct OpNeeds {
   int in_place =
       -1;  // forward may write out[0] over this input (same spec), if nobody needs that any more
   int diff_in_place = -1;  // backward may write din[this] over dout[0] when that is a single part
-  std::vector<bool> passes_dout;  // din[i] equals dout[0]: the planner aliases them and backward
-                                  // need not write it
+  std::vector<bool> passes_dout;    // din[i] equals dout[0]: the planner aliases them and backward
+                                    // need not write it
+  bool overwrites_dparams = false;  // backward does as overwrites() says; otherwise it always adds
+  int64_t prepared_bytes = 0;  // private memory that lasts: parameters in a form of the op's own
+  // So many of the calls that follow may be made while backward's work still goes on, on another
+  // stream of the device's, which is waited for by then and at the end of the unit: what backward
+  // reads, and its scratch, is left alone for as long.
+  int backward_lag = 0;
 };
 
 struct OpBuffers {
@@ -57,7 +63,9 @@ struct OpBuffers {
       dout;  // parts per output; an empty list: that output got no gradient (treat as zero)
   std::vector<Tensor> din;              // null data: not wanted
   std::vector<Tensor> params, dparams;  // dparams: null data: not wanted
+  std::vector<bool> first;  // per parameter: no op writes this gradient before (overwrites())
   void* stash = nullptr;
+  void* prepared = nullptr;
   void* scratch = nullptr;           // forward_scratch bytes, 64-byte aligned
   void* backward_scratch = nullptr;  // backward_scratch bytes; may be the same memory
 };
@@ -70,9 +78,12 @@ class Op {
   // on pointers only is done here.
   virtual void bind(const OpBuffers& buffers) { buffers_ = buffers; }
   virtual void forward(const Context& context) = 0;
-  // Writes the wanted din's and adds to the wanted dparams: zeros and nothing where no output got a
-  // gradient.
+  // Writes the wanted din's and adds to the wanted dparams (or overwrites them): zeros and nothing
+  // where no output got a gradient.
   void backward(const Context& context);
+  // Makes the prepared memory from the parameters: before the first pass, and again before the next
+  // one whenever they have changed. Not for what a pass itself moves, as running statistics.
+  virtual void prepare(const Context& context) { (void)context; }
   // Which implementation it is, for the plan: "jit:avx2", "kernel avx2", "plain loops".
   virtual std::string implementation() const { return ""; }
 
@@ -81,6 +92,10 @@ class Op {
   virtual void differentiate(const Context& context) { (void)context; }
   // To zeros, in the op's own memory. Default: the host's.
   virtual void clear(const Tensor& tensor);
+  // Whether this call of backward puts the parameter's gradient in the place of whatever is there.
+  bool overwrites(const Context& context, size_t param) const {
+    return context.first && param < buffers_.first.size() && buffers_.first[param];
+  }
 
   OpBuffers buffers_;
 };
@@ -117,7 +132,7 @@ class Backend {
   virtual FormChoice forms(const OpDesc& desc, const OpSite& site) const;
   // The op, or null: "not mine", and the planner asks the reference backend, whose op then runs on
   // the host. A backend whose memory the host cannot reach must answer ReorderDesc (between its own
-  // forms), SumDesc, TallyDesc and UpdateDesc.
+  // forms), SumDesc, TallyDesc, AccumulateDesc and UpdateDesc.
   virtual std::unique_ptr<Op> make(const OpDesc& desc, const OpSite& site) const = 0;
 };
 

@@ -60,6 +60,9 @@ struct Context {
   const StepBlock* step = nullptr;
   StepReport* report = nullptr;
   const RecordBatch* feeds = nullptr;  // by TransformDesc::feed
+  // The pass is the first of an iteration, whose gradients take the place of what is there. Always
+  // the same for one unit.
+  bool first = false;
 };
 
 }  // namespace pcc

@@ -1,5 +1,5 @@
-// The losses of a pass, for every backend whose memory the host can read: a few numbers, for which
-// no kernel is worth its call.
+// The losses of a pass, and sums over passes, for every backend whose memory the host can read: a
+// few numbers, for which no kernel is worth its call.
 #pragma once
 
 #include <cmath>
@@ -38,6 +38,27 @@ class HostTally : public Op {
 
  private:
   TallyDesc desc_;
+};
+
+class HostAccumulate : public Op {
+ public:
+  void forward(const Context&) override {
+    for (size_t i = 0; i < buffers_.in.size(); ++i) {
+      const Tensor& in = buffers_.in[i];
+      double* const sums = buffers_.out[i].as<double>();
+      if (in.spec.dtype == DType::f32)
+        add(in.as<float>(), in.count(), sums);
+      else
+        add(in.as<double>(), in.count(), sums);
+    }
+  }
+  std::string implementation() const override { return "plain loops"; }
+
+ private:
+  template <typename T>
+  static void add(const T* values, int64_t count, double* sums) {
+    for (int64_t i = 0; i < count; ++i) sums[i] += static_cast<double>(values[i]);
+  }
 };
 
 }  // namespace pcc

@@ -21,11 +21,10 @@ Iteration::Iteration(std::shared_ptr<Net> net, const UpdateDesc& desc) : net_(st
   scratch_ = device.allocate(op_->needs().forward_scratch);
   buffers.scratch = scratch_->data();
   op_->bind(buffers);
-  update_.calls.push_back({op_.get(), false});
+  update_.calls.push_back({op_.get()});
 }
 
 void Iteration::accumulate(StepBlock rates, int32_t passes) {
-  net_->clear_param_diffs();
   rates.parts = passes;
   for (rates.part = 0; rates.part < passes; ++rates.part) net_->accumulate(rates);
 }

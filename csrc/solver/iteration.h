@@ -13,8 +13,8 @@ class Iteration {
  public:
   Iteration(std::shared_ptr<Net> net, const UpdateDesc& desc);
 
-  // Clears the parameters' diffs and adds up those of `passes` passes. Nothing is read: the loss
-  // goes to the net's report.
+  // Adds up the parameters' diffs of `passes` passes. Nothing is read: the loss goes to the net's
+  // report.
   void accumulate(StepBlock rates, int32_t passes);
   // Moves the weights, if nothing went wrong before.
   void update(const StepBlock& rates);

@@ -256,12 +256,21 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
   buffers.stash = stash.data();
   buffers.scratch = scratch.data();
   buffers.backward_scratch = backward_scratch.data();
+  Buffer& prepared = memory.raw("prepared", needs.prepared_bytes);
+  buffers.prepared = prepared.data();
+  const bool overwrites = op.first && needs.overwrites_dparams;
+  buffers.first.assign(site.params.size(), overwrites);
   made->bind(buffers);
 
   StepBlock state = op.state;
   StepReport report;
+  // Without any gradient that comes, the parameters' stay what they are.
+  const bool came = std::any_of(buffers.dout.begin(), buffers.dout.end(),
+                                [](const std::vector<Tensor>& parts) { return !parts.empty(); });
   std::vector<RecordBatch> batches(op.feeds.size());
-  const Context context{&state, &report, batches.data()};
+  const Context context{&state, &report, batches.data(), op.first};
+  made->prepare(context);
+  memory.check("prepare");
   for (int step = 0; step < op.steps; ++step) {
     for (size_t i = 0; i < site.in.size(); ++i)
       store(buffers.in[i], pick(op.in_values, i, buffers.in[i].count(), op.seed + 100 + i));
@@ -296,7 +305,10 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
     for (size_t i = 0; i < buffers.dout.size(); ++i)
       for (size_t p = 0; p < buffers.dout[i].size(); ++p) store(buffers.dout[i][p], dout[i][p]);
     for (const Tensor& tensor : buffers.dparams)
-      if (tensor) store(tensor, Values(static_cast<size_t>(tensor.count()), kNoise));
+      if (tensor && overwrites && came)
+        spoil(tensor);
+      else if (tensor)
+        store(tensor, Values(static_cast<size_t>(tensor.count()), kNoise));
     backward_scratch.spoil();
     made->backward(context);
     memory.check("backward");
@@ -306,7 +318,8 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
   for (const Tensor& tensor : buffers.din) result.din.push_back(tensor ? load(tensor) : Values{});
   for (const Tensor& tensor : buffers.dparams) {
     result.dparams.push_back(tensor ? load(tensor) : Values{});
-    for (double& value : result.dparams.back()) value -= kNoise;
+    if (!(overwrites && came))
+      for (double& value : result.dparams.back()) value -= kNoise;
   }
   return result;
 }
@@ -362,6 +375,7 @@ std::vector<OpCase> variations(const OpCase& op) {
   vary([](OpCase& c) { c.dout_parts.assign(c.out.size(), 0); });
   vary([](OpCase& c) { c.in_place = true; });
   vary([](OpCase& c) { c.steps = 2; });
+  vary([](OpCase& c) { c.first = true; });
   const std::vector<bool> din = all_or(op.want_din, op.in.size());
   const std::vector<bool> dparam = all_or(op.want_dparam, op.params.size());
   for (size_t i = 0; i < din.size(); ++i)
@@ -404,7 +418,7 @@ std::vector<std::string> compare_with_reference(const OpCase& op, const std::str
           concat(name_of(op.desc), " on ", backend_name, " (", got.implementation, "), ",
                  layout_text(choice), variant.training ? "" : ", forward only",
                  variant.in_place ? ", in place" : "", variant.dout_parts.empty() ? "" : ", parts",
-                 variant.steps > 1 ? ", second step" : "");
+                 variant.steps > 1 ? ", second step" : "", variant.first ? ", first" : "");
       compare_all("output", got.out, expected.out, tolerance, where);
       compare_all("parameter", got.params, expected.params, tolerance, where);
       compare_all("input gradient", got.din, expected.din, tolerance, where);

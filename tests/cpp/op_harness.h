@@ -33,6 +33,7 @@ struct OpCase {
   std::vector<Values> in_values, param_values;
   std::vector<Values> dout_values;  // per output: the sum of the parts
   uint64_t seed = 1;
+  bool first = false;  // backward as in an iteration's first pass (Context::first)
   int steps = 1;  // forward and backward passes of one op object; the results are the last one's
   bool in_place =
       false;  // forward over the input and backward over the output's diff, where the op offers it

@@ -20,6 +20,7 @@ class ColumnsConvOp : public KernelOp {
     slot_ = std::max(depth() * g_.piece_positions(), g_.piece_channels() * g_.taps * g_.map_area);
     needs_.forward_scratch = slots_ * slot_ * static_cast<int64_t>(sizeof(float));
     if (!trains_) return;
+    needs_.overwrites_dparams = true;
     needs_.in = {wants_weights(site) && site.want_dparam[0]};
     needs_.backward_scratch = needs_.forward_scratch;
   }
@@ -36,14 +37,15 @@ class ColumnsConvOp : public KernelOp {
   std::string implementation() const override { return concat("im2col ", loops_.isa); }
 
  protected:
-  void differentiate(const Context&) override {
+  void differentiate(const Context& context) override {
     scratch_ = static_cast<float*>(buffers_.backward_scratch);
-    if (desc_.bias && dparam(1)) bias_gradient();
+    if (desc_.bias && dparam(1)) bias_gradient(context);
     if (dparam(0)) {
+      const bool add = !overwrites(context, 0);
       if (desc_.transposed)
-        weight_gradient(dout(), in(0));
+        weight_gradient(dout(), in(0), add);
       else
-        weight_gradient(in(0), dout());
+        weight_gradient(in(0), dout(), add);
     }
     if (!din(0)) return;
     if (desc_.transposed)
@@ -111,9 +113,9 @@ class ColumnsConvOp : public KernelOp {
                        image + (part * g_.group_channels() + first) * g_.area);
     });
   }
-  // dw += map gradient times columns of the image, sample after sample. Each piece owns some of the
-  // input channels.
-  void weight_gradient(const float* image, const float* map) const {
+  // dw = or += map gradient times columns of the image, sample after sample. Each piece owns some
+  // of the input channels.
+  void weight_gradient(const float* image, const float* map, bool add) const {
     const int64_t pieces = g_.pieces_of_group();
     for_each_with_columns(g_.group * pieces, [&](int64_t piece, float* columns) {
       const int64_t group = piece / pieces, first = piece % pieces * g_.piece_channels();
@@ -131,7 +133,7 @@ class ColumnsConvOp : public KernelOp {
                   .b_step = 1,
                   .b_column = g_.map_area,
                   .c_row = depth(),
-                  .add = true},
+                  .add = add || n > 0},
                  map + part * g_.group_maps() * g_.map_area, columns, dw);
       }
     });
@@ -144,16 +146,17 @@ class ColumnsConvOp : public KernelOp {
       for (int64_t i = 0; i < area; ++i) y[i] += bias;
     });
   }
-  void bias_gradient() const {
+  void bias_gradient(const Context& context) const {
     const Shape& y = site_.out[0].shape;
     const int64_t samples = y[0], maps = y[1], area = y.count(2);
-    for_pieces(maps, samples * area, [=, this](int64_t map) {
+    for_pieces(maps, samples * area, [=, &context, this](int64_t map) {
       double sum = 0;
       for (int64_t n = 0; n < samples; ++n) {
         const float* const row = dout() + (n * maps + map) * area;
         for (int64_t i = 0; i < area; ++i) sum += static_cast<double>(row[i]);
       }
-      dparam(1)[map] += static_cast<float>(sum);
+      const float total = static_cast<float>(sum);
+      dparam(1)[map] = overwrites(context, 1) ? total : dparam(1)[map] + total;
     });
   }
 

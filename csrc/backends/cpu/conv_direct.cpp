@@ -38,6 +38,7 @@ class DirectConvOp : public Op {
     weights_ = shape_.outputs * shape_.inputs * shape_.taps();
     const int64_t blocks = (shape_.outputs + block_ - 1) / block_;
     needs_.forward_scratch = blocks * block_ * shape_.inputs * shape_.taps() * kFloat;
+    needs_.overwrites_dparams = true;
     needs_.in = {trains(site) && wants_weights(site)};
     // Not more threads than samples; the split decides the order of sums, so it is fixed here.
     parts_ = std::min<int64_t>(threads_, samples_);
@@ -69,13 +70,13 @@ class DirectConvOp : public Op {
     });
   }
 
-  void differentiate(const Context&) override {
+  void differentiate(const Context& context) override {
     float* const dx = buffers_.din[0].as<float>();
     const float* const dy = buffers_.dout[0][0].as<float>();
     if (dx) backward_data(dy, dx);
     float* const dw = buffers_.dparams[0].as<float>();
     float* const db = bias_ ? buffers_.dparams[1].as<float>() : nullptr;
-    if (dw || db) backward_weights(dy, dw, db);
+    if (dw || db) backward_weights(context, dy, dw, db);
   }
 
   std::string implementation() const override { return concat("direct ", isa_); }
@@ -105,7 +106,7 @@ class DirectConvOp : public Op {
     });
   }
 
-  void backward_weights(const float* dy, float* dw, float* db) const {
+  void backward_weights(const Context& context, const float* dy, float* dw, float* db) const {
     float* const sums = piece(sums_);
     const float* const x = buffers_.in[0].as<float>();
     parallel_parts(parts_, samples_, [&](int64_t part, int64_t begin, int64_t end) {
@@ -116,9 +117,11 @@ class DirectConvOp : public Op {
     });
     if (dw)
       parallel(weights_, 16 << 10, [&](int64_t begin, int64_t end, int) {
+        if (overwrites(context, 0)) std::fill(dw + begin, dw + end, 0.0f);
         for (int64_t part = 0; part < parts_; ++part)
           for (int64_t i = begin; i < end; ++i) dw[i] += sums[part * sum_count() + i];
       });
+    if (db && overwrites(context, 1)) std::fill_n(db, shape_.outputs, 0.0f);
     for (int64_t part = 0; db && part < parts_; ++part)
       for (int64_t o = 0; o < shape_.outputs; ++o) db[o] += sums[part * sum_count() + weights_ + o];
   }

@@ -34,6 +34,7 @@ class WinogradOp : public Op {
     // The split decides the order of sums, so it is fixed here.
     parts_ = std::min<int64_t>(threads(), (tiles_ + kWinogradTiles - 1) / kWinogradTiles);
     work_count_ = winograd_scratch(shape_, winograd_sum_tiles(shape_));
+    needs_.overwrites_dparams = true;
     needs_.in = {trains(site) && wants_weights(site)};
     lay_out(forward_);
     needs_.forward_scratch = forward_.pieces.total();
@@ -54,13 +55,13 @@ class WinogradOp : public Op {
              bias_ ? buffers_.params[1].as<float>() : nullptr, buffers_.out[0].as<float>());
   }
 
-  void differentiate(const Context&) override {
+  void differentiate(const Context& context) override {
     float* const dx = buffers_.din[0].as<float>();
     const float* const dy = buffers_.dout[0][0].as<float>();
     if (dx) convolve(turned_shape_, true, backward_, buffers_.backward_scratch, dy, nullptr, dx);
     float* const dw = buffers_.dparams[0].as<float>();
     float* const db = bias_ ? buffers_.dparams[1].as<float>() : nullptr;
-    if (dw || db) backward_weights(dy, dw, db);
+    if (dw || db) backward_weights(context, dy, dw, db);
   }
 
   std::string implementation() const override { return concat("winograd ", isa_); }
@@ -105,7 +106,7 @@ class WinogradOp : public Op {
     });
   }
 
-  void backward_weights(const float* dy, float* dw, float* db) const {
+  void backward_weights(const Context& context, const float* dy, float* dw, float* db) const {
     void* const scratch = buffers_.backward_scratch;
     float* const zeros = clear_zeros(backward_, scratch);
     float* const sums = piece(scratch, sums_);
@@ -118,8 +119,10 @@ class WinogradOp : public Op {
     });
     if (dw)
       parallel(shape_.outputs, 8, [&](int64_t begin, int64_t end, int) {
-        table_.unpack(shape_, begin, end, sums, sum_parts_, sum_count_, dw);
+        table_.unpack(shape_, begin, end, sums, sum_parts_, sum_count_, !overwrites(context, 0),
+                      dw);
       });
+    if (db && overwrites(context, 1)) std::fill_n(db, shape_.outputs, 0.0f);
     if (db)
       for (int64_t part = 0; part < sum_parts_; ++part)
         for (int64_t o = 0; o < shape_.outputs; ++o)

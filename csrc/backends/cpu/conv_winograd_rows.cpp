@@ -31,6 +31,7 @@ class WinogradRowsOp : public Op {
     shape_ = {{x[1], y[1], x[2], x[3], y[2], y[3]}};
     // Not more threads than samples; the split decides the order of sums, so it is fixed here.
     parts_ = std::min<int64_t>(threads(), samples_);
+    needs_.overwrites_dparams = true;
     needs_.in = {trains(site) && wants_weights(site)};
     u_ = forward_.take(shape_.u_count() * kFloat);
     v_ = forward_.take(parts_ * shape_.v_count() * kFloat);
@@ -59,7 +60,7 @@ class WinogradRowsOp : public Op {
     });
   }
 
-  void differentiate(const Context&) override {
+  void differentiate(const Context& context) override {
     float* const dx = buffers_.din[0].as<float>();
     const float* const dy = buffers_.dout[0][0].as<float>();
     const float* const x = buffers_.in[0].as<float>();
@@ -94,8 +95,9 @@ class WinogradRowsOp : public Op {
     });
     if (dw)
       parallel(shape_.outputs, 8, [&](int64_t begin, int64_t end, int) {
-        loops_.unpack(shape_, begin, end, sums, parts_, sum_count(), dw);
+        loops_.unpack(shape_, begin, end, sums, parts_, sum_count(), !overwrites(context, 0), dw);
       });
+    if (db && overwrites(context, 1)) std::fill_n(db, shape_.outputs, 0.0f);
     for (int64_t part = 0; db && part < parts_; ++part)
       for (int64_t o = 0; o < shape_.outputs; ++o)
         db[o] += sums[part * sum_count() + shape_.u_count() + o];

@@ -38,6 +38,7 @@ struct Maker {
   Made operator()(const FillDesc& d) const { return make_fill(d, site); }
   Made operator()(const TransformDesc& d) const { return make_transform(d, site); }
   Made operator()(const TallyDesc& d) const { return std::make_unique<HostTally<float>>(d); }
+  Made operator()(const AccumulateDesc&) const { return std::make_unique<HostAccumulate>(); }
   Made operator()(const HostOpDesc& d) const { return make_host_op(d, site); }
   Made operator()(const ReorderDesc& d) const { return make_reorder(d, site); }
   Made operator()(const TransferDesc&) const { return nullptr; }
@@ -80,8 +81,9 @@ class CpuBackend : public Backend {
   }
 
   std::unique_ptr<Op> make(const OpDesc& desc, const OpSite& site) const override {
-    // The losses of a pass are summed in double.
-    const bool is_tally = std::holds_alternative<TallyDesc>(desc);
+    // These sum in double.
+    const bool is_tally =
+        std::holds_alternative<TallyDesc>(desc) || std::holds_alternative<AccumulateDesc>(desc);
     if (!is_tally && !has_kernels(site)) return nullptr;
     return std::visit(Maker{site}, desc);
   }

@@ -22,6 +22,7 @@ class GemmOp : public Op {
   GemmOp(const GemmDesc& desc, const OpSite& site)
       : desc_(desc), loops_(gemm_loops()), isa_(loops().isa) {
     needs_.in = {trains(site) && site.want_dparam[0]};
+    needs_.overwrites_dparams = true;
   }
 
   OpNeeds needs() const override { return needs_; }
@@ -41,7 +42,7 @@ class GemmOp : public Op {
              bias ? buffers_.params[1].as<float>() : nullptr, buffers_.out[0]);
   }
 
-  void differentiate(const Context&) override {
+  void differentiate(const Context& context) override {
     const auto [m, k, n, transpose, bias] = desc_;
     const Tensor& dx = buffers_.din[0];
     const Tensor& dy = buffers_.dout[0][0];
@@ -66,9 +67,10 @@ class GemmOp : public Op {
                           .b_step = transpose ? n : k,
                           .b_column = 1,
                           .c_row = transpose ? n : k,
-                          .add = true};
+                          .add = !overwrites(context, 0)};
     if (dw) multiply(shape, transpose ? x : dy, transpose ? dy : x, nullptr, dw);
-    if (bias && buffers_.dparams[1]) add_rows(dy.as<float>(), buffers_.dparams[1].as<float>());
+    if (bias && buffers_.dparams[1])
+      sum_rows(dy.as<float>(), overwrites(context, 1), buffers_.dparams[1].as<float>());
   }
 
   std::string implementation() const override { return concat("kernel ", isa_); }
@@ -96,11 +98,12 @@ class GemmOp : public Op {
                });
   }
 
-  // Adds the sum over the rows of dy to db. Each thread has columns of its own: the same bits for
+  // db = or += the sum over the rows of dy. Each thread has columns of its own: the same bits for
   // any number of threads.
-  void add_rows(const float* dy, float* db) const {
+  void sum_rows(const float* dy, bool overwrite, float* db) const {
     const int64_t m = desc_.m, n = desc_.n;
     parallel(n, std::max<int64_t>(16, 16384 / m), [=](int64_t begin, int64_t end, int) {
+      if (overwrite) std::fill(db + begin, db + end, 0.0f);
       for (int64_t row = 0; row < m; ++row)
         for (int64_t column = begin; column < end; ++column) db[column] += dy[row * n + column];
     });

@@ -28,7 +28,7 @@ struct Course {
 };
 
 bool same(const Context& a, const Context& b) {
-  return a.step == b.step && a.report == b.report && a.feeds == b.feeds;
+  return a.step == b.step && a.report == b.report && a.feeds == b.feeds && a.first == b.first;
 }
 
 }  // namespace
@@ -39,11 +39,7 @@ std::shared_ptr<Memory> CudaDevice::allocate(int64_t bytes) {
 
 void CudaDevice::run(const Call* calls, size_t count, const Context& context) {
   const CurrentStream current(stream_);
-  for (const Call* call = calls; call != calls + count; ++call)
-    if (call->backward)
-      call->op->backward(context);
-    else
-      call->op->forward(context);
+  for (const Call* call = calls; call != calls + count; ++call) call->make(context);
 }
 
 void CudaDevice::run(Unit& unit, const Context& context) {

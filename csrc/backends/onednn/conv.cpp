@@ -1,7 +1,7 @@
 // Convolution and its transpose over oneDNN. Parameters lie in Caffe's order; each step wants them
 // in an order of its own, so they are put into scratch before it (36 KB for the largest of
-// ResNet-56), and weight gradients come back the same way, added.
-#include <cstring>
+// ResNet-56), and weight gradients come back the same way, added or in the place of what was there.
+#include <algorithm>
 
 #include "backends/onednn/conv_plan.h"
 #include "backends/onednn/makers.h"
@@ -23,6 +23,7 @@ class ConvOp : public Op {
         forward_(std::move(forward)),
         data_(std::move(backward_data)),
         weights_(std::move(backward_weights)) {
+    needs_.overwrites_dparams = true;
     needs_.in = {weights_.has_value()};
     to_forward_ = stage(forward_.weights, forward_pieces_);
     forward_scratchpad_ = take(forward_.scratchpad, forward_pieces_);
@@ -34,7 +35,8 @@ class ConvOp : public Op {
       gradient_ = take(weights_->weights, backward_pieces_);
       bias_gradient_ = take(bias_desc_, backward_pieces_);
       add_ = Reorder(name_, weights_->weights, plain_weights_, true);
-      add_scratch_ = backward_pieces_.take(add_.scratch_bytes());
+      put_ = Reorder(name_, weights_->weights, plain_weights_, false);
+      back_scratch_ = backward_pieces_.take(std::max(add_.scratch_bytes(), put_.scratch_bytes()));
       weights_scratchpad_ = take(weights_->scratchpad, backward_pieces_);
     }
     needs_.forward_scratch = forward_pieces_.total();
@@ -78,8 +80,10 @@ class ConvOp : public Op {
       weights.argument(DNNL_ARG_DIFF_WEIGHTS, weights_->weights, dw);
       if (bias_) weights.argument(DNNL_ARG_DIFF_BIAS, bias_desc_, at(scratch, bias_gradient_));
       weights.argument(DNNL_ARG_SCRATCHPAD, weights_->scratchpad, at(scratch, weights_scratchpad_));
-      if (buffers.dparams[0])
-        weights_calls_.push_back(add_.call(dw, buffers.dparams[0].data, at(scratch, add_scratch_)));
+      if (buffers.dparams[0]) {
+        add_call_ = add_.call(dw, buffers.dparams[0].data, at(scratch, back_scratch_));
+        put_call_ = put_.call(dw, buffers.dparams[0].data, at(scratch, back_scratch_));
+      }
     }
   }
 
@@ -87,14 +91,18 @@ class ConvOp : public Op {
     for (const Call& call : forward_calls_) call.run();
   }
 
-  void differentiate(const Context&) override {
+  void differentiate(const Context& context) override {
     for (const Call& call : data_calls_) call.run();
     for (const Call& call : weights_calls_) call.run();
-    if (weights_calls_.empty() || !bias_ || !buffers_.dparams[1]) return;
+    if (weights_calls_.empty()) return;
+    if (buffers_.dparams[0]) (overwrites(context, 0) ? put_call_ : add_call_).run();
+    if (!bias_ || !buffers_.dparams[1]) return;
     const float* const from =
         static_cast<const float*>(at(buffers_.backward_scratch, bias_gradient_));
     float* const to = buffers_.dparams[1].as<float>();
-    for (int64_t i = 0; i < buffers_.dparams[1].count(); ++i) to[i] += from[i];
+    const bool add = !overwrites(context, 1);
+    for (int64_t i = 0; i < buffers_.dparams[1].count(); ++i)
+      to[i] = add ? to[i] + from[i] : from[i];
   }
 
   std::string implementation() const override {
@@ -141,10 +149,11 @@ class ConvOp : public Op {
   OpNeeds needs_;
   Pieces forward_pieces_, backward_pieces_;
   Stage to_forward_, to_data_;
-  Reorder add_;
+  Reorder add_, put_;
   int64_t forward_scratchpad_ = 0, data_scratchpad_ = 0, weights_scratchpad_ = 0;
-  int64_t gradient_ = 0, bias_gradient_ = 0, add_scratch_ = 0;
+  int64_t gradient_ = 0, bias_gradient_ = 0, back_scratch_ = 0;
   std::vector<Call> forward_calls_, data_calls_, weights_calls_;
+  Call add_call_, put_call_;
 };
 
 }  // namespace

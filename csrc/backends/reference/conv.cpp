@@ -37,15 +37,16 @@ class Conv : public ReferenceOp<T> {
     needs.backward_scratch = needs.forward_scratch;
   }
   void backward_needs(OpNeeds& needs) const override { needs.in = {this->site_.want_dparam[0]}; }
-  void differentiate(const Context&) override {
+  void differentiate(const Context& context) override {
     const T* dy = this->dout();
     scratch_ = static_cast<T*>(this->buffers_.backward_scratch);
-    if (desc_.bias && this->dparam(1)) bias_gradient();
+    if (desc_.bias && this->dparam(1)) bias_gradient(context);
     if (this->dparam(0)) {
+      const bool add = !this->overwrites(context, 0);
       if (desc_.transposed)
-        weight_gradient(dy, this->in(0));
+        weight_gradient(dy, this->in(0), add);
       else
-        weight_gradient(this->in(0), dy);
+        weight_gradient(this->in(0), dy, add);
     }
     if (!this->din(0)) return;
     if (desc_.transposed)
@@ -101,9 +102,9 @@ class Conv : public ReferenceOp<T> {
                        image + (part * g_.group_channels() + first) * g_.area);
     });
   }
-  // dw += map gradient times columns of the image, sample after sample. Each piece owns some of the
-  // input channels.
-  void weight_gradient(const T* image, const T* map) {
+  // dw = or += map gradient times columns of the image, sample after sample. Each piece owns some
+  // of the input channels.
+  void weight_gradient(const T* image, const T* map, bool add) {
     const int64_t depth = g_.group_channels() * g_.taps, pieces = g_.pieces_of_group();
     for_each_with_columns(g_.group * pieces, [&](int64_t piece, T* columns) {
       const int64_t group = piece / pieces, first = piece % pieces * g_.piece_channels();
@@ -115,7 +116,7 @@ class Conv : public ReferenceOp<T> {
                          g_.map_area, columns);
         multiply<T>(g_.group_maps(), channels * g_.taps, g_.map_area,
                     {map + part * g_.group_maps() * g_.map_area, g_.map_area, 1},
-                    {columns, 1, g_.map_area}, dw, depth, true);
+                    {columns, 1, g_.map_area}, dw, depth, add || n > 0);
       }
     });
   }
@@ -127,18 +128,17 @@ class Conv : public ReferenceOp<T> {
       for (int64_t i = row * area; i < (row + 1) * area; ++i) y[i] += bias[row % maps];
     });
   }
-  void bias_gradient() {
+  void bias_gradient(const Context& context) {
     const int64_t samples = this->out_shape()[0], maps = this->out_shape()[1];
     const int64_t area = this->out_shape().count(2);
     const T* dy = this->dout();
-    T* dbias = this->dparam(1);
-    for_each_piece(maps, samples * area, [=](int64_t map) {
+    for_each_piece(maps, samples * area, [=, this](int64_t map) {
       double sum = 0;
       for (int64_t n = 0; n < samples; ++n) {
         const T* row = dy + (n * maps + map) * area;
         sum += sum_of(area, [=](int64_t i) { return row[i]; });
       }
-      dbias[map] = static_cast<T>(dbias[map] + sum);
+      this->give(context, 1, map, sum);
     });
   }
   const T* weights() const { return this->param(0); }

@@ -24,21 +24,20 @@ class Gemm : public ReferenceOp<T> {
 
  protected:
   void backward_needs(OpNeeds& needs) const override { needs.in = {this->site_.want_dparam[0]}; }
-  void differentiate(const Context&) override {
+  void differentiate(const Context& context) override {
     const auto [m, k, n, transpose, has_bias] = desc_;
     const T *x = this->in(0), *dy = this->dout();
     if (T* dw = this->dparam(0)) {
+      const bool add = !this->overwrites(context, 0);
       if (transpose)  // (K, N)
-        multiply_parallel<T>(k, n, m, {x, 1, k}, {dy, n, 1}, dw, n, true);
+        multiply_parallel<T>(k, n, m, {x, 1, k}, {dy, n, 1}, dw, n, add);
       else  // (N, K)
-        multiply_parallel<T>(n, k, m, {dy, 1, n}, {x, k, 1}, dw, k, true);
+        multiply_parallel<T>(n, k, m, {dy, 1, n}, {x, k, 1}, dw, k, add);
     }
-    if (has_bias && this->dparam(1)) {
-      T* dbias = this->dparam(1);
-      for_each_piece(n, m, [=, m = m, n = n](int64_t j) {
-        dbias[j] = static_cast<T>(dbias[j] + sum_of(m, [=](int64_t i) { return dy[i * n + j]; }));
+    if (has_bias && this->dparam(1))
+      for_each_piece(n, m, [=, this, m = m, n = n](int64_t j) {
+        this->give(context, 1, j, sum_of(m, [=](int64_t i) { return dy[i * n + j]; }));
       });
-    }
     if (T* dx = this->din(0)) multiply_parallel<T>(m, k, n, {dy, n, 1}, weights(), dx, k, false);
   }
 

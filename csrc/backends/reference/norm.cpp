@@ -37,8 +37,9 @@ class NormAct : public ReferenceOp<T> {
     needs.in[0] = true;
     needs.stash_bytes = mask_offset() + (desc_.relu ? samples_ * channels_ * area_ : 0);
   }
-  void differentiate(const Context&) override {
-    for_each_piece(channels_, samples_ * area_, [this](int64_t c) { backward_channel(c); });
+  void differentiate(const Context& context) override {
+    for_each_piece(channels_, samples_ * area_,
+                   [&, this](int64_t c) { backward_channel(c, context); });
   }
 
  private:
@@ -124,7 +125,7 @@ class NormAct : public ReferenceOp<T> {
   // With g the gradient behind the normalisation times gain and x^ the normalised x:
   // dx = (g - mean(g) - x^ * mean(g * x^)) * inv_std, means over the group; global statistics: dx =
   // g * inv_std.
-  void backward_channel(int64_t c) {
+  void backward_channel(int64_t c, const Context& context) {
     const T *x = this->in(0), *dy = this->dout();
     T *dx = this->din(0), *daddend = desc_.add ? this->din(1) : nullptr;
     const T slope = static_cast<T>(desc_.negative_slope);
@@ -151,8 +152,8 @@ class NormAct : public ReferenceOp<T> {
             dx[i] = (behind(i) - mean - normalised(i) * slant) * factor;
       });
     }
-    if (desc_.gain && this->dparam(3)) this->dparam(3)[c] += static_cast<T>(dgain);
-    if (desc_.shift && this->dparam(4)) this->dparam(4)[c] += static_cast<T>(dshift);
+    if (desc_.gain && this->dparam(3)) this->give(context, 3, c, static_cast<T>(dgain));
+    if (desc_.shift && this->dparam(4)) this->give(context, 4, c, static_cast<T>(dshift));
   }
 
   NormActDesc desc_;

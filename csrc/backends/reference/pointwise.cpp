@@ -36,7 +36,7 @@ class Pointwise : public ReferenceOp<T> {
   void backward_needs(OpNeeds& needs) const override {
     (desc_.function == Function::sigmoid ? needs.out : needs.in) = {true};
   }
-  void differentiate(const Context&) override {
+  void differentiate(const Context& context) override {
     const T *x = this->in(0), *y = this->out(), *dy = this->dout();
     T* dx = this->din(0);
     switch (desc_.function) {
@@ -49,7 +49,7 @@ class Pointwise : public ReferenceOp<T> {
         for_each(count(), [=](int64_t i) { dx[i] = dy[i] * y[i] * (1 - y[i]); });
         break;
       case Function::prelu:
-        if (this->dparam(0)) add_slope_gradient();
+        if (this->dparam(0)) slope_gradient(context);
         if (dx)
           for_each(count(), [=, this](int64_t i) { dx[i] = x[i] > 0 ? dy[i] : slope(i) * dy[i]; });
     }
@@ -61,7 +61,7 @@ class Pointwise : public ReferenceOp<T> {
   int64_t channels() const { return this->site_.params[0].shape.count(); }
   int64_t inner() const { return channels() == 1 ? count() : this->out_shape().count(2); }
   T slope(int64_t i) const { return this->param(0)[i / inner() % channels()]; }
-  void add_slope_gradient() {
+  void slope_gradient(const Context& context) {
     const T *x = this->in(0), *dy = this->dout();
     const int64_t inner = this->inner(), each = count() / channels();
     for_each_piece(channels(), each, [=, this](int64_t c) {
@@ -69,7 +69,7 @@ class Pointwise : public ReferenceOp<T> {
         const int64_t i = (k / inner * channels() + c) * inner + k % inner;
         return x[i] > 0 ? T(0) : dy[i] * x[i];
       });
-      this->dparam(0)[c] = static_cast<T>(this->dparam(0)[c] + sum);
+      this->give(context, 0, c, sum);
     });
   }
   PointwiseDesc desc_;
@@ -217,14 +217,11 @@ class Affine : public ReferenceOp<T> {
     needs.in = this->all_ins();
     if (desc_.bias_from_input) needs.in.back() = false;
   }
-  void differentiate(const Context&) override {
+  void differentiate(const Context& context) override {
     const T *x = this->in(0), *dy = this->dout(), *scale = scale_values();
     if (desc_.scale)
-      reduce(desc_.scale_from_input ? this->din(scale_) : this->dparam(scale_),
-             desc_.scale_from_input, [=](int64_t i) { return dy[i] * x[i]; });
-    if (desc_.bias)
-      reduce(desc_.bias_from_input ? this->din(bias_) : this->dparam(bias_), desc_.bias_from_input,
-             [=](int64_t i) { return dy[i]; });
+      reduce(context, desc_.scale_from_input, scale_, [=](int64_t i) { return dy[i] * x[i]; });
+    if (desc_.bias) reduce(context, desc_.bias_from_input, bias_, [=](int64_t i) { return dy[i]; });
     T* dx = this->din(0);
     if (!dx) return;
     for_each_piece(desc_.outer * desc_.dim, desc_.inner, [=, this](int64_t row) {
@@ -240,9 +237,10 @@ class Affine : public ReferenceOp<T> {
   const T* bias_values() const {
     return !desc_.bias ? nullptr : desc_.bias_from_input ? this->in(bias_) : this->param(bias_);
   }
-  // total[d] = or += sum over o and i of value(o, d, i).
+  // total[d] = or += sum over o and i of value(o, d, i), for that input or parameter.
   template <typename Value>
-  void reduce(T* total, bool overwrite, Value value) const {
+  void reduce(const Context& context, bool is_input, int place, Value value) const {
+    T* total = is_input ? this->din(place) : this->dparam(place);
     if (!total) return;
     for_each_piece(desc_.dim, desc_.outer * desc_.inner, [=, this](int64_t d) {
       double sum = 0;
@@ -250,7 +248,10 @@ class Affine : public ReferenceOp<T> {
         const int64_t first = (o * desc_.dim + d) * desc_.inner;
         sum += sum_of(desc_.inner, [=](int64_t i) { return value(first + i); });
       }
-      total[d] = static_cast<T>(overwrite ? sum : total[d] + sum);
+      if (is_input)
+        total[d] = static_cast<T>(sum);
+      else
+        this->give(context, place, d, sum);
     });
   }
 

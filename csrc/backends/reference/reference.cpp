@@ -26,9 +26,9 @@ class ReferenceBackend : public Backend {
   bool computes(DType) const override { return true; }
 
   std::unique_ptr<Op> make(const OpDesc& desc, const OpSite& site) const override {
-    const bool any_layout = std::holds_alternative<ReorderDesc>(desc) ||
-                            std::holds_alternative<SumDesc>(desc) ||
-                            std::holds_alternative<TallyDesc>(desc);
+    const bool any_layout =
+        std::holds_alternative<ReorderDesc>(desc) || std::holds_alternative<SumDesc>(desc) ||
+        std::holds_alternative<TallyDesc>(desc) || std::holds_alternative<AccumulateDesc>(desc);
     PCC_CHECK(any_layout || (all_plain(site.in) && all_plain(site.out)), "'", site.name,
               "': the reference backend computes '", name_of(desc), "' in plain layouts only");
     return std::visit(

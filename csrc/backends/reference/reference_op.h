@@ -24,7 +24,20 @@ template <typename T>
 class ReferenceOp : public TypedOp<T> {
  public:
   using TypedOp<T>::TypedOp;
+
+  OpNeeds needs() const override {
+    OpNeeds needs = TypedOp<T>::needs();
+    needs.overwrites_dparams = true;
+    return needs;
+  }
   std::string implementation() const override { return "plain loops"; }
+
+ protected:
+  // Gives a parameter's gradient a number, or adds it (Op::overwrites).
+  void give(const Context& context, int i, int64_t at, double sum) const {
+    T& to = this->dparam(i)[at];
+    to = static_cast<T>(this->overwrites(context, static_cast<size_t>(i)) ? sum : to + sum);
+  }
 };
 
 // Sum of value(0) .. value(count - 1) in double, in one fixed order that the compiler can
@@ -96,6 +109,10 @@ template <typename T>
 OpPointer make_op(const TallyDesc& desc, const OpSite& site) {
   (void)site;
   return std::make_unique<HostTally<T>>(desc);
+}
+template <typename T>
+OpPointer make_op(const AccumulateDesc&, const OpSite&) {
+  return std::make_unique<HostAccumulate>();
 }
 template <typename T>
 OpPointer make_op(const ReorderDesc&, const OpSite& site) {

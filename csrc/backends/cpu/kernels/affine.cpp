@@ -36,6 +36,7 @@ class AffineOp : public KernelOp {
       needs_.in = all_ins();
       if (desc.bias_from_input) needs_.in.back() = false;
     }
+    needs_.overwrites_dparams = true;
     needs_.backward_scratch = (splits_ + 1) * desc.dim * static_cast<int64_t>(sizeof(Moments));
     needs_.diff_in_place = 0;
     needs_.sums_parts = true;
@@ -59,7 +60,7 @@ class AffineOp : public KernelOp {
  protected:
   // Without a wish for the input's gradient the loops write none; the sums are cheap beside reading
   // dy.
-  void differentiate(const Context&) override {
+  void differentiate(const Context& context) override {
     Moments* const partial = static_cast<Moments*>(buffers_.backward_scratch);
     Moments* const total = partial + splits_ * desc_.dim;
     std::fill_n(partial, (splits_ + 1) * desc_.dim, Moments{});
@@ -76,18 +77,16 @@ class AffineOp : public KernelOp {
         total[d].a += partial[split * desc_.dim + d].a;
         total[d].b += partial[split * desc_.dim + d].b;
       }
-    if (desc_.scale) {
-      float* const to = desc_.scale_from_input ? din(scale_) : dparam(scale_);
-      for (int64_t d = 0; to && d < desc_.dim; ++d)
-        to[d] = static_cast<float>((desc_.scale_from_input ? 0.0 : static_cast<double>(to[d])) +
-                                   total[d].b);
-    }
-    if (desc_.bias) {
-      float* const to = desc_.bias_from_input ? din(bias_) : dparam(bias_);
-      for (int64_t d = 0; to && d < desc_.dim; ++d)
-        to[d] = static_cast<float>((desc_.bias_from_input ? 0.0 : static_cast<double>(to[d])) +
-                                   total[d].a);
-    }
+    const auto give_all = [&, this](bool is_input, size_t place, double Moments::* sum) {
+      if (!(is_input ? din(place) : dparam(place))) return;
+      for (int64_t d = 0; d < desc_.dim; ++d)
+        if (is_input)
+          din(place)[d] = static_cast<float>(total[d].*sum);
+        else
+          give(context, place, d, total[d].*sum);
+    };
+    if (desc_.scale) give_all(desc_.scale_from_input, scale_, &Moments::b);
+    if (desc_.bias) give_all(desc_.bias_from_input, bias_, &Moments::a);
   }
 
  private:

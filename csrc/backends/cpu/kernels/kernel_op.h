@@ -31,6 +31,11 @@ class KernelOp : public Op {
   // Null where nobody wants that gradient.
   float* din(size_t i) const { return buffers_.din[i].as<float>(); }
   float* dparam(size_t i) const { return buffers_.dparams[i].as<float>(); }
+  // Gives a parameter's gradient a number, or adds it (Op::overwrites).
+  void give(const Context& context, size_t i, int64_t at, double sum) const {
+    float& to = dparam(i)[at];
+    to = static_cast<float>(overwrites(context, i) ? sum : static_cast<double>(to) + sum);
+  }
   // Null where that output got no gradient.
   const float* dout(size_t i = 0) const {
     return buffers_.dout[i].empty() ? nullptr : buffers_.dout[i][0].as<float>();

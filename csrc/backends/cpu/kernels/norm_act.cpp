@@ -50,6 +50,7 @@ class NormActOp : public Op {
     slant_at_ = backward.take(per_channel * 4);
     offset_at_ = backward.take(per_channel * 4);
     back_moments_at_ = backward.take(splits_ * per_channel * static_cast<int64_t>(sizeof(Moments)));
+    needs_.overwrites_dparams = true;
     needs_.in.assign(site.in.size(), false);
     needs_.in[0] = true;
     needs_.stash_bytes = kept.total();
@@ -135,7 +136,7 @@ class NormActOp : public Op {
   // With g = dy behind the ReLU: dx = gain / sigma * (g - mean(g) - x^ * mean(g * x^)), means over
   // the group; global statistics: dx = gain / sigma * g. g is written where the addend wants it, or
   // where several parts of dy had to be summed.
-  void differentiate(const Context&) override {
+  void differentiate(const Context& context) override {
     store_ = daddend_ ? daddend_ : parts_ > 1 ? dx_ : nullptr;
     std::fill_n(back_moments_, splits_ * groups_ * channels_, Moments{});
     if (by_channel_) {
@@ -160,11 +161,14 @@ class NormActOp : public Op {
           });
         });
     }
+    const bool new_gain = overwrites(context, 3), new_shift = overwrites(context, 4);
     for (int64_t group = 0; group < groups_; ++group)
       for (int64_t c = 0; c < channels_; ++c) {
         const Moments total = sum_of_splits(back_moments_, group, c);
-        if (dshift_) dshift_[c] += static_cast<float>(total.a);
-        if (dgain_) dgain_[c] += static_cast<float>(total.b * inverse_[index(group, c)]);
+        const float dshift = static_cast<float>(total.a);
+        const float dgain = static_cast<float>(total.b * inverse_[index(group, c)]);
+        if (dshift_) dshift_[c] = group == 0 && new_shift ? dshift : dshift_[c] + dshift;
+        if (dgain_) dgain_[c] = group == 0 && new_gain ? dgain : dgain_[c] + dgain;
       }
   }
 

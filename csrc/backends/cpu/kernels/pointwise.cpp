@@ -84,6 +84,7 @@ class PreluOp : public KernelOp {
       needs_.in_place = 0;
       return;
     }
+    needs_.overwrites_dparams = true;
     needs_.in = {true};
     needs_.backward_scratch =
         splits_ * geometry_.channels() * static_cast<int64_t>(sizeof(Moments));
@@ -99,7 +100,7 @@ class PreluOp : public KernelOp {
   }
 
  protected:
-  void differentiate(const Context&) override {
+  void differentiate(const Context& context) override {
     const int64_t channels = geometry_.channels();
     Moments* const partial = static_cast<Moments*>(buffers_.backward_scratch);
     std::fill_n(partial, splits_ * channels, Moments{});
@@ -113,12 +114,11 @@ class PreluOp : public KernelOp {
                                  sums);
       geometry_.from_lanes(sums, none, piece, partial + split * channels);
     });
-    float* const dslope = dparam(0);
-    if (!dslope) return;
+    if (!dparam(0)) return;
     for (int64_t c = 0; c < channels; ++c) {
-      double sum = static_cast<double>(dslope[c]);
+      double sum = overwrites(context, 0) ? 0 : static_cast<double>(dparam(0)[c]);
       for (int64_t split = 0; split < splits_; ++split) sum += partial[split * channels + c].a;
-      dslope[c] = static_cast<float>(sum);
+      dparam(0)[c] = static_cast<float>(sum);
     }
   }
 

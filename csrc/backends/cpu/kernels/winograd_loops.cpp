@@ -71,7 +71,7 @@ void pack(const WinogradShape& s, bool turned, int64_t begin, int64_t end, const
 }
 
 void unpack(const WinogradShape& s, int64_t begin, int64_t end, const float* du, int64_t parts,
-            int64_t stride, float* dw) {
+            int64_t stride, bool add, float* dw) {
   const int64_t plane = s.inputs * s.outputs;
   for (int64_t o = begin; o < end; ++o)
     for (int64_t c = 0; c < s.inputs; ++c) {
@@ -93,9 +93,8 @@ void unpack(const WinogradShape& s, int64_t begin, int64_t end, const float* du,
       float* to = dw + (o * s.inputs + c) * 9;
       for (int i = 0; i < 3; ++i) {
         const float sum = 0.5f * (half[i][1] + half[i][2]);
-        to[i * 3] += half[i][0] + sum;
-        to[i * 3 + 1] += 0.5f * (half[i][1] - half[i][2]);
-        to[i * 3 + 2] += half[i][3] + sum;
+        const float row[3] = {half[i][0] + sum, 0.5f * (half[i][1] - half[i][2]), half[i][3] + sum};
+        for (int j = 0; j < 3; ++j) to[i * 3 + j] = add ? to[i * 3 + j] + row[j] : row[j];
       }
     }
 }

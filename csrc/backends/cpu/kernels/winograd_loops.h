@@ -49,10 +49,10 @@ struct WinogradLoops {
   void (*backward_weights)(const WinogradShape&, int64_t begin, int64_t end, const float* x,
                            const float* dy, float* scratch, const float* zeros, float* du,
                            float* db);
-  // Adds the gradient of the outputs [begin, end), from the sum of `parts` du's that lie `stride`
-  // floats apart, to dw.
+  // dw = or, with `add`, += the gradient of the outputs [begin, end), from the sum of `parts` du's
+  // that lie `stride` floats apart.
   void (*unpack)(const WinogradShape&, int64_t begin, int64_t end, const float* du, int64_t parts,
-                 int64_t stride, float* dw);
+                 int64_t stride, bool add, float* dw);
 };
 
 // The table for the instruction set in use (loops.h).

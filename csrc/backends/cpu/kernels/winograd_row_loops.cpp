@@ -276,7 +276,7 @@ void backward_weights(const RowShape& s, const float* x, const float* d, float* 
 }
 
 void unpack(const RowShape& s, int64_t begin, int64_t end, const float* du, int64_t parts,
-            int64_t stride, float* dw) {
+            int64_t stride, bool add, float* dw) {
   const int64_t rows = s.inputs * kTaps;  // of one output
   for (int64_t row = begin * rows; row < end * rows; ++row) {
     const float* const from = du + row * kPoints;
@@ -285,8 +285,9 @@ void unpack(const RowShape& s, int64_t begin, int64_t end, const float* du, int6
     for (int64_t part = 1; part < parts; ++part) sum += load(from + part * stride);
     for (int k = 0; k < kTaps; ++k) {
       const F8 each = sum * kOfWeight[k];
-      to[k] +=
+      const float total =
           ((each[0] + each[4]) + (each[1] + each[5])) + ((each[2] + each[6]) + (each[3] + each[7]));
+      to[k] = add ? to[k] + total : total;
     }
   }
 }

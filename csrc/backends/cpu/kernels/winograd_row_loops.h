@@ -38,10 +38,10 @@ struct RowLoops {
   // Adds one sample's transformed gradient of the weights to du (outputs, inputs, 5, point). Not
   // too many samples in a row: the sums of a tile's points cancel, and rounding shows. v: v_count.
   void (*backward_weights)(const RowShape&, const float* x, const float* d, float* v, float* du);
-  // Adds the gradient from the sum of `parts` du's that lie `stride` floats apart to dw, for the
-  // outputs [begin, end).
+  // dw = or, with `add`, += the gradient from the sum of `parts` du's that lie `stride` floats
+  // apart, for the outputs [begin, end).
   void (*unpack)(const RowShape&, int64_t begin, int64_t end, const float* du, int64_t parts,
-                 int64_t stride, float* dw);
+                 int64_t stride, bool add, float* dw);
 };
 
 // The table for the instruction set in use (loops.h).
