@@ -29,7 +29,7 @@ TEST(softmax_loss) {
     for (const bool ignore : {false, true})
       for (const bool shows : {false, true})
         for (const int64_t groups : {1, 3})
-          for (const Shape& shape : {Shape{6, 10}, Shape{3, 7, 4, 5}}) {
+          for (const Shape& shape : {Shape{6, 10}, Shape{96, 40}, Shape{3, 7, 4, 5}}) {
             SoftmaxLossDesc desc;
             desc.has_ignore_label = ignore;
             desc.ignore_label = 2;

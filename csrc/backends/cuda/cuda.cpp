@@ -18,8 +18,20 @@ struct Maker {
   const OpSite& site;
   using Made = std::unique_ptr<Op>;
 
+  Made operator()(const AffineDesc& d) const { return make_affine(d, site); }
+  Made operator()(const PointwiseDesc& d) const { return make_pointwise(d, site); }
+  Made operator()(const DropoutDesc& d) const { return make_dropout(d, site); }
+  Made operator()(const EltwiseDesc& d) const { return make_eltwise(d, site); }
+  Made operator()(const ConcatDesc& d) const { return make_concat(d, site); }
+  Made operator()(const SliceDesc& d) const { return make_slice(d, site); }
+  Made operator()(const SoftmaxDesc& d) const { return make_softmax(d, site); }
+  Made operator()(const SoftmaxLossDesc& d) const { return make_softmax_loss(d, site); }
+  Made operator()(const AccuracyDesc& d) const { return make_accuracy(d, site); }
+  Made operator()(const FillDesc& d) const { return make_fill(d, site); }
+  Made operator()(const TransformDesc& d) const { return make_transform(d, site); }
   Made operator()(const ReorderDesc& d) const { return make_reorder(d, site); }
   Made operator()(const SumDesc& d) const { return make_sum(d, site); }
+  Made operator()(const UpdateDesc& d) const { return make_update(d, site); }
   Made operator()(const TallyDesc& d) const { return make_tally(d, site); }
   template <typename Desc>
   Made operator()(const Desc&) const {

@@ -1,0 +1,104 @@
+// Scale and Bias layers that were not fused with a BatchNorm. x is seen as (outer, dim, inner).
+#include "backends/cuda/makers.h"
+#include "backends/cuda/reduce.cuh"
+
+namespace pcc::cuda {
+
+namespace {
+
+// scale, bias: null where there is none.
+struct Affine {
+  const float *x, *scale, *bias;
+  int64_t inner, dim;
+  float* y;
+  __device__ void operator()(int64_t i) const {
+    const uint32_t d = divide(divide(i, inner).whole, dim).rest;
+    const float scaled = scale ? x[i] * scale[d] : x[i];
+    y[i] = bias ? scaled + bias[d] : scaled;
+  }
+};
+
+// Writes dx where it is wanted, and gives what the element adds to the gradients of its bias and,
+// x not being null, of its scale.
+struct AffineBackward {
+  const float *x, *scale, *dy;
+  float* dx;
+  __device__ Sums operator()(int64_t d, int64_t i) const {
+    const float g = dy[i], product = x ? g * x[i] : 0.0f;
+    if (dx) dx[i] = scale ? g * scale[d] : g;
+    return {static_cast<double>(g), static_cast<double>(product)};
+  }
+};
+
+// A gradient of an input is written, one of a parameter added to. Null: not wanted.
+struct Gradient {
+  float* to;
+  bool adds;
+  __device__ void give(int64_t d, double sum) const {
+    if (to) to[d] = static_cast<float>((adds ? static_cast<double>(to[d]) : 0.0) + sum);
+  }
+};
+struct KeepSums {
+  Gradient bias, scale;
+  __device__ void operator()(int64_t d, const Sums& sums) const {
+    bias.give(d, sums.a);
+    scale.give(d, sums.b);
+  }
+};
+
+class AffineOp : public CudaOp {
+ public:
+  AffineOp(const AffineDesc& desc, const OpSite& site)
+      : CudaOp(site), desc_(desc), seen_{desc.outer, desc.dim, desc.inner} {
+    int input = 1, parameter = 0;
+    if (desc.scale) scale_ = desc.scale_from_input ? input++ : parameter++;
+    if (desc.bias) bias_ = desc.bias_from_input ? input++ : parameter++;
+  }
+
+  void forward(const Context&) override {
+    for_each(out_count(), Affine{in(0), scale(), bias(), desc_.inner, desc_.dim, out()});
+  }
+
+ protected:
+  void forward_needs(OpNeeds& needs) const override {
+    if (!trains()) needs.in_place = 0;
+  }
+  void backward_needs(OpNeeds& needs) const override {
+    if (desc_.scale) {
+      needs.in = all_ins();
+      if (desc_.bias_from_input) needs.in.back() = false;
+    }
+    needs.backward_scratch = seen_.sums_bytes();
+    needs.diff_in_place = 0;
+  }
+  void differentiate(const Context&) override {
+    sum_channels(seen_, AffineBackward{desc_.scale ? in(0) : nullptr, scale(), dout(), din(0)},
+                 KeepSums{gradient(desc_.bias, desc_.bias_from_input, bias_),
+                          gradient(desc_.scale, desc_.scale_from_input, scale_)},
+                 buffers_.backward_scratch);
+  }
+
+ private:
+  const float* scale() const {
+    return !desc_.scale ? nullptr : desc_.scale_from_input ? in(scale_) : param(scale_);
+  }
+  const float* bias() const {
+    return !desc_.bias ? nullptr : desc_.bias_from_input ? in(bias_) : param(bias_);
+  }
+  Gradient gradient(bool there, bool from_input, int at) const {
+    if (!there) return {nullptr, false};
+    return {from_input ? din(at) : dparam(at), !from_input};
+  }
+
+  AffineDesc desc_;
+  Channels seen_;
+  int scale_ = 0, bias_ = 0;  // places among the inputs or the parameters
+};
+
+}  // namespace
+
+std::unique_ptr<Op> make_affine(const AffineDesc& desc, const OpSite& site) {
+  return std::make_unique<AffineOp>(desc, site);
+}
+
+}  // namespace pcc::cuda

@@ -1,0 +1,216 @@
+// ReLU, Sigmoid, PReLU and dropout.
+#include "backends/cuda/makers.h"
+#include "backends/cuda/reduce.cuh"
+
+namespace pcc::cuda {
+
+namespace {
+
+// NaN stays NaN, and no -0 appears.
+inline __device__ float leaky(float x, float slope) {
+  const float above = x < 0 ? 0.0f : x, below = x < 0 ? x : 0.0f;
+  return above + slope * below;
+}
+
+struct Relu {
+  const float* x;
+  float slope;
+  float* y;
+  __device__ void operator()(int64_t i) const { y[i] = leaky(x[i], slope); }
+};
+// sign: x, or y where its sign is that of x.
+struct ReluBackward {
+  const float *sign, *dy;
+  float slope;
+  float* dx;
+  __device__ void operator()(int64_t i) const { dx[i] = sign[i] > 0 ? dy[i] : slope * dy[i]; }
+};
+
+// In place where the slope is not negative: then the sign of y tells that of x, and x need not be
+// kept.
+class ReluOp : public CudaOp {
+ public:
+  ReluOp(const PointwiseDesc& desc, const OpSite& site)
+      : CudaOp(site), slope_(static_cast<float>(desc.a)), from_y_(desc.a >= 0) {}
+
+  void forward(const Context&) override { for_each(out_count(), Relu{in(0), slope_, out()}); }
+
+ protected:
+  void forward_needs(OpNeeds& needs) const override {
+    if (from_y_ || !trains()) needs.in_place = 0;
+  }
+  void backward_needs(OpNeeds& needs) const override {
+    (from_y_ ? needs.out : needs.in) = {true};
+    needs.diff_in_place = 0;
+  }
+  void differentiate(const Context&) override {
+    if (!din(0)) return;
+    for_each(out_count(), ReluBackward{from_y_ ? out() : in(0), dout(), slope_, din(0)});
+  }
+
+ private:
+  float slope_;
+  bool from_y_;
+};
+
+struct Sigmoid {
+  const float* x;
+  float* y;
+  __device__ void operator()(int64_t i) const { y[i] = 1.0f / (1.0f + expf(-x[i])); }
+};
+struct SigmoidBackward {
+  const float *y, *dy;
+  float* dx;
+  __device__ void operator()(int64_t i) const { dx[i] = dy[i] * y[i] * (1 - y[i]); }
+};
+
+class SigmoidOp : public CudaOp {
+ public:
+  using CudaOp::CudaOp;
+
+  void forward(const Context&) override { for_each(out_count(), Sigmoid{in(0), out()}); }
+
+ protected:
+  void forward_needs(OpNeeds& needs) const override { needs.in_place = 0; }
+  void backward_needs(OpNeeds& needs) const override {
+    needs.out = {true};
+    needs.diff_in_place = 0;
+  }
+  void differentiate(const Context&) override {
+    if (din(0)) for_each(out_count(), SigmoidBackward{out(), dout(), din(0)});
+  }
+};
+
+// slope: one for each of `channels`, which follow each other `inner` elements apart.
+struct Prelu {
+  const float *x, *slope;
+  int64_t inner, channels;
+  float* y;
+  __device__ void operator()(int64_t i) const {
+    y[i] = leaky(x[i], slope[divide(divide(i, inner).whole, channels).rest]);
+  }
+};
+// Writes dx where it is wanted, and gives what the element adds to its slope's gradient.
+struct PreluBackward {
+  const float *x, *slope, *dy;
+  float* dx;
+  __device__ Sums operator()(int64_t c, int64_t i) const {
+    const bool passes = x[i] > 0;
+    const float g = dy[i], product = passes ? 0.0f : g * x[i];
+    if (dx) dx[i] = passes ? g : slope[c] * g;
+    return {static_cast<double>(product), 0};
+  }
+};
+struct AddSlopes {
+  float* dslope;
+  __device__ void operator()(int64_t c, const Sums& sums) const {
+    if (dslope) dslope[c] = static_cast<float>(static_cast<double>(dslope[c]) + sums.a);
+  }
+};
+
+class PreluOp : public CudaOp {
+ public:
+  explicit PreluOp(const OpSite& site) : CudaOp(site) {
+    const Shape& x = site.in[0].shape;
+    seen_.dim = site.params[0].shape.count();
+    seen_.outer = seen_.dim == 1 ? 1 : x[0];
+    seen_.inner = x.count() / seen_.dim / seen_.outer;
+  }
+
+  void forward(const Context&) override {
+    for_each(out_count(), Prelu{in(0), param(0), seen_.inner, seen_.dim, out()});
+  }
+
+ protected:
+  void forward_needs(OpNeeds& needs) const override {
+    if (!trains()) needs.in_place = 0;
+  }
+  void backward_needs(OpNeeds& needs) const override {
+    needs.in = {true};
+    needs.diff_in_place = 0;
+    needs.backward_scratch = seen_.sums_bytes();
+  }
+  void differentiate(const Context&) override {
+    sum_channels(seen_, PreluBackward{in(0), param(0), dout(), din(0)}, AddSlopes{dparam(0)},
+                 buffers_.backward_scratch);
+  }
+
+ private:
+  Channels seen_;
+};
+
+// One thread draws the four numbers of a block and takes its four elements. mask: null, or what
+// backward will go by.
+__global__ void __launch_bounds__(kBlock)
+    drop(const StepBlock* step, uint32_t of_site, uint32_t threshold, int64_t count, const float* x,
+         float scale, uint8_t* mask, float* y) {
+  const RandomStream stream = step->random(of_site);
+  const int64_t blocks = (count + 3) / 4;
+  for (int64_t block = first_element(); block < blocks; block += element_stride()) {
+    const auto bits = stream.block(static_cast<uint64_t>(block));
+    for (int k = 0; k < 4; ++k) {
+      const int64_t i = 4 * block + k;
+      if (i >= count) break;
+      const bool kept = bits[static_cast<size_t>(k)] > threshold;
+      y[i] = kept ? x[i] * scale : 0.0f;
+      if (mask) mask[i] = kept;
+    }
+  }
+}
+
+struct DropBackward {
+  const float* dy;
+  const uint8_t* mask;
+  float scale;
+  float* dx;
+  __device__ void operator()(int64_t i) const { dx[i] = mask[i] ? dy[i] * scale : 0.0f; }
+};
+
+// The mask, one byte for each element, is kept for backward.
+class DropoutOp : public CudaOp {
+ public:
+  DropoutOp(const DropoutDesc& desc, const OpSite& site)
+      : CudaOp(site),
+        threshold_(desc.threshold()),
+        scale_(static_cast<float>(1.0 / (1.0 - desc.ratio))) {}
+
+  void forward(const Context& context) override {
+    launch(drop, grid_for(out_count()), kBlock, 0, context.step, site_.stream, threshold_,
+           out_count(), in(0), scale_, trains() ? mask() : nullptr, out());
+  }
+
+ protected:
+  void forward_needs(OpNeeds& needs) const override { needs.in_place = 0; }
+  void backward_needs(OpNeeds& needs) const override {
+    needs.stash_bytes = out_count();
+    needs.diff_in_place = 0;
+  }
+  void differentiate(const Context&) override {
+    if (din(0)) for_each(out_count(), DropBackward{dout(), mask(), scale_, din(0)});
+  }
+
+ private:
+  uint8_t* mask() const { return static_cast<uint8_t*>(buffers_.stash); }
+  uint32_t threshold_;
+  float scale_;
+};
+
+}  // namespace
+
+std::unique_ptr<Op> make_pointwise(const PointwiseDesc& desc, const OpSite& site) {
+  switch (desc.function) {
+    case PointwiseDesc::Function::relu:
+      return std::make_unique<ReluOp>(desc, site);
+    case PointwiseDesc::Function::sigmoid:
+      return std::make_unique<SigmoidOp>(site);
+    case PointwiseDesc::Function::prelu:
+      return std::make_unique<PreluOp>(site);
+  }
+  return nullptr;
+}
+
+std::unique_ptr<Op> make_dropout(const DropoutDesc& desc, const OpSite& site) {
+  return std::make_unique<DropoutOp>(desc, site);
+}
+
+}  // namespace pcc::cuda
