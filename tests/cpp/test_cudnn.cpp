@@ -1,6 +1,7 @@
 // cuDNN's plans without a device: from an op to a convolution of cuDNN's, what the limits leave,
 // what is said of the rest. Skipped in part where cuDNN is not installed (PYCAFFE_CLR_CUDNN_DIR).
 #include <algorithm>
+#include <thread>
 
 #include "backends/cuda/cudnn/plan.h"
 #include "testing.h"
@@ -118,6 +119,26 @@ TEST(plans_differ_by_name_and_come_back_in_order) {
   CHECK(std::adjacent_find(names[0].begin(), names[0].end()) == names[0].end());
 }
 
+TEST(two_threads_plan_as_one_does) {
+  const Target target(cudnn_library(), h100());
+  const auto summaries = [&] {
+    std::string text;
+    for (int i = 0; i < 20; ++i)
+      for (const Step step : kSteps) {
+        for (const Plan& plan : plans(small(step), target).found) text += plan.name() + ' ';
+        text += plans(small(step, DType::f32, Layout::c8), target).summary() + '\n';
+      }
+    return text;
+  };
+  const std::string alone = summaries();
+  std::string other;
+  std::thread thread([&] { other = summaries(); });
+  const std::string own = summaries();
+  thread.join();
+  CHECK(own == alone);
+  CHECK(other == alone);
+}
+
 TEST(fused_bias_and_relu_have_plans) {
   const Target target(cudnn_library(), h100());
   for (const DType dtype : {DType::f32, DType::bf16})
@@ -182,10 +203,10 @@ TEST(arguments_of_a_plan_are_taken_without_a_device) {
   const Target target(cudnn_library(), h100());
   Convolution asked = small(Step::forward);
   asked.bias = TensorSpec{.shape = {32}};
-  const Plans found = plans(asked, target);
+  const Plans found = plans(asked, target, {.workspace = 0});
   REQUIRE(!found.found.empty());
   alignas(16) float nothing[4] = {};
-  const pcc::cudnn::Call call(found.found[0], asked, {nothing, nothing, nothing, nothing, nothing});
+  const pcc::cudnn::Call call(found.found[0], asked, {nothing, nothing, nothing, nothing});
   try {
     const Handle handle(cudnn_library());
     SKIP("there is a device, for which other tests are");

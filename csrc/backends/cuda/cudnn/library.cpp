@@ -12,16 +12,35 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kName = "libcudnn.so.9";
+constexpr const char* kParts[] = {"libcudnn_graph.so.9", "libcudnn_heuristic.so.9",
+                                  "libcudnn_engines_precompiled.so.9",
+                                  "libcudnn_engines_runtime_compiled.so.9"};
 constexpr int64_t kOldest = 90800;
 constexpr const char* kHint = "; try: pip install nvidia-cudnn-cu13==9.19.0.56 nvidia-cublas";
 
 void* open(const fs::path& path) { return dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL); }
 
-// The folder of the wheel's libraries where it was installed beside this package.
+// Where the library lies that holds a function.
+fs::path folder_of(const void* function) {
+  Dl_info info;
+  return dladdr(function, &info) && info.dli_fname ? fs::absolute(info.dli_fname).parent_path()
+                                                   : fs::path();
+}
+
+// Where the wheel's libraries lie if it was installed beside this package.
 fs::path wheel_folder() {
-  Dl_info here;
-  if (!dladdr(reinterpret_cast<const void*>(&wheel_folder), &here) || !here.dli_fname) return {};
-  return fs::absolute(here.dli_fname).parent_path().parent_path() / "nvidia" / "cudnn" / "lib";
+  const fs::path here = folder_of(reinterpret_cast<const void*>(&wheel_folder));
+  return here.parent_path() / "nvidia" / "cudnn" / "lib";
+}
+
+// Opens what cuDNN opens itself when it first plans, and ends the process where that fails. What is
+// loaded already it finds.
+void need(const std::string& name, const std::vector<fs::path>& places) {
+  for (const fs::path& place : places) {
+    std::error_code error;
+    if (fs::exists(place / name, error) && open(place / name)) return;
+  }
+  if (!open(name)) PCC_THROW(config, "cuDNN lacks ", name, ": ", dlerror(), kHint);
 }
 
 struct Installed {
@@ -58,6 +77,8 @@ Library::Library(const fs::path& folder) {
     PCC_CONFIG(function, kName, " has no function ", name, kHint);
   };
   find(functions_.version, "cudnnGetVersion");
+  const fs::path place = folder_of(reinterpret_cast<const void*>(functions_.version));
+  for (const char* part : kParts) need(part, {place});
   find(functions_.cudart_version, "cudnnGetCudartVersion");
   PCC_CONFIG(version() >= kOldest, "cuDNN ", version_text(), " is older than 9.8", kHint);
   find(functions_.error_string, "cudnnGetErrorString");
@@ -71,22 +92,9 @@ Library::Library(const fs::path& folder) {
   find(functions_.set_attribute, "cudnnBackendSetAttribute");
   find(functions_.get_attribute, "cudnnBackendGetAttribute");
   find(functions_.execute, "cudnnBackendExecute");
-  Dl_info opened;
-  const bool known = dladdr(reinterpret_cast<const void*>(functions_.version), &opened) != 0;
-  open_cublas(known ? fs::absolute(opened.dli_fname).parent_path() : folder);
-}
-
-// cuDNN looks for cuBLASLt when it first plans, and ends the process where it finds none. One that
-// is loaded already is found.
-void Library::open_cublas(const fs::path& folder) const {
-  const std::string name = concat("libcublasLt.so.", functions_.cudart_version() / 1000);
-  const fs::path wheels = folder.parent_path().parent_path();
-  for (const fs::path& place :
-       {folder / name, wheels / "cu13" / "lib" / name, wheels / "cublas" / "lib" / name}) {
-    std::error_code error;
-    if (fs::exists(place, error) && open(place)) return;
-  }
-  PCC_CONFIG(open(name), "cuDNN in ", folder.string(), " needs cuBLASLt: ", dlerror(), kHint);
+  const fs::path wheels = place.parent_path().parent_path();
+  need(concat("libcublasLt.so.", functions_.cudart_version() / 1000),
+       {place, wheels / "cu13" / "lib", wheels / "cublas" / "lib"});
 }
 
 const Library* Library::installed() { return the_installed().library.get(); }

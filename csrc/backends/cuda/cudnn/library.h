@@ -25,8 +25,8 @@ class Failure : public Error {
 class Library {
  public:
   // Opens libcudnn.so.9 in a folder, or, without one, where the loader looks. Throws a config error
-  // where it is missing, lacks libcublasLt beside it, or is older than 9.8, which first planned for
-  // described devices.
+  // where it is missing, lacks a part of it or libcublasLt, or is older than 9.8, which first
+  // planned for described devices.
   explicit Library(const std::filesystem::path& folder);
   Library(const Library&) = delete;
   Library& operator=(const Library&) = delete;
@@ -47,8 +47,6 @@ class Library {
   std::string last_reason() const;
 
  private:
-  void open_cublas(const std::filesystem::path& folder) const;
-
   api::Functions functions_;
 };
 
