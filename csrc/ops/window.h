@@ -10,9 +10,9 @@ namespace pcc {
 // padding too, up to size + pad, and is the divisor of average pooling. Caffe's rounding up allows
 // windows wholly beyond the image: then begin >= end, and width may be 0 or negative.
 struct Window {
-  int64_t begin, end, width;
+  int64_t begin = 0, end = 0, width = 0;
 
-  Window(int64_t index, int64_t kernel, int64_t stride, int64_t pad, int64_t size) {
+  constexpr Window(int64_t index, int64_t kernel, int64_t stride, int64_t pad, int64_t size) {
     const int64_t from = index * stride - pad;
     const int64_t to = std::min(from + kernel, size + pad);
     width = to - from;

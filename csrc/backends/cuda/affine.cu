@@ -30,14 +30,6 @@ struct AffineBackward {
   }
 };
 
-// A gradient of an input is written, one of a parameter added to. Null: not wanted.
-struct Gradient {
-  float* to;
-  bool adds;
-  __device__ void give(int64_t d, double sum) const {
-    if (to) to[d] = static_cast<float>((adds ? static_cast<double>(to[d]) : 0.0) + sum);
-  }
-};
 struct KeepSums {
   Gradient bias, scale;
   __device__ void operator()(int64_t d, const Sums& sums) const {
@@ -70,11 +62,12 @@ class AffineOp : public CudaOp {
     }
     needs.backward_scratch = seen_.sums_bytes();
     needs.diff_in_place = 0;
+    needs.overwrites_dparams = true;
   }
-  void differentiate(const Context&) override {
+  void differentiate(const Context& context) override {
     sum_channels(seen_, AffineBackward{desc_.scale ? in(0) : nullptr, scale(), dout(), din(0)},
-                 KeepSums{gradient(desc_.bias, desc_.bias_from_input, bias_),
-                          gradient(desc_.scale, desc_.scale_from_input, scale_)},
+                 KeepSums{gradient(context, desc_.bias, desc_.bias_from_input, bias_),
+                          gradient(context, desc_.scale, desc_.scale_from_input, scale_)},
                  buffers_.backward_scratch);
   }
 
@@ -85,9 +78,10 @@ class AffineOp : public CudaOp {
   const float* bias() const {
     return !desc_.bias ? nullptr : desc_.bias_from_input ? in(bias_) : param(bias_);
   }
-  Gradient gradient(bool there, bool from_input, int at) const {
+  Gradient gradient(const Context& context, bool there, bool from_input, int at) const {
     if (!there) return {nullptr, false};
-    return {from_input ? din(at) : dparam(at), !from_input};
+    if (from_input) return {din(at), false};
+    return {dparam(at), !overwrites(context, static_cast<size_t>(at))};
   }
 
   AffineDesc desc_;

@@ -18,6 +18,7 @@ struct Maker {
   const OpSite& site;
   using Made = std::unique_ptr<Op>;
 
+  Made operator()(const LrnDesc& d) const { return make_lrn(d, site); }
   Made operator()(const AffineDesc& d) const { return make_affine(d, site); }
   Made operator()(const PointwiseDesc& d) const { return make_pointwise(d, site); }
   Made operator()(const DropoutDesc& d) const { return make_dropout(d, site); }
@@ -33,6 +34,7 @@ struct Maker {
   Made operator()(const SumDesc& d) const { return make_sum(d, site); }
   Made operator()(const UpdateDesc& d) const { return make_update(d, site); }
   Made operator()(const TallyDesc& d) const { return make_tally(d, site); }
+  Made operator()(const AccumulateDesc& d) const { return make_accumulate(d, site); }
   template <typename Desc>
   Made operator()(const Desc&) const {
     return nullptr;
@@ -58,9 +60,10 @@ class CudaBackend : public Backend {
   }
 
   std::unique_ptr<Op> make(const OpDesc& desc, const OpSite& site) const override {
-    const bool is_tally = std::holds_alternative<TallyDesc>(desc);  // sums in double
+    const bool sums_in_double =
+        std::holds_alternative<TallyDesc>(desc) || std::holds_alternative<AccumulateDesc>(desc);
     if (!plain_floats(site.in) || !plain_floats(site.params)) return nullptr;
-    if (!is_tally && !plain_floats(site.out)) return nullptr;
+    if (!sums_in_double && !plain_floats(site.out)) return nullptr;
     return std::visit(Maker{site}, desc);
   }
 

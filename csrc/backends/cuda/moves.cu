@@ -1,4 +1,5 @@
-// Values moved and added up: changes of layout, sums of diffs, the losses of a pass.
+// Values moved and added up: changes of layout, sums of diffs, the losses of a pass, sums over
+// passes.
 #include "backends/cuda/cuda_op.h"
 #include "backends/cuda/kernel.h"
 #include "backends/cuda/makers.h"
@@ -117,6 +118,22 @@ class Tally : public CudaOp {
   TallyDesc desc_;
 };
 
+__global__ void __launch_bounds__(kBlock)
+    accumulate_kernel(const float* __restrict__ x, double* __restrict__ sums, int64_t count) {
+  for (int64_t i = first_element(); i < count; i += element_stride())
+    sums[i] += static_cast<double>(x[i]);
+}
+
+class Accumulate : public CudaOp {
+ public:
+  using CudaOp::CudaOp;
+  void forward(const Context&) override {
+    for (int i = 0; i < ins(); ++i)
+      launch(accumulate_kernel, grid_for(in_count(i)), kBlock, 0, in(i),
+             buffers_.out[static_cast<size_t>(i)].as<double>(), in_count(i));
+  }
+};
+
 }  // namespace
 
 std::unique_ptr<Op> make_sum(const SumDesc&, const OpSite& site) {
@@ -125,6 +142,10 @@ std::unique_ptr<Op> make_sum(const SumDesc&, const OpSite& site) {
 
 std::unique_ptr<Op> make_reorder(const ReorderDesc&, const OpSite& site) {
   return std::make_unique<Reorder>(site);
+}
+
+std::unique_ptr<Op> make_accumulate(const AccumulateDesc&, const OpSite& site) {
+  return std::make_unique<Accumulate>(site);
 }
 
 std::unique_ptr<Op> make_tally(const TallyDesc& desc, const OpSite& site) {

@@ -101,11 +101,9 @@ struct PreluBackward {
     return {static_cast<double>(product), 0};
   }
 };
-struct AddSlopes {
-  float* dslope;
-  __device__ void operator()(int64_t c, const Sums& sums) const {
-    if (dslope) dslope[c] = static_cast<float>(static_cast<double>(dslope[c]) + sums.a);
-  }
+struct KeepSlopes {
+  Gradient slope;
+  __device__ void operator()(int64_t c, const Sums& sums) const { slope.give(c, sums.a); }
 };
 
 class PreluOp : public CudaOp {
@@ -128,11 +126,12 @@ class PreluOp : public CudaOp {
   void backward_needs(OpNeeds& needs) const override {
     needs.in = {true};
     needs.diff_in_place = 0;
+    needs.overwrites_dparams = true;
     needs.backward_scratch = seen_.sums_bytes();
   }
-  void differentiate(const Context&) override {
-    sum_channels(seen_, PreluBackward{in(0), param(0), dout(), din(0)}, AddSlopes{dparam(0)},
-                 buffers_.backward_scratch);
+  void differentiate(const Context& context) override {
+    sum_channels(seen_, PreluBackward{in(0), param(0), dout(), din(0)},
+                 KeepSlopes{{dparam(0), !overwrites(context, 0)}}, buffers_.backward_scratch);
   }
 
  private:

@@ -94,6 +94,16 @@ __device__ T block_sum(T value, T* room) {
   return block_fold(value, Add{}, room);
 }
 
+// Where a gradient goes that is one number for each channel: over what is there, or added to it.
+// Null: it is not wanted.
+struct Gradient {
+  float* to;
+  bool adds;
+  __device__ void give(int64_t d, double sum) const {
+    if (to) to[d] = static_cast<float>((adds ? static_cast<double>(to[d]) : 0.0) + sum);
+  }
+};
+
 // A value seen as (outer, dim, inner), summed over outer and inner: the gradients of what is one
 // number for a channel.
 struct Channels {

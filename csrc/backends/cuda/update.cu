@@ -115,8 +115,8 @@ __global__ void __launch_bounds__(kBlock)
 
 // One block. squares: null where gradients are not clipped.
 __global__ void __launch_bounds__(kBlock)
-    prepare(const double* squares, int64_t pieces, float threshold, float iter_size, bool adam,
-            float momentum2, const StepBlock* step, Common* common) {
+    make_common(const double* squares, int64_t pieces, float threshold, float iter_size, bool adam,
+                float momentum2, const StepBlock* step, Common* common) {
   PCC_DYNAMIC_SHARED(double, room);
   float clip = 1;
   if (squares) {
@@ -157,7 +157,7 @@ class UpdateOp : public CudaOp {
     double* const squares = clips() ? reinterpret_cast<double*>(common + 1) : nullptr;
     constexpr int64_t kRoom = kBlock * sizeof(double);
     if (squares) launch(squares_of_pieces, count_, kBlock, kRoom, pieces, param(1), squares);
-    launch(prepare, 1, squares ? kBlock : 1, squares ? kRoom : 0, squares, count_,
+    launch(make_common, 1, squares ? kBlock : 1, squares ? kRoom : 0, squares, count_,
            static_cast<float>(desc_.clip), static_cast<float>(desc_.iter_size),
            desc_.rule == UpdateDesc::Rule::adam, desc_.momentum2, context.step, common);
     const Rates rates = {.rate = 0,
