@@ -9,12 +9,10 @@ namespace {
 // scale, bias: null where there is none.
 struct Affine {
   const float *x, *scale, *bias;
-  int64_t inner, dim;
   float* y;
-  __device__ void operator()(int64_t i) const {
-    const uint32_t d = divide(divide(i, inner).whole, dim).rest;
-    const float scaled = scale ? x[i] * scale[d] : x[i];
-    y[i] = bias ? scaled + bias[d] : scaled;
+  __device__ void operator()(int64_t, int64_t c, int64_t first, int64_t end, int64_t step) const {
+    const float factor = scale ? scale[c] : 1, offset = bias ? bias[c] : 0;
+    for (int64_t i = first; i < end; i += step) y[i] = x[i] * factor + offset;
   }
 };
 
@@ -30,11 +28,13 @@ struct AffineBackward {
   }
 };
 
-struct KeepSums {
+struct GiveSums {
+  ChannelSums sums;
   Gradient bias, scale;
-  __device__ void operator()(int64_t d, const Sums& sums) const {
-    bias.give(d, sums.a);
-    scale.give(d, sums.b);
+  __device__ void operator()(int64_t d) const {
+    const Sums both = sums(d);
+    bias.give(d, both.a);
+    scale.give(d, both.b);
   }
 };
 
@@ -48,7 +48,7 @@ class AffineOp : public CudaOp {
   }
 
   void forward(const Context&) override {
-    for_each(out_count(), Affine{in(0), scale(), bias(), desc_.inner, desc_.dim, out()});
+    for_each_row(seen_, Affine{in(0), scale(), bias(), out()});
   }
 
  protected:
@@ -60,15 +60,16 @@ class AffineOp : public CudaOp {
       needs.in = all_ins();
       if (desc_.bias_from_input) needs.in.back() = false;
     }
-    needs.backward_scratch = seen_.sums_bytes();
+    needs.backward_scratch = seen_.scratch_bytes();
     needs.diff_in_place = 0;
     needs.overwrites_dparams = true;
   }
   void differentiate(const Context& context) override {
-    sum_channels(seen_, AffineBackward{desc_.scale ? in(0) : nullptr, scale(), dout(), din(0)},
-                 KeepSums{gradient(context, desc_.bias, desc_.bias_from_input, bias_),
-                          gradient(context, desc_.scale, desc_.scale_from_input, scale_)},
-                 buffers_.backward_scratch);
+    const ChannelSums sums =
+        sum_channels(seen_, AffineBackward{desc_.scale ? in(0) : nullptr, scale(), dout(), din(0)},
+                     buffers_.backward_scratch);
+    for_each(seen_.dim, GiveSums{sums, gradient(context, desc_.bias, desc_.bias_from_input, bias_),
+                                 gradient(context, desc_.scale, desc_.scale_from_input, scale_)});
   }
 
  private:

@@ -19,6 +19,7 @@ struct Maker {
   using Made = std::unique_ptr<Op>;
 
   Made operator()(const LrnDesc& d) const { return make_lrn(d, site); }
+  Made operator()(const NormActDesc& d) const { return make_norm_act(d, site); }
   Made operator()(const AffineDesc& d) const { return make_affine(d, site); }
   Made operator()(const PointwiseDesc& d) const { return make_pointwise(d, site); }
   Made operator()(const DropoutDesc& d) const { return make_dropout(d, site); }

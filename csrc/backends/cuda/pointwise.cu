@@ -6,12 +6,6 @@ namespace pcc::cuda {
 
 namespace {
 
-// NaN stays NaN, and no -0 appears.
-inline __device__ float leaky(float x, float slope) {
-  const float above = x < 0 ? 0.0f : x, below = x < 0 ? x : 0.0f;
-  return above + slope * below;
-}
-
 struct Relu {
   const float* x;
   float slope;
@@ -81,13 +75,12 @@ class SigmoidOp : public CudaOp {
   }
 };
 
-// slope: one for each of `channels`, which follow each other `inner` elements apart.
 struct Prelu {
   const float *x, *slope;
-  int64_t inner, channels;
   float* y;
-  __device__ void operator()(int64_t i) const {
-    y[i] = leaky(x[i], slope[divide(divide(i, inner).whole, channels).rest]);
+  __device__ void operator()(int64_t, int64_t c, int64_t first, int64_t end, int64_t step) const {
+    const float slope_of_row = slope[c];
+    for (int64_t i = first; i < end; i += step) y[i] = leaky(x[i], slope_of_row);
   }
 };
 // Writes dx where it is wanted, and gives what the element adds to its slope's gradient.
@@ -101,9 +94,10 @@ struct PreluBackward {
     return {static_cast<double>(product), 0};
   }
 };
-struct KeepSlopes {
+struct GiveSlopes {
+  ChannelSums sums;
   Gradient slope;
-  __device__ void operator()(int64_t c, const Sums& sums) const { slope.give(c, sums.a); }
+  __device__ void operator()(int64_t c) const { slope.give(c, sums(c).a); }
 };
 
 class PreluOp : public CudaOp {
@@ -115,9 +109,7 @@ class PreluOp : public CudaOp {
     seen_.inner = x.count() / seen_.dim / seen_.outer;
   }
 
-  void forward(const Context&) override {
-    for_each(out_count(), Prelu{in(0), param(0), seen_.inner, seen_.dim, out()});
-  }
+  void forward(const Context&) override { for_each_row(seen_, Prelu{in(0), param(0), out()}); }
 
  protected:
   void forward_needs(OpNeeds& needs) const override {
@@ -127,11 +119,12 @@ class PreluOp : public CudaOp {
     needs.in = {true};
     needs.diff_in_place = 0;
     needs.overwrites_dparams = true;
-    needs.backward_scratch = seen_.sums_bytes();
+    needs.backward_scratch = seen_.scratch_bytes();
   }
   void differentiate(const Context& context) override {
-    sum_channels(seen_, PreluBackward{in(0), param(0), dout(), din(0)},
-                 KeepSlopes{{dparam(0), !overwrites(context, 0)}}, buffers_.backward_scratch);
+    const ChannelSums sums = sum_channels(seen_, PreluBackward{in(0), param(0), dout(), din(0)},
+                                          buffers_.backward_scratch);
+    if (dparam(0)) for_each(seen_.dim, GiveSlopes{sums, {dparam(0), !overwrites(context, 0)}});
   }
 
  private:

@@ -30,6 +30,12 @@ __device__ __forceinline__ Quotient divide(int64_t i, int64_t by) {
   return {n / d, n % d};
 }
 
+// ReLU with a slope below 0, so that NaN stays NaN and no -0 appears.
+__device__ __forceinline__ float leaky(float x, float slope) {
+  const float above = x < 0 ? 0.0f : x, below = x < 0 ? x : 0.0f;
+  return above + slope * below;
+}
+
 // Two sums over the same numbers.
 struct Sums {
   double a = 0, b = 0;
@@ -104,16 +110,17 @@ struct Gradient {
   }
 };
 
-// A value seen as (outer, dim, inner), summed over outer and inner: the gradients of what is one
-// number for a channel.
+// A value seen as (groups, outer, dim, inner), summed over outer and inner: what there is one
+// number of for each channel. d counts the groups' channels through.
 struct Channels {
-  int64_t outer = 1, dim = 1, inner = 1;
+  int64_t outer = 1, dim = 1, inner = 1, groups = 1;
 
-  constexpr int64_t each() const { return outer * inner; }
+  int64_t sums() const { return groups * dim; }
+  int64_t each() const { return outer * inner; }
   // Where the k-th element of channel d lies.
   __device__ int64_t at(int64_t d, int64_t k) const {
-    const Quotient row = divide(k, inner);
-    return (row.whole * dim + d) * inner + row.rest;
+    const Quotient row = divide(k, inner), channel = divide(d, dim);
+    return ((channel.whole * outer + row.whole) * dim + channel.rest) * inner + row.rest;
   }
   // A channel's elements are cut in so many shares, each summed by one block of so many threads.
   int64_t shares() const { return std::clamp<int64_t>((each() + 8191) / 8192, 1, 64); }
@@ -122,43 +129,62 @@ struct Channels {
     return std::min<int64_t>((share + kWarp - 1) / kWarp * kWarp, kBlock);
   }
   // Bytes for the sums of all shares.
-  int64_t sums_bytes() const { return dim * shares() * static_cast<int64_t>(sizeof(Sums)); }
+  int64_t scratch_bytes() const { return sums() * shares() * static_cast<int64_t>(sizeof(Sums)); }
 };
 
 // share_sums[d * shares + s]: the sum of visit(d, index) over share s of channel d.
 template <typename Visit>
 __global__ void __launch_bounds__(kBlock)
-    sum_shares(Channels x, int64_t shares, Visit visit, Sums* share_sums) {
+    sum_shares(Channels x, int64_t shares, int64_t each, Visit visit, Sums* share_sums) {
   PCC_DYNAMIC_SHARED(Sums, room);
   const auto [d, share] = divide(blockIdx.x, shares);
-  const int64_t end = x.each() * (share + 1) / shares;
+  const int64_t end = each * (share + 1) / shares;
   Sums sums;
-  for (int64_t k = x.each() * share / shares + threadIdx.x; k < end; k += blockDim.x)
+  for (int64_t k = each * share / shares + threadIdx.x; k < end; k += blockDim.x)
     sums = sums + visit(d, x.at(d, k));
   sums = block_sum(sums, room);
   if (threadIdx.x == 0) share_sums[blockIdx.x] = sums;
 }
 
-template <typename Keep>
-struct JoinShares {
+// The sums of each channel, still in shares.
+struct ChannelSums {
   const Sums* share_sums;
   int64_t shares;
-  Keep keep;
-  __device__ void operator()(int64_t d) const {
+  __device__ Sums operator()(int64_t d) const {
     Sums sums;
     for (int64_t share = 0; share < shares; ++share) sums = sums + share_sums[d * shares + share];
-    keep(d, sums);
+    return sums;
   }
 };
 
-// keep(d, sums) for each channel d, with the sums of visit(d, index) over its elements; visit is
-// called once for each element, and may write what it likes there. scratch: x.sums_bytes().
-template <typename Visit, typename Keep>
-void sum_channels(const Channels& x, const Visit& visit, const Keep& keep, void* scratch) {
+// The sums of visit(d, index) over the elements of each channel d; visit is called once for each
+// element, and may write what it likes there. scratch: x.scratch_bytes().
+template <typename Visit>
+ChannelSums sum_channels(const Channels& x, const Visit& visit, void* scratch) {
   Sums* const share_sums = static_cast<Sums*>(scratch);
-  launch(sum_shares<Visit>, x.dim * x.shares(), x.threads(),
-         x.threads() * static_cast<int64_t>(sizeof(Sums)), x, x.shares(), visit, share_sums);
-  for_each(x.dim, JoinShares<Keep>{share_sums, x.shares(), keep});
+  launch(sum_shares<Visit>, x.sums() * x.shares(), x.threads(),
+         x.threads() * static_cast<int64_t>(sizeof(Sums)), x, x.shares(), x.each(), visit,
+         share_sums);
+  return {share_sums, x.shares()};
+}
+
+// body(d, c, first, end, step) for the rows of a value, each `inner` elements of one channel: the
+// elements that a thread takes of them; c: d's number within its group.
+template <typename Body>
+__global__ void __launch_bounds__(kBlock) each_row(Channels x, int64_t rows, int lanes, Body body) {
+  const int64_t stride = divide(element_stride(), lanes).whole;
+  for (int64_t row = divide(first_element(), lanes).whole; row < rows; row += stride) {
+    const Quotient at = divide(row, x.dim);
+    const int64_t d = divide(at.whole, x.outer).whole * x.dim + at.rest;
+    body(d, at.rest, row * x.inner + threadIdx.x % lanes, (row + 1) * x.inner, lanes);
+  }
+}
+template <typename Body>
+void for_each_row(const Channels& x, const Body& body) {
+  const int64_t rows = x.groups * x.outer * x.dim;
+  int lanes = 1;  // that share a row, with four elements each or more
+  while (lanes < kBlock && lanes * 8 <= x.inner) lanes *= 2;
+  launch(each_row<Body>, grid_for(rows * x.inner), kBlock, 0, x, rows, lanes, body);
 }
 
 }  // namespace pcc::cuda

@@ -1,0 +1,256 @@
+// BatchNorm [+ Scale] [+ residual sum] [+ ReLU] as one op. Forward reads x twice (once with global
+// statistics) and writes y; backward reads x and dy twice. Source: Ioffe & Szegedy 2015, alg. 1.
+#include "backends/cuda/makers.h"
+#include "backends/cuda/reduce.cuh"
+
+namespace pcc::cuda {
+
+namespace {
+
+// Of a channel in its group. inverse: 1 / sqrt(variance + eps).
+struct Statistics {
+  float mean, inverse;
+};
+
+// Sums over x - pivot and its square, the pivot being the channel's first number: little is lost
+// where a mean is large beside the deviation.
+struct Moments {
+  Channels seen;
+  const float* x;
+  __device__ double pivot(int64_t d) const { return static_cast<double>(x[seen.at(d, 0)]); }
+  __device__ Sums operator()(int64_t d, int64_t i) const {
+    const double distance = static_cast<double>(x[i]) - pivot(d);
+    return {distance, distance * distance};
+  }
+};
+
+// The running averages, those of group 0.
+struct Running {
+  float *mean, *variance, *factor;
+};
+
+// Statistics of the batch; the running averages move on unless something went wrong before.
+struct OfBatch {
+  ChannelSums sums;
+  Moments moments;
+  double eps, count;  // of the numbers of a channel in a group
+  float fraction;
+  Statistics* statistics;
+  Running running;
+  const StepReport* report;
+  __device__ void operator()(int64_t d) const {
+    const Sums sum = sums(d);
+    const double distance = sum.a / count, mean = moments.pivot(d) + distance;
+    double variance = sum.b / count - distance * distance;
+    if (variance < 0) variance = 0;
+    statistics[d] = {static_cast<float>(mean), static_cast<float>(1 / sqrt(variance + eps))};
+    if (d >= moments.seen.dim || report->halt != Halt::none) return;
+    const double unbiased = count > 1 ? count / (count - 1) : 1;  // a lone number's stays as it is
+    running.mean[d] = fraction * running.mean[d] + static_cast<float>(mean);
+    running.variance[d] = fraction * running.variance[d] + static_cast<float>(unbiased * variance);
+    if (d == 0) running.factor[0] = running.factor[0] * fraction + 1;
+  }
+};
+// Those that training left.
+struct Global {
+  Running running;
+  double eps;
+  Statistics* statistics;
+  __device__ void operator()(int64_t c) const {
+    const float factor = running.factor[0], scale = factor == 0 ? 0.0f : 1 / factor;
+    const float variance = running.variance[c] * scale;
+    statistics[c] = {running.mean[c] * scale,
+                     static_cast<float>(1 / sqrt(static_cast<double>(variance) + eps))};
+  }
+};
+
+// What stands behind the normalisation, in a channel. Rounded in the same places wherever it is
+// computed, so that backward finds the sign that forward saw.
+struct Scaled {
+  Statistics s;
+  float gain, shift;
+
+  __device__ Scaled(const Statistics& statistics, const float* gains, const float* shifts,
+                    int64_t c)
+      : s(statistics), gain(gains ? gains[c] : 1), shift(shifts ? shifts[c] : 0) {}
+  __device__ float normalised(float x) const { return (x - s.mean) * s.inverse; }
+  __device__ float operator()(float x) const {
+    return __fadd_rn(__fmul_rn(normalised(x), gain), shift);
+  }
+};
+
+struct Forward {
+  const float *x, *addend, *gain, *shift;  // null: there is none
+  const Statistics* statistics;
+  bool relu;
+  float slope;
+  uint8_t* passed;  // null, or what the ReLU lets through
+  float* y;
+  __device__ void operator()(int64_t d, int64_t c, int64_t first, int64_t end, int64_t step) const {
+    const Scaled scaled(statistics[d], gain, shift, c);
+    for (int64_t i = first; i < end; i += step) {
+      float value = scaled(x[i]);
+      if (addend) value += addend[i];
+      if (passed) passed[i] = value > 0;
+      y[i] = relu ? leaky(value, slope) : value;
+    }
+  }
+};
+
+// dy behind the ReLU.
+struct Behind {
+  const float *x, *dy, *gain, *shift;
+  const Statistics* statistics;
+  bool relu;
+  float slope;
+  const uint8_t* passed;  // null: there is no addend, and x tells
+  __device__ float operator()(const Scaled& scaled, int64_t i) const {
+    if (!relu) return dy[i];
+    const bool passes = passed ? passed[i] : scaled(x[i]) > 0;
+    return passes ? dy[i] : slope * dy[i];
+  }
+};
+
+// Sums over g and g * x^, g being dy behind the ReLU and x^ the normalised x.
+struct BackwardSums {
+  Behind g;
+  int64_t dim;
+  __device__ Sums operator()(int64_t d, int64_t i) const {
+    const Scaled scaled(g.statistics[d], g.gain, g.shift, divide(d, dim).rest);
+    const auto value = static_cast<double>(g(scaled, i));
+    return {value, value * static_cast<double>(scaled.normalised(g.x[i]))};
+  }
+};
+
+// Means over the group of g and of g * x^; 0 with global statistics.
+struct Means {
+  float g, product;
+};
+
+struct GiveGradients {
+  ChannelSums sums;
+  int64_t groups, dim;
+  double count;  // of the numbers of a channel in a group; 0: global statistics
+  Means* means;
+  Gradient gain, shift;
+  __device__ void operator()(int64_t c) const {
+    Sums all;
+    for (int64_t d = c; d < groups * dim; d += dim) {
+      const Sums sum = sums(d);
+      all = all + sum;
+      means[d] = count == 0
+                     ? Means{0, 0}
+                     : Means{static_cast<float>(sum.a / count), static_cast<float>(sum.b / count)};
+    }
+    shift.give(c, all.a);
+    gain.give(c, all.b);
+  }
+};
+
+// dx = (g - mean(g) - x^ * mean(g * x^)) * gain * inverse; the addend's gradient is g. Null: not
+// wanted.
+struct Backward {
+  Behind g;
+  const Means* means;
+  float *dx, *daddend;
+  __device__ void operator()(int64_t d, int64_t c, int64_t first, int64_t end, int64_t step) const {
+    const Scaled scaled(g.statistics[d], g.gain, g.shift, c);
+    const Means mean = means[d];
+    const float factor = scaled.gain * scaled.s.inverse;
+    for (int64_t i = first; i < end; i += step) {
+      const float value = g(scaled, i);
+      if (dx) dx[i] = (value - mean.g - scaled.normalised(g.x[i]) * mean.product) * factor;
+      if (daddend) daddend[i] = value;
+    }
+  }
+};
+
+class NormActOp : public CudaOp {
+ public:
+  NormActOp(const NormActDesc& desc, const OpSite& site) : CudaOp(site), desc_(desc) {
+    const Shape& x = site.in[0].shape;
+    seen_.groups = desc.use_global_stats ? 1 : desc.groups;
+    PCC_CHECK(x[0] % seen_.groups == 0, "'", site.name, "': ", x[0], " samples do not divide by ",
+              seen_.groups, " groups");
+    seen_.outer = x[0] / seen_.groups;
+    seen_.dim = x[1];
+    seen_.inner = x.count(2);
+  }
+
+  void forward(const Context& context) override {
+    const Running running = {param(0), param(1), param(2)};
+    if (desc_.use_global_stats) {
+      for_each(seen_.dim, Global{running, desc_.eps, statistics()});
+    } else {
+      const Moments moments = {seen_, in(0)};
+      const ChannelSums sums = sum_channels(seen_, moments, buffers_.scratch);
+      for_each(seen_.sums(),
+               OfBatch{sums, moments, desc_.eps, static_cast<double>(seen_.each()),
+                       static_cast<float>(desc_.fraction), statistics(), running, context.report});
+    }
+    for_each_row(seen_, Forward{in(0), desc_.add ? in(1) : nullptr, gain(), shift(), statistics(),
+                                desc_.relu, slope(), passed(), out()});
+  }
+
+ protected:
+  void forward_needs(OpNeeds& needs) const override {
+    needs.forward_scratch = seen_.scratch_bytes() + (trains() ? 0 : statistics_bytes());
+    if (!trains()) needs.in_place = 0;
+  }
+  void backward_needs(OpNeeds& needs) const override {
+    needs.in.assign(site_.in.size(), false);
+    needs.in[0] = true;
+    needs.stash_bytes = statistics_bytes() + (keeps_passed() ? out_count() : 0);
+    needs.backward_scratch =
+        seen_.scratch_bytes() + seen_.sums() * static_cast<int64_t>(sizeof(Means));
+    needs.diff_in_place = 0;
+    needs.overwrites_dparams = true;
+  }
+  void differentiate(const Context& context) override {
+    Means* const means = behind<Means>(buffers_.backward_scratch, seen_.scratch_bytes());
+    const Behind g = {in(0), dout(), gain(), shift(), statistics(), desc_.relu, slope(), passed()};
+    const ChannelSums sums =
+        sum_channels(seen_, BackwardSums{g, seen_.dim}, buffers_.backward_scratch);
+    const double count = desc_.use_global_stats ? 0 : static_cast<double>(seen_.each());
+    for_each(seen_.dim,
+             GiveGradients{sums, seen_.groups, seen_.dim, count, means,
+                           gradient(context, desc_.gain, 3), gradient(context, desc_.shift, 4)});
+    for_each_row(seen_, Backward{g, means, din(0), desc_.add ? din(1) : nullptr});
+  }
+
+ private:
+  template <typename T>
+  static T* behind(void* memory, int64_t bytes) {
+    return reinterpret_cast<T*>(static_cast<char*>(memory) + bytes);
+  }
+  const float* gain() const { return desc_.gain ? param(3) : nullptr; }
+  const float* shift() const { return desc_.shift ? param(4) : nullptr; }
+  float slope() const { return static_cast<float>(desc_.negative_slope); }
+  Gradient gradient(const Context& context, bool there, int at) const {
+    if (!there) return {nullptr, false};
+    return {dparam(at), !overwrites(context, static_cast<size_t>(at))};
+  }
+  // In the stash for backward, else behind the sums.
+  int64_t statistics_bytes() const {
+    return seen_.sums() * static_cast<int64_t>(sizeof(Statistics));
+  }
+  Statistics* statistics() const {
+    return trains() ? static_cast<Statistics*>(buffers_.stash)
+                    : behind<Statistics>(buffers_.scratch, seen_.scratch_bytes());
+  }
+  bool keeps_passed() const { return trains() && desc_.relu && desc_.add; }
+  uint8_t* passed() const {
+    return keeps_passed() ? behind<uint8_t>(buffers_.stash, statistics_bytes()) : nullptr;
+  }
+
+  NormActDesc desc_;
+  Channels seen_;
+};
+
+}  // namespace
+
+std::unique_ptr<Op> make_norm_act(const NormActDesc& desc, const OpSite& site) {
+  return std::make_unique<NormActOp>(desc, site);
+}
+
+}  // namespace pcc::cuda
