@@ -49,13 +49,16 @@ struct Installed {
 
   Installed() {
     fs::path folder;
-    if (const char* named = std::getenv("PYCAFFE_CLR_CUDNN_DIR"); named && *named)
+    // One that another package has loaded is taken: the parts of two would mix.
+    if (dlopen(kName, RTLD_NOW | RTLD_NOLOAD))
+      folder.clear();
+    else if (const char* named = std::getenv("PYCAFFE_CLR_CUDNN_DIR"); named && *named)
       folder = named;
     else if (std::error_code error; fs::exists(wheel_folder() / kName, error))
       folder = wheel_folder();
     try {
       library = std::make_unique<const Library>(folder);
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {
       problem = error.what();
     }
   }

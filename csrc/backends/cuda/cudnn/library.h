@@ -31,9 +31,9 @@ class Library {
   Library(const Library&) = delete;
   Library& operator=(const Library&) = delete;
 
-  // The process's own, opened at the first call and never closed: in the folder that
-  // PYCAFFE_CLR_CUDNN_DIR names, else where PyPI's wheel lies beside this package, else where the
-  // loader looks. Null where there is none; problem() then says why.
+  // The process's own, opened at the first call and never closed: one that is loaded already, else
+  // that in the folder that PYCAFFE_CLR_CUDNN_DIR names, else PyPI's wheel where it lies beside
+  // this package, else where the loader looks. Null where there is none; problem() then says why.
   static const Library* installed();
   static const std::string& problem();
 
