@@ -9,12 +9,12 @@ namespace {
 
 class Chooser {
  public:
-  Chooser(Program& program, const Backend& backend, Device& device, bool training,
+  Chooser(Program& program, const Backend& backend, Device& device, bool gradients,
           std::vector<std::string>* fallbacks)
       : program_(program),
         backend_(backend),
         device_(device),
-        training_(training),
+        gradients_(gradients),
         fallbacks_(fallbacks) {}
 
   void run() {
@@ -32,11 +32,10 @@ class Chooser {
     site.name = node.name;
     site.number = node.number;
     site.stream = node.stream;
-    site.training = training_;
     site.device = &device_;
     for (const Operand& operand : node.ins) {
       site.in.push_back(program_.spec_of(operand));
-      site.want_din.push_back(training_ && operand.want_gradient);
+      site.want_din.push_back(gradients_ && operand.want_gradient);
     }
     for (const int out : node.outs) {
       const Value& value = at(program_.values, out);
@@ -45,7 +44,7 @@ class Chooser {
     for (const int param : node.params) {
       const Param& use = at(program_.params, param);
       site.params.push_back({use.shape, use.dtype, Layout::plain});
-      site.want_dparam.push_back(training_ && at(program_.params, param).want_gradient);
+      site.want_dparam.push_back(gradients_ && at(program_.params, param).want_gradient);
     }
     return site;
   }
@@ -146,7 +145,7 @@ class Chooser {
     copy.op = std::make_unique<TransferOp>(device_, to_host);
     copy.backend = "host";
     copy.place = Place::host;
-    copy.backward = training_ && operand.want_gradient;
+    copy.backward = gradients_ && operand.want_gradient;
     return copy;
   }
 
@@ -229,16 +228,16 @@ class Chooser {
   Program& program_;
   const Backend& backend_;
   Device& device_;
-  bool training_;
+  bool gradients_;
   std::vector<std::string>* fallbacks_;
   std::map<CopyKey, int> copies_;
 };
 
 }  // namespace
 
-void choose_ops(Program& program, const Backend& backend, Device& device, bool training,
+void choose_ops(Program& program, const Backend& backend, Device& device, bool gradients,
                 std::vector<std::string>* fallbacks) {
-  Chooser(program, backend, device, training, fallbacks).run();
+  Chooser(program, backend, device, gradients, fallbacks).run();
 }
 
 }  // namespace pcc

@@ -99,8 +99,9 @@ struct Program {
 void fuse(Program& program);
 
 // graph/choose.cpp: picks layouts, inserts reorders, makes every op. `fallbacks` receives the names
-// of nodes that `backend` refused and the reference backend runs instead.
-void choose_ops(Program& program, const Backend& backend, Device& device, bool training,
+// of nodes that `backend` refused and the reference backend runs instead. gradients: a backward
+// pass will be run.
+void choose_ops(Program& program, const Backend& backend, Device& device, bool gradients,
                 std::vector<std::string>* fallbacks);
 
 }  // namespace pcc

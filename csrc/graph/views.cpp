@@ -37,7 +37,6 @@ Net::Exchange Net::make_exchange(const Tensor& value, void* array, bool in) cons
   site.in = {from.spec};
   site.out = {to.spec};
   site.want_din = {false};
-  site.training = false;
   site.device = device_.get();
   exchange.op = make_op(backend_, ReorderDesc{}, site, nullptr).op;
   OpBuffers buffers;

@@ -28,7 +28,7 @@ class HostOp : public Op {
 
   OpNeeds needs() const override {
     OpNeeds needs;
-    if (!site_.training || !site_.backward()) return needs;
+    if (!site_.backward()) return needs;
     needs.in.assign(site_.in.size(), true);
     for (const auto& [out, in] : desc_.over) needs.in[static_cast<size_t>(in)] = false;
     needs.out.assign(site_.out.size(), true);

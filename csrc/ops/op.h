@@ -21,11 +21,11 @@ struct OpSite {
   uint32_t number = 0;  // among the net's ops, by which the step's report names it
   uint32_t stream = 0;  // RandomStream::layer: its own among all ops that draw numbers
   std::vector<TensorSpec> in, out, params;
-  std::vector<bool> want_din;  // per input; all false and no want_dparam: backward is never called
+  std::vector<bool> want_din;     // per input
   std::vector<bool> want_dparam;  // per parameter
-  bool training = true;           // false: forward only (nothing needs to be kept)
   Device* device = nullptr;       // that it will run on; outlives it
 
+  // Whether backward may be called: otherwise nothing needs to be kept for it.
   bool backward() const {
     for (const bool want : want_din)
       if (want) return true;

@@ -23,7 +23,7 @@ class TypedOp : public Op {
 
  protected:
   // Whether backward will be called.
-  bool trains() const { return site_.training && site_.backward(); }
+  bool trains() const { return site_.backward(); }
   virtual void forward_needs(OpNeeds& needs) const { (void)needs; }
   virtual void backward_needs(OpNeeds& needs) const { (void)needs; }
 

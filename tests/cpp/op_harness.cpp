@@ -112,7 +112,10 @@ OpSite site_of(const OpCase& op, DType dtype) {
   for (const Shape& shape : op.params) site.params.push_back({shape, dtype, Layout::plain});
   site.want_din = all_or(op.want_din, op.in.size());
   site.want_dparam = all_or(op.want_dparam, op.params.size());
-  site.training = op.training;
+  if (op.forward_only) {
+    site.want_din.assign(op.in.size(), false);
+    site.want_dparam.assign(op.params.size(), false);
+  }
   return site;
 }
 
@@ -196,7 +199,7 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
   result.made = true;
   result.implementation = made->implementation();
   const OpNeeds needs = made->needs();
-  const bool backward = site.training && site.backward();
+  const bool backward = site.backward();
   PCC_CHECK(backward || needs.stash_bytes == 0, "a forward-only op needs a stash");
 
   OpMemory memory;
@@ -365,9 +368,9 @@ std::vector<OpCase> variations(const OpCase& op) {
     list.push_back(op);
     change(list.back());
   };
-  vary([](OpCase& c) { c.training = false; });
+  vary([](OpCase& c) { c.forward_only = true; });
   vary([](OpCase& c) {
-    c.training = false;
+    c.forward_only = true;
     c.in_place = true;
   });
   if (!site_of(op, DType::f32).backward()) return list;
@@ -416,7 +419,7 @@ std::vector<std::string> compare_with_reference(const OpCase& op, const std::str
         implementations.push_back(got.implementation);
       const std::string where =
           concat(name_of(op.desc), " on ", backend_name, " (", got.implementation, "), ",
-                 layout_text(choice), variant.training ? "" : ", forward only",
+                 layout_text(choice), variant.forward_only ? ", forward only" : "",
                  variant.in_place ? ", in place" : "", variant.dout_parts.empty() ? "" : ", parts",
                  variant.steps > 1 ? ", second step" : "", variant.first ? ", first" : "");
       compare_all("output", got.out, expected.out, tolerance, where);
@@ -445,9 +448,8 @@ void check_gradient(const OpCase& given, const GradientCheck& check) {
   check_that(analytic.made, concat(name_of(op.desc), ": not in the reference backend"));
   if (!analytic.made) return;
 
-  OpCase forward = op;  // training behaviour, but nothing to differentiate
-  forward.want_din.assign(op.in.size(), false);
-  forward.want_dparam.assign(op.params.size(), false);
+  OpCase forward = op;
+  forward.forward_only = true;
   const auto objective = [&] {
     const OpResult result = run_op(forward, "reference", DType::f64);
     double sum = 0;

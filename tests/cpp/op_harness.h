@@ -23,8 +23,8 @@ struct OpCase {
 
   std::vector<bool> want_din, want_dparam;  // empty: all
   std::vector<int>
-      dout_parts;  // parts per output; empty: one each; 0: that output gets no gradient
-  bool training = true;
+      dout_parts;             // parts per output; empty: one each; 0: that output gets no gradient
+  bool forward_only = false;  // wants no gradient at all
   StepBlock state{.seed = 7, .lr = 0.1f, .momentum = 0.9f, .weight_decay = 0.01f};
 
   std::vector<std::shared_ptr<RecordFeed>> feeds;  // Context::feeds: a batch for every step

@@ -39,7 +39,7 @@ class DirectConvOp : public Op {
     const int64_t blocks = (shape_.outputs + block_ - 1) / block_;
     needs_.forward_scratch = blocks * block_ * shape_.inputs * shape_.taps() * kFloat;
     needs_.overwrites_dparams = true;
-    needs_.in = {trains(site) && wants_weights(site)};
+    needs_.in = {wants_weights(site)};
     // Not more threads than samples; the split decides the order of sums, so it is fixed here.
     parts_ = std::min<int64_t>(threads_, samples_);
     if (wants_data(site)) {

@@ -35,10 +35,10 @@ class WinogradOp : public Op {
     parts_ = std::min<int64_t>(threads(), (tiles_ + kWinogradTiles - 1) / kWinogradTiles);
     work_count_ = winograd_scratch(shape_, winograd_sum_tiles(shape_));
     needs_.overwrites_dparams = true;
-    needs_.in = {trains(site) && wants_weights(site)};
+    needs_.in = {wants_weights(site)};
     lay_out(forward_);
     needs_.forward_scratch = forward_.pieces.total();
-    if (!trains(site)) return;
+    if (!site.backward()) return;
     lay_out(backward_);
     if (wants_weights(site)) {
       sum_count_ = weights_ + (y[1] + 15) / 16 * 16;

@@ -32,11 +32,11 @@ class WinogradRowsOp : public Op {
     // Not more threads than samples; the split decides the order of sums, so it is fixed here.
     parts_ = std::min<int64_t>(threads(), samples_);
     needs_.overwrites_dparams = true;
-    needs_.in = {trains(site) && wants_weights(site)};
+    needs_.in = {wants_weights(site)};
     u_ = forward_.take(shape_.u_count() * kFloat);
     v_ = forward_.take(parts_ * shape_.v_count() * kFloat);
     needs_.forward_scratch = forward_.total();
-    if (!trains(site)) return;
+    if (!site.backward()) return;
     u_back_ = backward_.take(shape_.u_count() * kFloat);
     v_back_ = backward_.take(parts_ * shape_.v_count() * kFloat);
     d_ = backward_.take(parts_ * shape_.d_count() * kFloat);

@@ -21,7 +21,7 @@ class GemmOp : public Op {
  public:
   GemmOp(const GemmDesc& desc, const OpSite& site)
       : desc_(desc), loops_(gemm_loops()), isa_(loops().isa) {
-    needs_.in = {trains(site) && site.want_dparam[0]};
+    needs_.in = {site.backward() && site.want_dparam[0]};
     needs_.overwrites_dparams = true;
   }
 

@@ -58,16 +58,11 @@ LayoutChoice vote_slice(const SliceDesc& desc, const OpSite& site);
 // do nothing well enough, and oneDNN need not be asked about sizes of zero).
 bool has_kernels(const OpSite& site);
 
-// Whether backward will ever be called.
-inline bool trains(const OpSite& site) { return site.training && site.backward(); }
-
 // Whether backward must compute the gradient of input 0; of any parameter.
-inline bool wants_data(const OpSite& site) {
-  return site.training && !site.want_din.empty() && site.want_din[0];
-}
+inline bool wants_data(const OpSite& site) { return !site.want_din.empty() && site.want_din[0]; }
 inline bool wants_weights(const OpSite& site) {
   for (const bool want : site.want_dparam)
-    if (want) return site.training;
+    if (want) return true;
   return false;
 }
 

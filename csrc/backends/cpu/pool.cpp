@@ -47,7 +47,7 @@ class PoolOp : public Op {
  public:
   PoolOp(const PoolDesc& desc, const OpSite& site, Windows rows, Windows columns)
       : max_(desc.method == PoolDesc::Method::max),
-        backward_(trains(site)),
+        backward_(site.backward()),
         rows_(std::move(rows)),
         columns_(std::move(columns)),
         loops_(pool_loops()),

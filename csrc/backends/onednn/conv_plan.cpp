@@ -121,7 +121,7 @@ ConvPlan::ConvPlan(const ConvDesc& desc, const OpSite& site, const dnnl::memory:
                    const dnnl::memory::desc& y)
     : transposed_(desc.transposed),
       has_bias_(desc.bias),
-      training_(trains(site)),
+      training_(site.backward()),
       stride_(desc.stride),
       dilation_(desc.dilation),
       pad_(desc.pad),

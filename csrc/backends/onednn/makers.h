@@ -8,7 +8,6 @@
 namespace pcc::onednn {
 
 using cpu::can_have;
-using cpu::trains;
 using cpu::vote_plain;
 using cpu::wants_data;
 using cpu::wants_weights;

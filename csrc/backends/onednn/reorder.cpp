@@ -12,7 +12,7 @@ class ReorderOp : public Op {
  public:
   explicit ReorderOp(const OpSite& site)
       : there_(site.name, describe(site.in[0]), describe(site.out[0]), false),
-        backward_(trains(site)) {
+        backward_(site.backward()) {
     if (backward_) back_ = Reorder(site.name, describe(site.out[0]), describe(site.in[0]), false);
   }
 

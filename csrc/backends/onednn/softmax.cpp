@@ -11,7 +11,7 @@ namespace {
 class SoftmaxOp : public Op {
  public:
   SoftmaxOp(const SoftmaxDesc& desc, const OpSite& site)
-      : name_(site.name), value_(describe(site.out[0])), backward_(trains(site)) {
+      : name_(site.name), value_(describe(site.out[0])), backward_(site.backward()) {
     using namespace dnnl;
     guarded(name_, "prepare softmax", [&] {
       const softmax_forward::primitive_desc there(

@@ -106,9 +106,7 @@ class Lrn : public ReferenceOp<T> {
       : ReferenceOp<T>(site), region_(desc, site.in[0].shape) {}
 
   void forward(const Context&) override {
-    T* scale = this->site_.training && this->site_.backward()
-                   ? static_cast<T*>(this->buffers_.stash)
-                   : nullptr;
+    T* scale = this->site_.backward() ? static_cast<T*>(this->buffers_.stash) : nullptr;
     const int64_t size = this->in_shape(0).count(1);
     for_each_piece(this->in_shape(0)[0], size, [=, this](int64_t n) {
       region_.forward(this->in(0) + n * size, this->out() + n * size,

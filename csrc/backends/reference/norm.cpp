@@ -47,7 +47,7 @@ class NormAct : public ReferenceOp<T> {
     T mean, inv_std;
   };
   bool counts_ = true;  // whether this pass moves the running statistics: not after an error
-  bool keeps() const { return this->site_.training && this->site_.backward(); }
+  bool keeps() const { return this->site_.backward(); }
   Statistics& kept(int64_t group, int64_t c) const {
     return static_cast<Statistics*>(this->buffers_.stash)[group * channels_ + c];
   }

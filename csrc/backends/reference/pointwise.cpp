@@ -89,7 +89,7 @@ class Dropout : public ReferenceOp<T> {
     uint8_t* mask = static_cast<uint8_t*>(this->buffers_.stash);
     const RandomStream stream = context.step->random(this->site_.stream);
     const uint32_t threshold = desc_.threshold();
-    const bool keep = this->site_.training && this->site_.backward();
+    const bool keep = this->site_.backward();
     for_each((count() + 3) / 4, [=, this](int64_t block) {
       const auto bits = stream.block(static_cast<uint64_t>(block));
       const int64_t first = 4 * block, end = std::min(first + 4, count());

@@ -67,9 +67,8 @@ class Pool : public ReferenceOp<T> {
   // Keeps the first of ties. An empty window, or one without a number above -FLT_MAX, has no
   // winner: -1.
   void maximum(const T* x, T* y, int64_t first) {
-    int32_t* winners = this->site_.training && this->site_.backward()
-                           ? static_cast<int32_t*>(this->buffers_.stash) + first
-                           : nullptr;
+    int32_t* winners =
+        this->site_.backward() ? static_cast<int32_t*>(this->buffers_.stash) + first : nullptr;
     T* mask = this->outs() > 1 ? this->out(1) + first : nullptr;
     for (int64_t p = 0, i = 0; p < out_rows_; ++p) {
       const Window rows = row_window(p);

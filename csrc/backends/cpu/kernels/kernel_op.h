@@ -19,7 +19,7 @@ inline constexpr int kMaxParts = 4;
 
 class KernelOp : public Op {
  public:
-  explicit KernelOp(const OpSite& site) : site_(site), trains_(trains(site)), loops_(loops()) {}
+  explicit KernelOp(const OpSite& site) : site_(site), trains_(site.backward()), loops_(loops()) {}
 
   OpNeeds needs() const override { return needs_; }
   std::string implementation() const override { return std::string("kernel ") + loops_.isa; }

@@ -28,7 +28,7 @@ class NormActOp : public Op {
         groups_(desc.use_global_stats ? 1 : desc.groups),
         group_items_(geometry_.items() / groups_),
         splits_(std::min<int64_t>(pcc::threads(), group_items_)),
-        trains_(trains(site)) {
+        trains_(site.backward()) {
     const int64_t units = groups_ * geometry_.pieces(), threads = pcc::threads();
     by_channel_ = !geometry_.channels_last() && (units % threads == 0 || units >= 4 * threads);
     if (by_channel_) splits_ = 1;
