@@ -157,14 +157,31 @@ struct ChannelSums {
   }
 };
 
+// The same where a channel has few elements: one thread for each.
+template <typename Visit>
+struct SumFew {
+  Channels x;
+  int64_t each;
+  Visit visit;
+  Sums* sums;
+  __device__ void operator()(int64_t d) const {
+    Sums sum;
+    for (int64_t k = 0; k < each; ++k) sum = sum + visit(d, x.at(d, k));
+    sums[d] = sum;
+  }
+};
+
 // The sums of visit(d, index) over the elements of each channel d; visit is called once for each
 // element, and may write what it likes there. scratch: x.scratch_bytes().
 template <typename Visit>
 ChannelSums sum_channels(const Channels& x, const Visit& visit, void* scratch) {
   Sums* const share_sums = static_cast<Sums*>(scratch);
-  launch(sum_shares<Visit>, x.sums() * x.shares(), x.threads(),
-         x.threads() * static_cast<int64_t>(sizeof(Sums)), x, x.shares(), x.each(), visit,
-         share_sums);
+  if (x.each() <= kWarp)
+    for_each(x.sums(), SumFew<Visit>{x, x.each(), visit, share_sums});
+  else
+    launch(sum_shares<Visit>, x.sums() * x.shares(), x.threads(),
+           x.threads() * static_cast<int64_t>(sizeof(Sums)), x, x.shares(), x.each(), visit,
+           share_sums);
   return {share_sums, x.shares()};
 }
 
