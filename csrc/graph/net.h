@@ -56,7 +56,8 @@ class Net {
   // Runs an op beside the plan, such as the solver's update, after the passes of an iteration.
   void run_beside(Unit& unit, const StepBlock& rates);
   // Forward passes of a test net: per output blob the sum of each element over the passes, and the
-  // sum of the losses. Ends early where `poll`, called after each pass, is false.
+  // sum of the losses, added up in double where the net runs and read once. Ends early where
+  // `poll`, called after each pass, is false. Throws a data error for a label that is no class.
   struct Tested {
     std::vector<std::vector<double>> sums;
     double loss = 0;
@@ -158,11 +159,13 @@ class Net {
   void begin_pass(int first, int last);
   void prepare();
   void make_tally();
+  void make_test_sums();
   bool looked_at() const;
   void make_params(const Net* share);
   void fill_params();
   void make_plan(const Net* share);
   double losses(int first, int last);
+  std::vector<double> read(int blob, const Tensor& from) const;
   // What the caller put into a blob that no layer computes.
   struct OutsideData {
     size_t blob;
@@ -221,6 +224,14 @@ class Net {
   // A whole pass: forward with its losses; backward, too; and the same as the first of an
   // iteration.
   Course forward_course_, both_course_, first_course_;
+  // What a test sums up over its passes: each output, then the losses. Made at the first test.
+  struct TestSums {
+    std::unique_ptr<Op> op;
+    std::vector<Tensor> sums;
+    std::shared_ptr<Memory> memory;
+    Course course;  // a pass, with what it adds
+  };
+  std::unique_ptr<TestSums> test_sums_;
 };
 
 }  // namespace pcc

@@ -13,6 +13,25 @@ namespace {
 
 TensorSpec plain(const Shape& shape, DType dtype) { return {shape, dtype, Layout::plain}; }
 
+// The op that puts `from` into the layout of `to`.
+std::unique_ptr<Op> make_change(const Tensor& from, const Tensor& to, Device& device,
+                                const Backend& backend) {
+  OpSite site;
+  site.name = "copy for the user";
+  site.in = {from.spec};
+  site.out = {to.spec};
+  site.want_din = {false};
+  site.device = &device;
+  std::unique_ptr<Op> op = make_op(backend, ReorderDesc{}, site, nullptr).op;
+  OpBuffers buffers;
+  buffers.in = {from};
+  buffers.out = {to};
+  buffers.dout.resize(1);
+  buffers.din.resize(1);
+  op->bind(buffers);
+  return op;
+}
+
 }  // namespace
 
 bool Net::visible(int blob) const {
@@ -32,19 +51,7 @@ Net::Exchange Net::make_exchange(const Tensor& value, void* array, bool in) cons
     user.data = exchange.staging->data();
   }
   const Tensor &from = in ? user : value, &to = in ? value : user;
-  OpSite site;
-  site.name = "copy for the user";
-  site.in = {from.spec};
-  site.out = {to.spec};
-  site.want_din = {false};
-  site.device = device_.get();
-  exchange.op = make_op(backend_, ReorderDesc{}, site, nullptr).op;
-  OpBuffers buffers;
-  buffers.in = {from};
-  buffers.out = {to};
-  buffers.dout.resize(1);
-  buffers.din.resize(1);
-  exchange.op->bind(buffers);
+  exchange.op = make_change(from, to, *device_, backend_);
   return exchange;
 }
 
@@ -180,13 +187,21 @@ std::vector<double> Net::read(int blob) const {
   const InUse::Look look(*in_use_);
   const BlobInfo& info = at(built_.blobs, blob);
   PCC_CONFIG(visible(blob), "blob '", info.name, "' is not kept in this plan");
-  const Tensor tensor = plan_->data(info.versions.back().value);
-  const int64_t count = tensor.count() / info.parts(options_.replicas);
-  if (tensor.spec.layout == Layout::plain) return pcc::read(*device_, tensor, count);
-  HostMemory unfolded(tensor.spec.bytes());
-  transfer(tensor, unfolded.data(), false);
+  return read(blob, plan_->data(info.versions.back().value));
+}
+
+// From the blob's own value, or from numbers of any type that are laid out like it.
+std::vector<double> Net::read(int blob, const Tensor& from) const {
+  const int64_t count = from.count() / at(built_.blobs, blob).parts(options_.replicas);
+  if (from.spec.layout == Layout::plain) return pcc::read(*device_, from, count);
   HostDevice host;
-  return pcc::read(host, {unfolded.data(), plain(tensor.shape(), tensor.spec.dtype)}, count);
+  const HostMemory copy(from.spec.bytes()), unfolded(from.spec.bytes());
+  device_->download(copy.data(), from.data, from.spec.bytes());
+  const Tensor to{unfolded.data(), plain(from.shape(), from.spec.dtype)};
+  const auto op = make_change({copy.data(), from.spec}, to, host, pcc::backend("reference"));
+  const Call call{op.get()};
+  host.run(&call, 1, context());
+  return pcc::read(host, to, count);
 }
 
 void Net::write(int blob, const void* data) {

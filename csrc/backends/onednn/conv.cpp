@@ -1,6 +1,7 @@
 // Convolution and its transpose over oneDNN. Parameters lie in Caffe's order; each step wants them
 // in an order of its own, so they are put into scratch before it (36 KB for the largest of
-// ResNet-56), and weight gradients come back the same way, added or in the place of what was there.
+// ResNet-56), or, where nothing is trained, kept so, and weight gradients come back the same way,
+// added or in the place of what was there.
 #include <algorithm>
 
 #include "backends/onednn/conv_plan.h"
@@ -25,7 +26,9 @@ class ConvOp : public Op {
         weights_(std::move(backward_weights)) {
     needs_.overwrites_dparams = true;
     needs_.in = {weights_.has_value()};
-    to_forward_ = stage(forward_.weights, forward_pieces_);
+    // Where the weights stay the same for many passes they are put in order once.
+    to_forward_ = stage(forward_.weights, site.backward() ? forward_pieces_ : prepared_pieces_);
+    prepared_ = prepared_pieces_.total() > 0;
     forward_scratchpad_ = take(forward_.scratchpad, forward_pieces_);
     if (data_) {
       to_data_ = stage(data_->weights, backward_pieces_);
@@ -39,6 +42,7 @@ class ConvOp : public Op {
       back_scratch_ = backward_pieces_.take(std::max(add_.scratch_bytes(), put_.scratch_bytes()));
       weights_scratchpad_ = take(weights_->scratchpad, backward_pieces_);
     }
+    needs_.prepared_bytes = prepared_pieces_.total();
     needs_.forward_scratch = forward_pieces_.total();
     needs_.backward_scratch = backward_pieces_.total();
   }
@@ -47,12 +51,14 @@ class ConvOp : public Op {
 
   void bind(const OpBuffers& buffers) override {
     Op::bind(buffers);
+    prepare_calls_.clear();
     forward_calls_.clear();
     data_calls_.clear();
     weights_calls_.clear();
     void* const w = buffers.params[0].data;
 
-    void* staged = bind_stage(to_forward_, w, buffers.scratch, forward_calls_);
+    void* staged = prepared_ ? bind_stage(to_forward_, w, buffers.prepared, prepare_calls_)
+                             : bind_stage(to_forward_, w, buffers.scratch, forward_calls_);
     Call& forward = forward_calls_.emplace_back(name_, forward_.primitive);
     forward.argument(DNNL_ARG_SRC, x_, buffers.in[0].data);
     forward.argument(DNNL_ARG_WEIGHTS, forward_.weights, staged);
@@ -85,6 +91,10 @@ class ConvOp : public Op {
         put_call_ = put_.call(dw, buffers.dparams[0].data, at(scratch, back_scratch_));
       }
     }
+  }
+
+  void prepare(const Context&) override {
+    for (const Call& call : prepare_calls_) call.run();
   }
 
   void forward(const Context&) override {
@@ -147,12 +157,13 @@ class ConvOp : public Op {
   ConvStep forward_;
   std::optional<ConvStep> data_, weights_;
   OpNeeds needs_;
-  Pieces forward_pieces_, backward_pieces_;
+  Pieces prepared_pieces_, forward_pieces_, backward_pieces_;
+  bool prepared_ = false;
   Stage to_forward_, to_data_;
   Reorder add_, put_;
   int64_t forward_scratchpad_ = 0, data_scratchpad_ = 0, weights_scratchpad_ = 0;
   int64_t gradient_ = 0, bias_gradient_ = 0, back_scratch_ = 0;
-  std::vector<Call> forward_calls_, data_calls_, weights_calls_;
+  std::vector<Call> prepare_calls_, forward_calls_, data_calls_, weights_calls_;
   Call add_call_, put_call_;
 };
 
