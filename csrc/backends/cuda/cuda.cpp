@@ -61,10 +61,10 @@ class CudaBackend : public Backend {
   }
 
   std::unique_ptr<Op> make(const OpDesc& desc, const OpSite& site) const override {
-    const bool sums_in_double =
-        std::holds_alternative<TallyDesc>(desc) || std::holds_alternative<AccumulateDesc>(desc);
+    const bool is_tally = std::holds_alternative<TallyDesc>(desc);  // sums in double
+    if (std::holds_alternative<AccumulateDesc>(desc)) return std::visit(Maker{site}, desc);
     if (!plain_floats(site.in) || !plain_floats(site.params)) return nullptr;
-    if (!sums_in_double && !plain_floats(site.out)) return nullptr;
+    if (!is_tally && !plain_floats(site.out)) return nullptr;
     return std::visit(Maker{site}, desc);
   }
 

@@ -118,19 +118,30 @@ class Tally : public CudaOp {
   TallyDesc desc_;
 };
 
+// sums[i] += values[i]. One thread per element.
+template <typename T>
 __global__ void __launch_bounds__(kBlock)
-    accumulate_kernel(const float* __restrict__ x, double* __restrict__ sums, int64_t count) {
+    accumulate_kernel(const T* __restrict__ values, double* __restrict__ sums, int64_t count) {
   for (int64_t i = first_element(); i < count; i += element_stride())
-    sums[i] += static_cast<double>(x[i]);
+    sums[i] += static_cast<double>(values[i]);
 }
 
+// A launch for each value: outputs of a test and its losses, which are few.
 class Accumulate : public CudaOp {
  public:
   using CudaOp::CudaOp;
   void forward(const Context&) override {
-    for (int i = 0; i < ins(); ++i)
-      launch(accumulate_kernel, grid_for(in_count(i)), kBlock, 0, in(i),
-             buffers_.out[static_cast<size_t>(i)].as<double>(), in_count(i));
+    for (size_t i = 0; i < buffers_.in.size(); ++i) {
+      const Tensor& in = buffers_.in[i];
+      double* const sums = buffers_.out[i].as<double>();
+      if (in.count() == 0) continue;
+      if (in.spec.dtype == DType::f32)
+        launch(accumulate_kernel<float>, grid_for(in.count()), kBlock, 0, in.as<const float>(),
+               sums, in.count());
+      else
+        launch(accumulate_kernel<double>, grid_for(in.count()), kBlock, 0, in.as<const double>(),
+               sums, in.count());
+    }
   }
 };
 
