@@ -18,6 +18,9 @@ struct Maker {
   const OpSite& site;
   using Made = std::unique_ptr<Op>;
 
+  Made operator()(const ConvDesc& d) const { return make_conv(d, site); }
+  Made operator()(const GemmDesc& d) const { return make_gemm(d, site); }
+  Made operator()(const PoolDesc& d) const { return make_pool(d, site); }
   Made operator()(const LrnDesc& d) const { return make_lrn(d, site); }
   Made operator()(const NormActDesc& d) const { return make_norm_act(d, site); }
   Made operator()(const AffineDesc& d) const { return make_affine(d, site); }

@@ -1,0 +1,156 @@
+// Maximum and average pooling over planes. Forward: one thread for each output; backward: one for
+// each pixel, which gathers from the windows that hold it.
+#include <cfloat>
+
+#include "backends/cuda/divisor.cuh"
+#include "backends/cuda/makers.h"
+#include "ops/window.h"
+
+namespace pcc::cuda {
+
+namespace {
+
+// One axis of the planes.
+struct Axis {
+  int64_t size, windows, kernel, stride, pad;
+
+  __device__ Window window(int64_t index) const { return {index, kernel, stride, pad, size}; }
+  // The windows that hold pixel `at`.
+  __device__ int64_t first(int64_t at) const {
+    const int64_t before = at + pad - kernel;
+    return before < 0 ? 0 : divide(before, stride).whole + 1;
+  }
+  __device__ int64_t end(int64_t at) const {
+    const int64_t last = divide(at + pad, stride).whole;
+    return last < windows ? last + 1 : windows;
+  }
+};
+
+struct Planes {
+  Axis rows, columns;
+  Divisor by_width, by_height, by_windows, by_window_rows;
+};
+
+// Keeps the first of ties. An empty window, or one without a number above -FLT_MAX, has no winner:
+// -1.
+struct Maximum {
+  Planes planes;
+  const float* x;
+  float* y;
+  int32_t* winners;  // null, or where backward finds them
+  float* mask;       // null, or the top that shows them
+  __device__ void operator()(int64_t i) const {
+    const auto [line, q] = planes.by_windows(static_cast<uint32_t>(i));
+    const auto [plane, p] = planes.by_window_rows(line);
+    const Window rows = planes.rows.window(p), columns = planes.columns.window(q);
+    const int64_t width = planes.columns.size;
+    const float* const from = x + plane * (planes.rows.size * width);
+    float best = -FLT_MAX;
+    int64_t winner = -1;
+    for (int64_t h = rows.begin; h < rows.end; ++h)
+      for (int64_t w = columns.begin; w < columns.end; ++w)
+        if (from[h * width + w] > best) {
+          winner = h * width + w;
+          best = from[winner];
+        }
+    y[i] = best;
+    if (winners) winners[i] = static_cast<int32_t>(winner);
+    if (mask) mask[i] = static_cast<float>(winner);
+  }
+};
+
+struct Average {
+  Planes planes;
+  const float* x;
+  float* y;
+  __device__ void operator()(int64_t i) const {
+    const auto [line, q] = planes.by_windows(static_cast<uint32_t>(i));
+    const auto [plane, p] = planes.by_window_rows(line);
+    const Window rows = planes.rows.window(p), columns = planes.columns.window(q);
+    const int64_t width = planes.columns.size;
+    const float* const from = x + plane * (planes.rows.size * width);
+    float sum = 0;
+    for (int64_t h = rows.begin; h < rows.end; ++h)
+      for (int64_t w = columns.begin; w < columns.end; ++w) sum += from[h * width + w];
+    y[i] = sum / static_cast<float>(rows.width * columns.width);
+  }
+};
+
+// winners: null for averages.
+struct Backward {
+  Planes planes;
+  const float* dy;
+  const int32_t* winners;
+  float* dx;
+  __device__ void operator()(int64_t i) const {
+    const auto [line, w] = planes.by_width(static_cast<uint32_t>(i));
+    const auto [plane, h] = planes.by_height(line);
+    const Axis &rows = planes.rows, &columns = planes.columns;
+    const int64_t in_plane = h * columns.size + w;
+    const int64_t first = plane * (rows.windows * columns.windows);
+    const int64_t p_end = rows.end(h), q_end = columns.end(w);
+    float sum = 0;
+    for (int64_t p = rows.first(h); p < p_end; ++p)
+      for (int64_t q = columns.first(w); q < q_end; ++q) {
+        const int64_t at = first + p * columns.windows + q;
+        if (winners)
+          sum += winners[at] == in_plane ? dy[at] : 0.0f;
+        else
+          sum += dy[at] / static_cast<float>(rows.window(p).width * columns.window(q).width);
+      }
+    dx[i] = sum;
+  }
+};
+
+class PoolOp : public CudaOp {
+ public:
+  PoolOp(const PoolDesc& desc, const OpSite& site)
+      : CudaOp(site), max_(desc.method == PoolDesc::Method::max) {
+    const auto axis = [&](int i) {
+      return Axis{site.in[0].shape[2 + i], site.out[0].shape[2 + i], desc.kernel[i], desc.stride[i],
+                  desc.pad[i]};
+    };
+    planes_.rows = axis(0);
+    planes_.columns = axis(1);
+    planes_.by_width = Divisor(planes_.columns.size);
+    planes_.by_height = Divisor(planes_.rows.size);
+    planes_.by_windows = Divisor(planes_.columns.windows);
+    planes_.by_window_rows = Divisor(planes_.rows.windows);
+  }
+
+  void forward(const Context&) override {
+    if (max_)
+      for_each(out_count(), Maximum{planes_, in(0), out(), trains() ? winners() : nullptr,
+                                    outs() > 1 ? out(1) : nullptr});
+    else
+      for_each(out_count(), Average{planes_, in(0), out()});
+  }
+
+ protected:
+  void backward_needs(OpNeeds& needs) const override {
+    if (max_) needs.stash_bytes = out_count() * static_cast<int64_t>(sizeof(int32_t));
+  }
+  void differentiate(const Context&) override {
+    if (dout())
+      for_each(in_count(), Backward{planes_, dout(), max_ ? winners() : nullptr, din(0)});
+    else  // only the mask has a gradient, which means nothing
+      clear(buffers_.din[0]);
+  }
+
+ private:
+  int32_t* winners() const { return static_cast<int32_t*>(buffers_.stash); }
+
+  bool max_;
+  Planes planes_;
+};
+
+}  // namespace
+
+std::unique_ptr<Op> make_pool(const PoolDesc& desc, const OpSite& site) {
+  // Elements are counted in 31 bits (Divisor).
+  constexpr int64_t kMost = int64_t{1} << 31;
+  if (site.in[0].shape.count() >= kMost || site.out[0].shape.count() >= kMost) return nullptr;
+  return std::make_unique<PoolOp>(desc, site);
+}
+
+}  // namespace pcc::cuda
