@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeAlias, overload, type_check_only
 
 from pycaffe_clr.core_types import (
+    Fields,
     HostLayerMaker,
     Labels,
     LayerFeed,
@@ -145,6 +146,10 @@ class RecordFeed:
     """Records for a data layer, in order, wrapping at the end."""
 
     @property
+    def fields(self) -> dict[str, list[int]]:
+        """Shapes of a record's fields by name."""
+
+    @property
     def position(self) -> int:
         """Record that the next batch begins with."""
 
@@ -152,7 +157,7 @@ class RecordFeed:
     def position(self, value: int) -> None: ...
     @property
     def shape(self) -> list[int]:
-        """(C, H, W)"""
+        """Of a record's first field: (C, H, W) of pictures."""
 
 class Schedule:
     """Learning rate and momentum by iteration; settings by their SolverParameter
@@ -228,20 +233,31 @@ class Solver:
 class ArrayFeed(RecordFeed):
     """Records held in memory."""
 
+    @overload
     def __init__(self, records: Records, labels: Labels | None = None) -> None:
         """records: (n, C, H, W), uint8 or float32, not copied where contiguous. labels:
         (n,), or zeros."""
 
+    @overload
+    def __init__(self, fields: Fields) -> None:
+        """fields: arrays (n, ..) of any shape by name: float32, uint8, or whole numbers of
+        32 bits, not copied where they are that and contiguous."""
+
     def __len__(self) -> int: ...
+    @overload
     def replace(self, records: Records, labels: Labels | None = None) -> None:
         """Goes on with other records of the same shape, from the first one."""
+
+    @overload
+    def replace(self, fields: Fields) -> None:
+        """The same for fields by name."""
 
 class StreamFeed(RecordFeed):
     """Records that a Python object delivers."""
 
     def __init__(self, source: RecordSource) -> None:
-        """source: has shape (C, H, W), next(count) -> (records, labels), position,
-        seek(position)."""
+        """source: has position, seek(position), and shape (C, H, W) with next(count) ->
+        (records, labels), or fields {name: shape} with next(count) -> {name: array}."""
 
     def __len__(self) -> int:
         """Records of the source; TypeError if it does not say."""

@@ -20,6 +20,8 @@ Values = NDArray[np.floating[Any]]
 Records = NDArray[np.generic]
 # (n,), taken as int32.
 Labels = ArrayLike
+# Arrays (n, ..) by the names of records' fields: floats, uint8, or whole numbers of 32 bits.
+Fields = dict[str, ArrayLike]
 # The feed of a layer that reads records, and its mean image (C, H, W).
 LayerFeed = tuple["RecordFeed | None", "np.ndarray | None"]
 # Makes a layer of a type that was registered.
@@ -83,12 +85,8 @@ class SolverSettings(TypedDict, total=False):
     rms_decay: float
 
 
-class RecordSource(Protocol):
-    """Records that a StreamFeed hands on: data.RecordStream. A length is not needed."""
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of a record."""
+class Positioned(Protocol):
+    """Where a source of records stands. A length is not needed."""
 
     @property
     def position(self) -> int:
@@ -97,8 +95,30 @@ class RecordSource(Protocol):
     def seek(self, position: int) -> None:
         """Go on with that record."""
 
+
+class PictureSource(Positioned, Protocol):
+    """Pictures with labels that a StreamFeed hands on: data.RecordStream."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of a record."""
+
     def next(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Records (count, C, H, W), uint8 or float32, and int32 labels (count,)."""
+
+
+class FieldSource(Positioned, Protocol):
+    """Records of named fields that a StreamFeed hands on."""
+
+    @property
+    def fields(self) -> Mapping[str, Sequence[int]]:
+        """Shapes of a record's fields; () of a number. They stay."""
+
+    def next(self, count: int) -> Mapping[str, np.ndarray]:
+        """Arrays (count, ..) of every field: floats, uint8, or whole numbers of 32 bits."""
+
+
+RecordSource = PictureSource | FieldSource
 
 
 class HostLayerSpec(TypedDict):

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union, cast
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from pycaffe_clr.prototxt import Source, layer_specs, schema
 if TYPE_CHECKING:
     from pycaffe_clr._core import Module, Net, RecordFeed
     from pycaffe_clr.core_types import LayerFeed, LayerSpec, NetSettings
+    from pycaffe_clr.core_types import RecordSource as StreamSource
     from pycaffe_clr.proto import NetParameter
 
 _log = logging.getLogger(__name__)
@@ -123,13 +124,34 @@ def _forced_color(transform: Mapping[str, Any], where: str) -> bool | None:
     return bool(color) if color or gray else None
 
 
-def layer_feed(spec: LayerSpec, records: Records) -> LayerFeed | None:
-    """What a layer that reads records gets; None for every other layer."""
+# A core feed, arrays by the names of fields, or an object that gives records batch by batch.
+FeedSource = Union["RecordFeed", Mapping[str, Any], "StreamSource"]
+
+
+def record_feed(source: FeedSource) -> RecordFeed:
+    """A core feed over what a program has: see FeedSource. Raises DataError for unfit arrays."""
+    module = ready_core()
+    if isinstance(source, module.RecordFeed):
+        return source
+    if isinstance(source, Mapping):
+        return module.ArrayFeed({name: np.asarray(array) for name, array in source.items()})
+    return module.StreamFeed(cast("StreamSource", source))
+
+
+def layer_feed(
+    spec: LayerSpec, records: Records, given: FeedSource | None = None
+) -> LayerFeed | None:
+    """What a layer that reads records gets; None for every other layer. given: a Data layer's, in
+    place of a database."""
     attributes = spec["attributes"]
     where = f"{spec['where']}: layer '{spec['name']}'"
     transform = _last(attributes.get("transform_param", {}))
     feed = None
-    if spec["type"] == "Data":
+    if given is not None:
+        if spec["type"] != "Data":
+            raise ConfigError(f"{where}: only Data layers are fed, this is of type {spec['type']}")
+        feed = record_feed(given)
+    elif spec["type"] == "Data":
         color = _forced_color(transform, where)
         feed = records.feed(_last(attributes.get("data_param", {})), where, color)
     elif spec["type"] == "MemoryData":
@@ -173,6 +195,7 @@ def build_net(
     seed: int = 1,
     index: int = 0,
     records: Records | None = None,
+    feeds: Mapping[str, FeedSource] | None = None,
     share: Net | None = None,
     source: Source | None = None,
 ) -> tuple[Net, dict[str, RecordFeed]]:
@@ -180,17 +203,24 @@ def build_net(
 
     net: upgraded NetParameter; phase, level and stages as in layer_specs. share: a core Net whose
     parameters are used. index: 0 for the train net, 1 + i for test net i (it keys the random
-    numbers). source: where the net was read from, for errors. Raises ConfigError and DataError.
+    numbers). feeds: records for Data layers, by their names, in place of databases: arrays {field:
+    (n, ..)}, or an object with fields {name: shape}, next(count) -> {name: array}, position and
+    seek(position); each top takes the field of its name. source: where the net was read from, for
+    errors. Raises ConfigError and DataError.
     """
     module = ready_core()
     note_threads(module)
     specs = layer_specs(net, phase, level, stages, source)
     records = records or Records()
-    feeds: dict[str, LayerFeed] = {}
+    given = feeds or {}
+    unknown = sorted(set(given) - {spec["name"] for spec in specs})
+    if unknown:
+        raise ConfigError(f"feeds: the net has no layer '{unknown[0]}' to feed")
+    taken: dict[str, LayerFeed] = {}
     for spec in specs:
-        feed = layer_feed(spec, records)
+        feed = layer_feed(spec, records, given.get(spec["name"]))
         if feed is not None:
-            feeds[spec["name"]] = feed
+            taken[spec["name"]] = feed
     train = (net.state.phase if phase is None else phase) == 0
     settings: NetSettings = {
         "train": train,
@@ -203,9 +233,9 @@ def build_net(
         "index": index,
         "force_backward": bool(net.force_backward),
     }
-    made = module.Net(specs, settings, feeds, share)
+    made = module.Net(specs, settings, taken, share)
     for warning in made.warnings():
         _log.warning("%s", warning)
     if made.fallbacks():
         _log.warning("run by the reference backend: %s", ", ".join(made.fallbacks()))
-    return made, {name: feed for name, (feed, _) in feeds.items() if feed is not None}
+    return made, {name: feed for name, (feed, _) in taken.items() if feed is not None}

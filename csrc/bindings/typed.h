@@ -46,6 +46,7 @@ PCC_TYPED(LayerFeed, py::tuple)
 PCC_TYPED(Shapes, py::dict)
 PCC_TYPED(Records, py::array)
 PCC_TYPED(Labels, Any)
+PCC_TYPED(Fields, py::dict)
 PCC_TYPED(RecordSource, Any)
 PCC_TYPED(HostLayerMaker, Any)
 // Given.

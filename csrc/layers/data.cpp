@@ -1,6 +1,8 @@
 // Data, DummyData, Input, MemoryData: layers without bottoms. Under replicas each makes its batch
 // once for every replica, one behind the other on axis 0. Source: Caffe's files of those names,
 // data_transformer.cpp.
+#include <algorithm>
+
 #include "layers/families.h"
 #include "layers/layer_base.h"
 
@@ -16,9 +18,15 @@ class SourceLayer : public LayerBase {
   // Of a feed whose records are pictures, with a label each: its first field's.
   Shape record_shape() const {
     const std::vector<RecordField> fields = context().feed.records->fields();
-    require(fields.size() == 2, "expected records of two fields, data and label; got ",
-            fields.size());
+    require(context().feed.records->pictures(),
+            "expected records of a picture and a label; got the fields ", names_of(fields));
     return fields[0].shape;
+  }
+
+  static std::string names_of(const std::vector<RecordField>& fields) {
+    std::string names;
+    for (const RecordField& field : fields) names += (names.empty() ? "" : ", ") + field.name;
+    return names;
   }
 
   // One shape of one replica becomes that of all of them.
@@ -54,6 +62,7 @@ class SourceLayer : public LayerBase {
 // batch_size records of a database, in its order, each as (record - mean) * scale, cropped (TRAIN:
 // at random, TEST: the centre) and, with mirror, flipped at random. The mean is one number, one per
 // channel (mean_value) or a picture (mean_file).
+// Where a program feeds it other records -> tops (N, ..), each the field of its name, as it is.
 class DataLayer : public SourceLayer {
  public:
   DataLayer(LayerSpec spec, LayerContext context)
@@ -75,9 +84,16 @@ class DataLayer : public SourceLayer {
     desc_.replicas = replicas();
   }
 
-  Arity arity() const override { return {0, 0, 1, 2, false}; }
+  Arity arity() const override { return {0, 0, 1, takes_fields() ? -1 : 2, false}; }
 
   void lower(Lowering& to) const override {
+    if (!fields_.empty()) {
+      const int feed = to.feed(context().feed.records, tops_[0][0]);
+      for (size_t i = 0; i < fields_.size(); ++i)
+        to.top(static_cast<int>(i),
+               to.op(FieldDesc{feed, fields_[i], replicas()}, {}, {}, {tops_[i]})[0]);
+      return;
+    }
     TransformDesc desc = desc_;
     desc.feed = to.feed(context().feed.records, tops_[0][0]);
     const std::vector<ValueId> values = to.op(desc, {}, {}, tops_);
@@ -88,6 +104,7 @@ class DataLayer : public SourceLayer {
   std::vector<Shape> infer(const std::vector<Shape>&) override {
     require(context().feed.records != nullptr,
             "no database was opened for it; expected data_param { source: ... }");
+    if (takes_fields()) return infer_fields();
     const Shape record = record_shape();
     require(record.axes() == 3, "expected records of 3 axes (C, H, W); got ", record);
     check_shape("a record", record);
@@ -103,6 +120,31 @@ class DataLayer : public SourceLayer {
   }
 
  private:
+  bool takes_fields() const {
+    const std::shared_ptr<RecordFeed>& records = context().feed.records;
+    return records && !records->pictures();
+  }
+
+  std::vector<Shape> infer_fields() {
+    require(attributes().size("transform_param") == 0,
+            "transform_param is for pictures and labels; the fields ",
+            names_of(context().feed.records->fields()), " are taken as they are");
+    const std::vector<RecordField> all = context().feed.records->fields();
+    fields_.clear();
+    tops_.clear();
+    for (const std::string& top : spec().tops) {
+      const auto found = std::find_if(all.begin(), all.end(),
+                                      [&](const RecordField& field) { return field.name == top; });
+      require(found != all.end(), "no field for top '", top, "'; its records have ", names_of(all));
+      check_shape(concat("a record's field '", top, "'"), found->shape);
+      fields_.push_back(static_cast<int>(found - all.begin()));
+      Shape shape{batch_};
+      for (const int64_t dim : found->shape.dims()) shape.push_back(dim);
+      tops_.push_back(all_replicas(shape));
+    }
+    return tops_;
+  }
+
   std::shared_ptr<const std::vector<float>> mean_of(const Shape& record) const {
     const auto channels = static_cast<size_t>(record[0]);
     if (!mean_file_.empty()) {
@@ -125,6 +167,7 @@ class DataLayer : public SourceLayer {
   int64_t batch_ = 1;
   std::string mean_file_;
   std::vector<double> mean_values_;
+  std::vector<int> fields_;  // by top; none: pictures and labels
   TransformDesc desc_;
   std::vector<Shape> tops_;
 };

@@ -201,6 +201,14 @@ constexpr int64_t crop_offset(bool train, int64_t room, const RandomStream& stre
   return train ? stream.bits(draw) % static_cast<uint32_t>(room + 1) : room / 2;
 }
 
+// Data layer: no ins -> y (N, the shape of a record's field): one field of the next N records, as
+// it is. replicas: as in TransformDesc.
+struct FieldDesc {
+  int feed = 0;   // Context::feeds
+  int field = 0;  // of its records
+  int64_t replicas = 1;
+};
+
 // The losses of a pass: ins: loss tops, of any shape -> each times its weight (one double per in).
 // Only the first `counts` elements of each are summed, those of replica 0. Within an iteration the
 // total goes to the step's report, which is told of one that is no number. Made beside the plan.
@@ -262,8 +270,8 @@ struct UpdateDesc {
 using OpDesc =
     std::variant<ConvDesc, PoolDesc, LrnDesc, NormActDesc, AffineDesc, PointwiseDesc, DropoutDesc,
                  EltwiseDesc, ConcatDesc, SliceDesc, GemmDesc, SoftmaxDesc, SoftmaxLossDesc,
-                 AccuracyDesc, FillDesc, TransformDesc, TallyDesc, AccumulateDesc, HostOpDesc,
-                 TransferDesc, ReorderDesc, SumDesc, UpdateDesc>;
+                 AccuracyDesc, FillDesc, TransformDesc, FieldDesc, TallyDesc, AccumulateDesc,
+                 HostOpDesc, TransferDesc, ReorderDesc, SumDesc, UpdateDesc>;
 
 // "conv", "pool", "norm+scale+add+relu": for plans and errors.
 std::string name_of(const OpDesc& desc);

@@ -72,6 +72,7 @@ struct Namer {
   std::string operator()(const AccuracyDesc&) const { return "accuracy"; }
   std::string operator()(const FillDesc&) const { return "fill"; }
   std::string operator()(const TransformDesc&) const { return "transform"; }
+  std::string operator()(const FieldDesc&) const { return "field"; }
   std::string operator()(const TallyDesc&) const { return "losses"; }
   std::string operator()(const AccumulateDesc&) const { return "sums over passes"; }
   std::string operator()(const HostOpDesc&) const { return "host function"; }

@@ -37,6 +37,9 @@ class RecordFeed {
  public:
   virtual ~RecordFeed() = default;
   virtual std::vector<RecordField> fields() const = 0;
+  // Whether records are pictures (C, H, W), uint8 or float32, with an int32 label each, which data
+  // layers transform. Else their tops take fields of any shape and type by name, as they are.
+  virtual bool pictures() const = 0;
   // The next `count` records; they stay valid until the next call. Advances the position. Throws
   // data errors.
   virtual RecordBatch next(int64_t count) = 0;

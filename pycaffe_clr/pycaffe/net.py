@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from pycaffe_clr import TEST, TRAIN
-from pycaffe_clr.engine import Records, build_net
+from pycaffe_clr.engine import FeedSource, Records, build_net
 from pycaffe_clr.errors import ConfigError, DataError
 from pycaffe_clr.prototxt import filter_net, load_net
 from pycaffe_clr.prototxt.rules import merged_state
@@ -32,7 +32,8 @@ class Net(Passes):
 
     device: "cpu" (the fastest), "kernels", "onednn" or "reference"; dtype: "float32", or "float64"
     on the reference backend; data_dir: where databases lie; defines: values of placeholders,
-    {"xBS": "128"}.
+    {"xBS": "128"}; feeds: records for Data layers, by their names, in place of databases, as
+    engine.build_net takes them: {"data": {"image": array, "boxes": array}}.
     Raises ConfigError for a wrong prototxt, DataError for wrong databases or weights.
     """
 
@@ -52,6 +53,7 @@ class Net(Passes):
         seed: int | None = None,
         data_dir: str | Path | None = None,
         defines: Mapping[str, str] | None = None,
+        feeds: Mapping[str, FeedSource] | None = None,
     ) -> None:
         if len(args) == 2:
             weights, phase = args
@@ -74,6 +76,7 @@ class Net(Passes):
             replicas=replicas,
             seed=fresh_seed() if seed is None else seed,
             records=Records(data_dir),
+            feeds=feeds,
             source=source,
         )
         state = merged_state(phase, param)

@@ -24,6 +24,7 @@ class ListFeed : public RecordFeed {
   std::vector<RecordField> fields() const override {
     return {{"data", picture_}, {"label", Shape{}}};
   }
+  bool pictures() const override { return true; }
   RecordBatch next(int64_t count) override {
     RecordBatch batch;
     batch.fields[0] = is_float_ ? static_cast<const void*>(floats_.data()) : bytes_.data();
@@ -45,6 +46,44 @@ class ListFeed : public RecordFeed {
   std::vector<uint8_t> bytes_;
   std::vector<float> floats_;
   std::vector<int32_t> labels_;
+};
+
+// Records of three fields: `bytes` (2, 2), `number`, and `floats` (3). Those of record r are 4r ..
+// 4r + 3, -100 r, and r + 0.25, r + 0.5, r + 0.75.
+class FieldsFeed : public RecordFeed {
+ public:
+  explicit FieldsFeed(int64_t total) : total_(total) {
+    for (int64_t r = 0; r < total; ++r) {
+      for (int64_t i = 0; i < 4; ++i) bytes_.push_back(static_cast<uint8_t>(4 * r + i));
+      numbers_.push_back(static_cast<int32_t>(-100 * r));
+      for (const float part : {0.25f, 0.5f, 0.75f}) floats_.push_back(static_cast<float>(r) + part);
+    }
+  }
+  std::vector<RecordField> fields() const override {
+    return {{"bytes", {2, 2}}, {"number", {}}, {"floats", {3}}};
+  }
+  bool pictures() const override { return false; }
+  RecordBatch next(int64_t count) override {
+    RecordBatch batch;
+    batch.fields[0] = bytes_.data();
+    batch.fields[1] = numbers_.data();
+    batch.fields[2] = floats_.data();
+    batch.types[0] = RecordType::u8;
+    batch.types[1] = RecordType::i32;
+    batch.types[2] = RecordType::f32;
+    batch.first = position_;
+    batch.total = total_;
+    seek(position_ + count);
+    return batch;
+  }
+  int64_t position() const override { return position_; }
+  void seek(int64_t position) override { position_ = (position % total_ + total_) % total_; }
+
+ private:
+  int64_t total_, position_ = 0;
+  std::vector<uint8_t> bytes_;
+  std::vector<int32_t> numbers_;
+  std::vector<float> floats_;
 };
 
 }  // namespace pcc

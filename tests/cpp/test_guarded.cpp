@@ -212,6 +212,28 @@ TEST(test_nets_share_what_is_guarded) {
                     Net(parse_layers(text), {}, net_on("cpu"), training.net));
 }
 
+TEST(fields_of_records_reach_every_device) {
+  for (const std::string& backend : backend_names())
+    for (const int64_t replicas : {1, 2}) {
+      NetOptions options = net_on(backend, true);
+      options.replicas = replicas;
+      options.keep = {"bytes", "number", "floats"};
+      LayerFeed source;
+      source.records = std::make_shared<FieldsFeed>(3);
+      Net net(parse_layers("layer { name: 'data' type: 'Data' top: 'floats' top: 'number' top: "
+                           "'bytes' data_param { batch_size: 2 } }"),
+              {{"data", source}}, options);
+      net.forward();
+      CHECK_EQ(net.read(net.blob_index("number")),
+               replicas == 1 ? (Values{0, -100}) : (Values{0, -200}));
+      net.forward();
+      if (replicas > 1) continue;
+      CHECK_EQ(net.read(net.blob_index("number")), (Values{-200, 0}));
+      CHECK_EQ(net.read(net.blob_index("bytes")), (Values{8, 9, 10, 11, 0, 1, 2, 3}));
+      CHECK_EQ(net.read(net.blob_index("floats")), (Values{2.25, 2.5, 2.75, 0.25, 0.5, 0.75}));
+    }
+}
+
 TEST(hooks_see_gradients_and_may_change_them) {
   for (const std::string name : {"cpu", "guarded_cpu"}) {
     Training training(name, 0.05f);

@@ -87,6 +87,33 @@ TEST(data_errors_say_what_is_wrong) {
   CHECK_THROWS_WITH("out of range", data("batch_size: 4294967295", "", fed(kRecord)));
 }
 
+TEST(data_takes_fields_by_the_names_of_its_tops) {
+  pcc::LayerContext context = pcc::with_replicas(2);
+  context.feed.records = std::make_shared<pcc::FieldsFeed>(3);
+  const auto fields = [&](const std::string& text) {
+    return BuiltLayer("type: 'Data' data_param { batch_size: 4 } " + text, {}, context, 0);
+  };
+  const BuiltLayer built = fields("top: 'floats' top: 'bytes' top: 'number'");
+  CHECK_EQ(built.shapes, (std::vector<Shape>{{8, 3}, {8, 2, 2}, {8}}));
+  CHECK_EQ(built.lowered.feeds, 1);
+  for (const auto& [op, field] : {std::pair{0u, 2}, {1u, 0}, {2u, 1}}) {
+    const auto& desc = std::get<pcc::FieldDesc>(built.lowered.ops[op].desc);
+    CHECK_EQ(desc.field, field);
+    CHECK_EQ(desc.feed, 0);
+    CHECK_EQ(desc.replicas, 2);
+  }
+  CHECK_EQ(fields("top: 'number'").shapes, (std::vector<Shape>{{8}}));
+  CHECK_THROWS_WITH("no field for top 'label'; its records have bytes, number, floats",
+                    fields("top: 'bytes' top: 'label'"));
+  CHECK_THROWS_WITH("transform_param is for pictures and labels",
+                    fields("top: 'bytes' transform_param { scale: 2 }"));
+  CHECK_THROWS_WITH(
+      "expected records of a picture and a label; got the fields bytes, number, floats",
+      BuiltLayer("type: 'MemoryData' memory_data_param { batch_size: 2 channels: 1 height: 2 "
+                 "width: 2 }",
+                 {}, context, 2));
+}
+
 TEST(data_leaves_foreign_fields_unread) {
   const BuiltLayer built(
       "type: 'Data' data_param { source: 'x' batch_size: 2 rand_skip: 3 } image_data_param { "

@@ -56,6 +56,25 @@ TEST(replicas_take_every_rth_record) {
   CHECK_EQ(got.out[0], (Values{0, 100, 200, 50, 150, 0}));
 }
 
+TEST(fields_of_every_type_are_taken_as_they_are) {
+  const auto take = [](int field, const Shape& out, const std::string& backend, DType dtype) {
+    OpCase op;
+    op.feeds = {std::make_shared<pcc::FieldsFeed>(3)};
+    op.desc = pcc::FieldDesc{0, field, 2};
+    op.out = {out};
+    return run_op(op, backend, dtype).out[0];
+  };
+  for (const auto& [backend, dtype] :
+       {std::pair{"reference", DType::f32}, {"reference", DType::f64}, {"cpu", DType::f32}}) {
+    // Of records 0, 1, 2 and 0 again every second one.
+    CHECK_EQ(take(0, {4, 2, 2}, backend, dtype),
+             (Values{0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3}));
+    CHECK_EQ(take(1, {4}, backend, dtype), (Values{0, -200, -100, 0}));
+    CHECK_EQ(take(2, {4, 3}, backend, dtype),
+             (Values{0.25, 0.5, 0.75, 2.25, 2.5, 2.75, 1.25, 1.5, 1.75, 0.25, 0.5, 0.75}));
+  }
+}
+
 TEST(mean_and_scale) {
   TransformDesc desc;
   desc.scale = 0.5;

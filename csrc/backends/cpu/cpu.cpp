@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "backends/cpu/makers.h"
+#include "ops/field.h"
 #include "ops/host.h"
 #include "ops/tally.h"
 
@@ -37,6 +38,7 @@ struct Maker {
   Made operator()(const AccuracyDesc& d) const { return make_accuracy(d, site); }
   Made operator()(const FillDesc& d) const { return make_fill(d, site); }
   Made operator()(const TransformDesc& d) const { return make_transform(d, site); }
+  Made operator()(const FieldDesc& d) const { return std::make_unique<HostField<float>>(d, site); }
   Made operator()(const TallyDesc& d) const { return std::make_unique<HostTally<float>>(d); }
   Made operator()(const AccumulateDesc&) const { return std::make_unique<HostAccumulate>(); }
   Made operator()(const HostOpDesc& d) const { return make_host_op(d, site); }

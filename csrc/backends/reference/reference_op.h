@@ -10,6 +10,7 @@
 
 #include "backends/reference/convert.h"
 #include "core/parallel.h"
+#include "ops/field.h"
 #include "ops/op.h"
 #include "ops/tally.h"
 #include "ops/typed_op.h"
@@ -105,6 +106,10 @@ template <typename T>
 OpPointer make_op(const FillDesc& desc, const OpSite& site);
 template <typename T>
 OpPointer make_op(const TransformDesc& desc, const OpSite& site);
+template <typename T>
+OpPointer make_op(const FieldDesc& desc, const OpSite& site) {
+  return std::make_unique<HostField<T>>(desc, site);
+}
 template <typename T>
 OpPointer make_op(const TallyDesc& desc, const OpSite& site) {
   (void)site;
