@@ -83,7 +83,12 @@ class Solver:
         return float(self._session.core.momentum)
 
     def add_callback(self, on_start: Callable[[], None], on_gradients: Callable[[], None]) -> None:
-        """Call functions in every iteration: before it, and between gradients and update."""
+        """Call functions in every iteration: before it, and between gradients and update.
+
+        on_gradients may read and change the parameters' diffs, which are sums under iter_size. What
+        a function raises ends `step`; the iteration is then made anew by the next one, with the
+        data that follows.
+        """
         self._callbacks.append((on_start, on_gradients))
 
     def step(self, count: int) -> None:
