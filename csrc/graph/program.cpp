@@ -8,7 +8,11 @@ TensorSpec Program::spec_of(const Operand& operand) const {
           value.place};
 }
 
-bool Program::made_once(const Node& node) {
+bool Program::made_once(const Node& node) const {
+  if (const auto* way = std::get_if<TransferDesc>(&node.desc)) {
+    const int producer = at(values, node.ins[0].value).producer;
+    return !way->to_host && producer >= 0 && made_once(at(nodes, producer));
+  }
   const auto* made = std::get_if<FillDesc>(&node.desc);
   return made && made->filler.type == FillerDesc::Type::constant;
 }

@@ -82,8 +82,8 @@ struct Program {
   std::vector<Param> params;
 
   // Whether a node makes a constant that is made once and then left alone (DummyData), so that what
-  // the caller writes there stays, as in Caffe.
-  static bool made_once(const Node& node);
+  // the caller writes there stays, as in Caffe. So does its way to the device from the host.
+  bool made_once(const Node& node) const;
   // What an operand looks like to its reader: as it lies, or, under another shape, plain.
   TensorSpec spec_of(const Operand& operand) const;
   // Whether a value comes from outside, or may: nothing writes over what the caller put there.

@@ -158,7 +158,7 @@ void register_guarded() {
   });
   register_backend("fussy_reference", [] {
     return make_guarded("reference",
-                        {"conv", "relu", "softmax", "sum", "concat", "scale", "transform"});
+                        {"conv", "relu", "softmax", "sum", "concat", "scale", "transform", "fill"});
   });
 }
 
