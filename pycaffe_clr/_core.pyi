@@ -137,7 +137,7 @@ class Net:
 
     def time(self) -> list[tuple[str, str, list[int], float, float]]:
         """Runs one pass: (name, op, layers, seconds forward, seconds backward) of every
-        op."""
+        op; those that begin with copy are ways to the host and back."""
 
     def warnings(self) -> list[str]:
         """What was noticed while the net was built."""

@@ -15,6 +15,7 @@ from pycaffe_clr.train.curve import Captions, draw_curve
 from pycaffe_clr.train.evaluate import plan_passes
 from pycaffe_clr.train.events import Row
 from pycaffe_clr.train.log import CaffeLog
+from pycaffe_clr.train.passes import OpTime, time_ops
 from pycaffe_clr.train.progress import LiveLine, Speed, Status, line
 from pycaffe_clr.train.tables import METRICS, TableWriter, output_columns, read_table
 
@@ -148,3 +149,28 @@ def test_machines_are_compared_by_what_changes_bits():
     before = {"threads": 2, "backend": "onednn", "features": "avx2", "model": "A"}
     assert machine.differences(before, {**before, "model": "B"}) == []
     assert machine.differences(before, {**before, "threads": 4}) == ["threads were 2 and are 4"]
+
+
+def test_times_name_layers_and_copies():
+    class Timed:
+        def layers(self):
+            return [{"name": name} for name in ("conv", "bn", "relu")]
+
+        def time(self):
+            return [
+                ("conv", "conv", [0], 0.25, 0.5),
+                ("copy of data", "copy to host", [0], 0.125, 0.0),
+                ("copy of parameter 0 of bn", "copy", [1], 0.5, 0.25),
+                ("bn", "norm+relu", [1, 2], 1.0, 2.0),
+                ("losses", "losses", [], 0.0, 0.0),
+            ]
+
+    ops, total = time_ops(Timed(), 4)
+    assert ops == [
+        OpTime("conv", 250, 500),
+        OpTime("copy of data to host", 125, 0),
+        OpTime("copy of parameter 0 of bn", 500, 250),
+        OpTime("bn+relu", 1000, 2000),
+        OpTime("losses", 0, 0),
+    ]
+    assert total > 0

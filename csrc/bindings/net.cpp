@@ -245,8 +245,10 @@ void bind_net(py::module_& m) {
       .def("fallbacks", &Net::fallbacks,
            "Ops that the backend refused and the reference backend runs.")
       .def("plan", &plan_list, "The ops that a pass runs, in order.")
-      .def("time", &node_times,
-           "Runs one pass: (name, op, layers, seconds forward, seconds backward) of every op.")
+      .def(
+          "time", &node_times,
+          "Runs one pass: (name, op, layers, seconds forward, seconds backward) of every op; those "
+          "that begin with copy are ways to the host and back.")
       .def_property_readonly(
           "backend", [](const Net& net) { return net.backend().name(); },
           "Name of the backend that was asked for.")

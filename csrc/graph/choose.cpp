@@ -132,6 +132,7 @@ class Chooser {
     operand.shape = from.shape;
     operand.want_gradient = to.gradient;
     Node copy = transfer(operand, false, layer);
+    copy.name = "copy of " + program_.name_of(value);
     copy.outs = {value};
     add(std::move(copy));
   }

@@ -1,6 +1,7 @@
 #include "graph/course.h"
 
 #include <algorithm>
+#include <chrono>
 
 namespace pcc {
 
@@ -44,6 +45,21 @@ void Course::run(Device& device, const Contexts& contexts, int low, int high) co
       (on_host ? host : device)
           .run(stretch.unit.calls.data() + begin, end - begin,
                on_host ? contexts.host : contexts.device);
+    }
+  }
+}
+
+void Course::time(Device& device, const Contexts& contexts,
+                  const std::function<void(const Call&, double)>& told) const {
+  using Clock = std::chrono::steady_clock;
+  HostDevice host;
+  for (const Stretch& stretch : stretches_) {
+    const bool on_host = stretch.place == Place::host;
+    for (const Call& call : stretch.unit.calls) {
+      const Clock::time_point begin = Clock::now();
+      (on_host ? host : device).run(&call, 1, on_host ? contexts.host : contexts.device);
+      device.sync();
+      told(call, std::chrono::duration<double>(Clock::now() - begin).count());
     }
   }
 }

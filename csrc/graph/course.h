@@ -2,6 +2,7 @@
 // device, or the host in its stead.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "core/tensor.h"
@@ -23,6 +24,9 @@ class Course {
   void run(Device& device, const Contexts& contexts);
   // Those of the layers [low, high].
   void run(Device& device, const Contexts& contexts, int low, int high) const;
+  // All of them, one by one, and waits for the end of each: told(call, seconds).
+  void time(Device& device, const Contexts& contexts,
+            const std::function<void(const Call&, double)>& told) const;
   // Whether the host has a part in it.
   bool visits_host() const;
 

@@ -139,8 +139,9 @@ class Net {
   void reshape(const std::map<std::string, Shape>& inputs);
 
   StepBlock& state() { return step_; }  // seed and pass number: part of what a resume restores
-  // Seconds of every op, forward then backward, in the plan's order: runs one pass, which leaves
-  // what the caller put into blobs and the parameters' diffs as they were.
+  // Seconds of every op, forward then backward, in the plan's order, each followed by the copies of
+  // parameters for it where it runs on the host: runs one pass, which leaves what the caller put
+  // into blobs and the parameters' diffs as they were.
   struct NodeTime {
     std::string name, op;
     std::vector<int> layers;

@@ -101,8 +101,10 @@ void Plan::bind() {
       buffers.params.back().spec.shape = buffers.dparams.back().spec.shape =
           at(program_.params, param).shape;
       if (node.place == Place::host) {
-        buffers.params.back() = host_param(static_cast<int>(n), buffers.params.back(), false);
-        buffers.dparams.back() = host_param(static_cast<int>(n), buffers.dparams.back(), true);
+        buffers.params.back() =
+            host_param(static_cast<int>(n), param, buffers.params.back(), false);
+        buffers.dparams.back() =
+            host_param(static_cast<int>(n), param, buffers.dparams.back(), true);
       }
     }
     buffers.stash = tensor(memory.stash, {}).data;
@@ -132,7 +134,7 @@ void Plan::line_up() {
   Course once;
   for (size_t n = 0; n < program_.nodes.size(); ++n) {
     const Node& node = program_.nodes[n];
-    const bool is_once = Program::made_once(node);
+    const bool is_once = program_.made_once(node);
     const int layer = node.layers.empty() ? -1 : node.layers.back();
     Course& course = is_once ? once : forward_;
     const auto bring_params = [&](Course& to) {
@@ -171,13 +173,16 @@ void Plan::line_up() {
 }
 
 // A copy on the host of a parameter, for an op that runs there.
-Tensor Plan::host_param(int node, const Tensor& param, bool is_diff) {
-  if (!param) return param;
+Tensor Plan::host_param(int node, int param, const Tensor& tensor, bool is_diff) {
+  if (!tensor) return tensor;
+  const Param& use = at(program_.params, param);
   HostParam copy;
   copy.node = node;
+  copy.name =
+      concat("copy of ", is_diff ? "the diff of " : "", "parameter ", use.index, " of ", use.layer);
   copy.is_diff = is_diff;
-  copy.memory = std::make_shared<HostMemory>(param.spec.bytes());
-  const Tensor host{copy.memory->data(), param.spec};
+  copy.memory = std::make_shared<HostMemory>(tensor.spec.bytes());
+  const Tensor host{copy.memory->data(), tensor.spec};
   const auto way = [&](const Tensor& from, const Tensor& to, bool to_host) {
     auto op = std::make_unique<TransferOp>(*device_, to_host);
     OpBuffers buffers;
@@ -186,8 +191,8 @@ Tensor Plan::host_param(int node, const Tensor& param, bool is_diff) {
     op->bind(buffers);
     return op;
   };
-  copy.down = way(param, host, true);
-  copy.up = way(host, param, false);
+  copy.down = way(tensor, host, true);
+  copy.up = way(host, tensor, false);
   host_params_.push_back(std::move(copy));
   return host;
 }

@@ -57,6 +57,16 @@ class Plan {
   const std::vector<BackwardStep>& backward_steps() const { return backward_; }
   // Sums that the backend refused and the reference backend makes.
   const std::vector<std::string>& fallbacks() const { return fallbacks_; }
+  // A parameter that an op on the host uses: its copy there, and the ways to it before that op, and
+  // back after it.
+  struct HostParam {
+    int node = -1;
+    std::string name;
+    std::shared_ptr<Memory> memory;
+    std::unique_ptr<Op> down, up;
+    bool is_diff = false;
+  };
+  const std::vector<HostParam>& host_params() const { return host_params_; }
   const Course& forward_course() const { return forward_; }
   const Course& backward_course() const { return backward_course_; }
 
@@ -78,14 +88,7 @@ class Plan {
     std::vector<std::vector<int>> dout;  // blocks
   };
 
-  // A parameter that an op on the host uses: its copy there, and the ways to it and back.
-  struct HostParam {
-    int node = -1;
-    std::shared_ptr<Memory> memory;
-    std::unique_ptr<Op> down, up;
-    bool is_diff = false;
-  };
-  Tensor host_param(int node, const Tensor& param, bool is_diff);
+  Tensor host_param(int node, int param, const Tensor& tensor, bool is_diff);
 
   int new_block(int64_t bytes, int step, Place place = Place::device);
   int find(int block) const;

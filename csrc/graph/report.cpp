@@ -1,5 +1,5 @@
 // What a net says of its plan: ops, memory, time.
-#include <chrono>
+#include <map>
 
 #include "core/parallel.h"
 #include "graph/net.h"
@@ -60,48 +60,37 @@ int64_t Net::memory_bytes() const {
 }
 
 std::vector<Net::NodeTime> Net::time_nodes() {
-  using Clock = std::chrono::steady_clock;
-  const auto seconds = [](Clock::time_point from) {
-    return std::chrono::duration<double>(Clock::now() - from).count();
-  };
   const InUse::Pass pass(*in_use_);
   const ThreadScope scope(threads_);
   const ParamDiffs before(*device_, built_.program.params);
   std::vector<NodeTime> times;
+  std::map<const Op*, size_t> rows;
+  const std::vector<Node>& nodes = built_.program.nodes;
+  for (size_t n = 0; n < nodes.size(); ++n) {
+    rows[nodes[n].op.get()] = times.size();
+    times.push_back({nodes[n].name, name_of(nodes[n].desc), nodes[n].layers});
+    for (const Plan::HostParam& copy : plan_->host_params())
+      if (copy.node == static_cast<int>(n)) {
+        rows[copy.down.get()] = rows[copy.up.get()] = times.size();
+        times.push_back({copy.name, "copy", nodes[n].layers});
+      }
+  }
+  // Summing a diff is part of its reader's backward; readers come after, so charge the value's
+  // producer.
+  for (const BackwardStep& step : plan_->backward_steps()) {
+    const int producer = step.sum ? at(built_.program.values, step.value).producer : -1;
+    if (producer >= 0) rows[step.sum.get()] = rows.at(at(nodes, producer).op.get());
+  }
   step_.parts = 0;
   begin_pass(0, static_cast<int>(built_.layers.size()) - 1);
-  HostDevice host;
-  const auto timed = [&](Op* op, Call::Action action, Place place) {
-    const Call call{op, action};
-    const bool on_host = place == Place::host;
-    const auto begin = Clock::now();
-    (on_host ? host : *device_).run(&call, 1, on_host ? contexts().host : context());
-    device_->sync();
-    return seconds(begin);
+  const auto charge = [&](double NodeTime::* direction) {
+    return [&times, &rows, direction](const Call& call, double seconds) {
+      const auto row = rows.find(call.op);
+      if (row != rows.end()) times[row->second].*direction += seconds;
+    };
   };
-  for (const Node& node : built_.program.nodes) {
-    NodeTime row;
-    row.name = node.name;
-    row.op = name_of(node.desc);
-    row.layers = node.layers;
-    if (!Program::made_once(node))
-      row.forward = timed(node.op.get(), Call::Action::forward, node.place);
-    times.push_back(std::move(row));
-  }
-  for (const BackwardStep& step : plan_->backward_steps()) {
-    if (step.node >= 0) {
-      at(times, step.node).backward +=
-          timed(at(built_.program.nodes, step.node).op.get(), Call::Action::backward,
-                at(built_.program.nodes, step.node).place);
-      continue;
-    }
-    // Summing a diff is part of its reader's backward; readers come after, so charge the value's
-    // producer.
-    const double taken =
-        timed(step.sum.get(), Call::Action::forward, at(built_.program.values, step.value).place);
-    const int producer = at(built_.program.values, step.value).producer;
-    if (producer >= 0) at(times, producer).backward += taken;
-  }
+  plan_->forward_course().time(*device_, contexts(), charge(&NodeTime::forward));
+  plan_->backward_course().time(*device_, contexts(), charge(&NodeTime::backward));
   return times;
 }
 

@@ -21,7 +21,8 @@ class Score:
 
 @dataclass(frozen=True)
 class OpTime:
-    """One op and the names of the layers that it does. forward, backward: milliseconds a pass."""
+    """One op and the names of the layers that it does, or, of a way between a device and the host,
+    what is copied. forward, backward: milliseconds a pass."""
 
     name: str
     forward: float
@@ -62,6 +63,12 @@ def score(
     return Score([(name, total / batches) for name, total in sums], loss / batches)
 
 
+def _label(name: str, op: str, layers: Sequence[str]) -> str:
+    if op.startswith("copy"):
+        return name + op.removeprefix("copy")
+    return "+".join(layers) or name
+
+
 def time_ops(
     net: Net, passes: int, each: Callable[[int, float], None] | None = None
 ) -> tuple[list[OpTime], float]:
@@ -84,7 +91,9 @@ def time_ops(
     layers = [row["name"] for row in net.layers()]
     scale = 1000 / passes
     means = [
-        OpTime("+".join(layers[i] for i in row[2]) or row[0], scale * forward, scale * backward)
+        OpTime(
+            _label(row[0], row[1], [layers[i] for i in row[2]]), scale * forward, scale * backward
+        )
         for row, (forward, backward) in zip(rows, sums, strict=True)
     ]
     return means, total

@@ -1,6 +1,8 @@
 // Passes over parts of a net, on how many threads, what timing one leaves behind, and the user's
 // views of blobs.
 #include <atomic>
+#include <map>
+#include <string>
 #include <thread>
 
 #include "core/parallel.h"
@@ -339,6 +341,33 @@ TEST(timing_leaves_diffs_and_what_the_caller_wrote) {
       CHECK_EQ(blob_of(*net, "data"), data);
       CHECK_EQ(pass(*net), loss);
       CHECK_EQ(param_diff(*net, "conv", 0), weights);
+    }
+}
+
+// Also where the host runs some of them, which take the parameters as they are now.
+TEST(timing_makes_a_whole_pass_with_its_copies) {
+  const std::string text = small_net(6);
+  for (const std::string& backend : backend_names())
+    for (const bool fuse : {false, true}) {
+      const auto net = ready(text, net_on(backend, fuse));
+      pass(*net);
+      draw_params(*net, 77);
+      const uint64_t passes = net->state().pass;
+      std::map<std::string, Net::NodeTime> copies;
+      for (const Net::NodeTime& row : net->time_nodes())
+        if (row.op.rfind("copy", 0) == 0) copies[row.name + row.op.substr(4)] = row;
+      const Values timed = blob_of(*net, "loss");
+      net->state().pass = passes;
+      pass(*net);
+      CHECK_EQ(blob_of(*net, "loss"), timed);
+      CHECK_EQ(copies.empty(), backend.rfind("fussy_", 0) != 0);
+      if (backend != "fussy_reference") continue;
+      const Net::NodeTime &weights = copies["copy of parameter 0 of conv"],
+                          &diff = copies["copy of the diff of parameter 0 of conv"];
+      CHECK(weights.forward > 0 && weights.backward > 0);
+      CHECK(diff.forward == 0 && diff.backward > 0);
+      CHECK(copies["copy of data to host"].forward > 0);
+      CHECK(copies["copy of conv to device"].forward > 0);
     }
 }
 
