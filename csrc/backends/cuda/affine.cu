@@ -19,10 +19,11 @@ struct Affine {
 // Writes dx where it is wanted, and gives what the element adds to the gradients of its bias and,
 // x not being null, of its scale.
 struct AffineBackward {
-  const float *x, *scale, *dy;
+  const float *x, *scale;
+  Parts dy;
   float* dx;
   __device__ Sums operator()(int64_t d, int64_t i) const {
-    const float g = dy[i], product = x ? g * x[i] : 0.0f;
+    const float g = dy(i), product = x ? g * x[i] : 0.0f;
     if (dx) dx[i] = scale ? g * scale[d] : g;
     return {static_cast<double>(g), static_cast<double>(product)};
   }
@@ -63,11 +64,13 @@ class AffineOp : public CudaOp {
     needs.backward_scratch = seen_.scratch_bytes();
     needs.diff_in_place = 0;
     needs.overwrites_dparams = true;
+    Parts::taken(needs);
   }
   void differentiate(const Context& context) override {
-    const ChannelSums sums =
-        sum_channels(seen_, AffineBackward{desc_.scale ? in(0) : nullptr, scale(), dout(), din(0)},
-                     buffers_.backward_scratch);
+    const ChannelSums sums = sum_channels(
+        seen_,
+        AffineBackward{desc_.scale ? in(0) : nullptr, scale(), Parts(buffers_.dout[0]), din(0)},
+        buffers_.backward_scratch);
     for_each(seen_.dim, GiveSums{sums, gradient(context, desc_.bias, desc_.bias_from_input, bias_),
                                  gradient(context, desc_.scale, desc_.scale_from_input, scale_)});
   }

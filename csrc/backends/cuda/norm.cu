@@ -99,26 +99,32 @@ struct Forward {
 
 // dy behind the ReLU.
 struct Behind {
-  const float *x, *dy, *gain, *shift;
+  Parts dy;
+  const float *x, *gain, *shift;
   const Statistics* statistics;
   bool relu;
   float slope;
   const uint8_t* passed;  // null: there is no addend, and x tells
   __device__ float operator()(const Scaled& scaled, int64_t i) const {
-    if (!relu) return dy[i];
+    const float all = dy(i);
+    if (!relu) return all;
     const bool passes = passed ? passed[i] : scaled(x[i]) > 0;
-    return passes ? dy[i] : slope * dy[i];
+    return passes ? all : slope * all;
   }
 };
 
-// Sums over g and g * x^, g being dy behind the ReLU and x^ the normalised x.
+// Sums over g and g * x^, g being dy behind the ReLU and x^ the normalised x. kept: null, or where
+// g is written.
 struct BackwardSums {
   Behind g;
   int64_t dim;
+  float* kept;
   __device__ Sums operator()(int64_t d, int64_t i) const {
     const Scaled scaled(g.statistics[d], g.gain, g.shift, divide(d, dim).rest);
-    const auto value = static_cast<double>(g(scaled, i));
-    return {value, value * static_cast<double>(scaled.normalised(g.x[i]))};
+    const float value = g(scaled, i);
+    if (kept) kept[i] = value;
+    return {static_cast<double>(value),
+            static_cast<double>(value) * static_cast<double>(scaled.normalised(g.x[i]))};
   }
 };
 
@@ -147,20 +153,19 @@ struct GiveGradients {
   }
 };
 
-// dx = (g - mean(g) - x^ * mean(g * x^)) * gain * inverse; the addend's gradient is g. Null: not
-// wanted.
+// dx = (g - mean(g) - x^ * mean(g * x^)) * gain * inverse. kept: null, or where g lies.
 struct Backward {
   Behind g;
   const Means* means;
-  float *dx, *daddend;
+  const float* kept;
+  float* dx;
   __device__ void operator()(int64_t d, int64_t c, int64_t first, int64_t end, int64_t step) const {
     const Scaled scaled(g.statistics[d], g.gain, g.shift, c);
     const Means mean = means[d];
     const float factor = scaled.gain * scaled.s.inverse;
     for (int64_t i = first; i < end; i += step) {
-      const float value = g(scaled, i);
-      if (dx) dx[i] = (value - mean.g - scaled.normalised(g.x[i]) * mean.product) * factor;
-      if (daddend) daddend[i] = value;
+      const float value = kept ? kept[i] : g(scaled, i);
+      dx[i] = (value - mean.g - scaled.normalised(g.x[i]) * mean.product) * factor;
     }
   }
 };
@@ -205,17 +210,28 @@ class NormActOp : public CudaOp {
         seen_.scratch_bytes() + seen_.sums() * static_cast<int64_t>(sizeof(Means));
     needs.diff_in_place = 0;
     needs.overwrites_dparams = true;
+    Parts::taken(needs);
   }
   void differentiate(const Context& context) override {
     Means* const means = behind<Means>(buffers_.backward_scratch, seen_.scratch_bytes());
-    const Behind g = {in(0), dout(), gain(), shift(), statistics(), desc_.relu, slope(), passed()};
+    const Behind g = {Parts(buffers_.dout[0]),
+                      in(0),
+                      gain(),
+                      shift(),
+                      statistics(),
+                      desc_.relu,
+                      slope(),
+                      passed()};
+    // It is the addend's gradient; and where it takes several parts, they are read once.
+    float* const daddend = desc_.add ? din(1) : nullptr;
+    float* const kept = daddend ? daddend : g.dy.count > 1 ? din(0) : nullptr;
     const ChannelSums sums =
-        sum_channels(seen_, BackwardSums{g, seen_.dim}, buffers_.backward_scratch);
+        sum_channels(seen_, BackwardSums{g, seen_.dim, kept}, buffers_.backward_scratch);
     const double count = desc_.use_global_stats ? 0 : static_cast<double>(seen_.each());
     for_each(seen_.dim,
              GiveGradients{sums, seen_.groups, seen_.dim, count, means,
                            gradient(context, desc_.gain, 3), gradient(context, desc_.shift, 4)});
-    for_each_row(seen_, Backward{g, means, din(0), desc_.add ? din(1) : nullptr});
+    if (din(0)) for_each_row(seen_, Backward{g, means, kept, din(0)});
   }
 
  private:

@@ -14,10 +14,11 @@ struct Relu {
 };
 // sign: x, or y where its sign is that of x.
 struct ReluBackward {
-  const float *sign, *dy;
+  const float* sign;
+  Parts dy;
   float slope;
   float* dx;
-  __device__ void operator()(int64_t i) const { dx[i] = sign[i] > 0 ? dy[i] : slope * dy[i]; }
+  __device__ void operator()(int64_t i) const { dx[i] = sign[i] > 0 ? dy(i) : slope * dy(i); }
 };
 
 // In place where the slope is not negative: then the sign of y tells that of x, and x need not be
@@ -36,10 +37,12 @@ class ReluOp : public CudaOp {
   void backward_needs(OpNeeds& needs) const override {
     (from_y_ ? needs.out : needs.in) = {true};
     needs.diff_in_place = 0;
+    Parts::taken(needs);
   }
   void differentiate(const Context&) override {
     if (!din(0)) return;
-    for_each(out_count(), ReluBackward{from_y_ ? out() : in(0), dout(), slope_, din(0)});
+    for_each(out_count(),
+             ReluBackward{from_y_ ? out() : in(0), Parts(buffers_.dout[0]), slope_, din(0)});
   }
 
  private:
@@ -85,11 +88,12 @@ struct Prelu {
 };
 // Writes dx where it is wanted, and gives what the element adds to its slope's gradient.
 struct PreluBackward {
-  const float *x, *slope, *dy;
+  const float *x, *slope;
+  Parts dy;
   float* dx;
   __device__ Sums operator()(int64_t c, int64_t i) const {
     const bool passes = x[i] > 0;
-    const float g = dy[i], product = passes ? 0.0f : g * x[i];
+    const float g = dy(i), product = passes ? 0.0f : g * x[i];
     if (dx) dx[i] = passes ? g : slope[c] * g;
     return {static_cast<double>(product), 0};
   }
@@ -119,11 +123,13 @@ class PreluOp : public CudaOp {
     needs.in = {true};
     needs.diff_in_place = 0;
     needs.overwrites_dparams = true;
+    Parts::taken(needs);
     needs.backward_scratch = seen_.scratch_bytes();
   }
   void differentiate(const Context& context) override {
-    const ChannelSums sums = sum_channels(seen_, PreluBackward{in(0), param(0), dout(), din(0)},
-                                          buffers_.backward_scratch);
+    const ChannelSums sums =
+        sum_channels(seen_, PreluBackward{in(0), param(0), Parts(buffers_.dout[0]), din(0)},
+                     buffers_.backward_scratch);
     if (dparam(0)) for_each(seen_.dim, GiveSlopes{sums, {dparam(0), !overwrites(context, 0)}});
   }
 

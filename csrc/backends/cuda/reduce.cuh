@@ -100,6 +100,30 @@ __device__ T block_sum(T value, T* room) {
   return block_fold(value, Add{}, room);
 }
 
+// A value that is the sum of several, as the gradient of an output is of what its readers send;
+// they are added up in order.
+struct Parts {
+  static constexpr int kMost = 4;
+
+  int count = 0;
+  const float* part[kMost] = {};
+
+  explicit Parts(const std::vector<Tensor>& parts) {
+    for (const Tensor& each : parts) part[count++] = each.as<float>();
+  }
+  __device__ float operator()(int64_t i) const {
+    float sum = part[0][i];
+    for (int k = 1; k < kMost; ++k)  // of a fixed length, that is unrolled
+      if (k < count) sum += part[k][i];
+    return sum;
+  }
+  // Of an op that takes them.
+  static void taken(OpNeeds& needs) {
+    needs.sums_parts = true;
+    needs.max_parts = kMost;
+  }
+};
+
 // Where a gradient goes that is one number for each channel: over what is there, or added to it.
 // Null: it is not wanted.
 struct Gradient {
