@@ -1,123 +1,52 @@
 #include "guarded.h"
 
-#include <sys/mman.h>
-
-#include <algorithm>
-#include <map>
-#include <mutex>
+#include "backends/cuda/host/guarded_memory.h"
 
 namespace pcc {
 
 namespace {
 
-constexpr int64_t kPage = 4096;
+// Keeps what it is part of, as a net's memory may outlive the net.
+class GuardedPart : public Memory {
+ public:
+  GuardedPart(std::shared_ptr<GuardedMemory> whole, int64_t bytes)
+      : Memory(bytes), whole_(std::move(whole)) {
+    data_ = whole_->allocate(bytes);
+  }
+  ~GuardedPart() override { whole_->free(data_); }
 
-int64_t mapped_bytes(int64_t bytes) {
-  return std::max<int64_t>(1, (bytes + kPage - 1) / kPage) * kPage;
-}
-
-// Which device a mapping belongs to, by the address where it begins.
-struct Owners {
-  std::mutex mutex;
-  std::map<const char*, std::pair<int64_t, std::weak_ptr<GuardedDevice>>> by_address;
+ private:
+  std::shared_ptr<GuardedMemory> whole_;
 };
 
-Owners& owners() {
-  static Owners* const all = new Owners;
-  return *all;
-}
-
-}  // namespace
-
-class GuardedDevice : public Device, public std::enable_shared_from_this<GuardedDevice> {
+class GuardedDevice : public Device {
  public:
   std::shared_ptr<Memory> allocate(int64_t bytes) override {
-    return std::make_shared<Mapping>(shared_from_this(), bytes);
+    return std::make_shared<GuardedPart>(memory_, bytes);
   }
   void upload(void* to, const void* from, int64_t bytes) override { move(to, from, bytes); }
   void download(void* to, const void* from, int64_t bytes) override { move(to, from, bytes); }
   void clear(void* to, int64_t bytes) override {
-    const Access access(*this);
+    const GuardedMemory::Access access(*memory_);
     host_.clear(to, bytes);
   }
   void sync() override {}
   bool host_visible() const override { return false; }
   using Device::run;
   void run(const Call* calls, size_t count, const Context& context) override {
-    const Access access(*this);
+    const GuardedMemory::Access access(*memory_);
     host_.run(calls, count, context);
   }
 
-  // May nest.
-  void open() {
-    const std::lock_guard lock(mutex_);
-    if (++open_ == 1) protect(PROT_READ | PROT_WRITE);
-  }
-  void close() {
-    const std::lock_guard lock(mutex_);
-    if (--open_ == 0) protect(PROT_NONE);
-  }
-
  private:
-  struct Access {
-    explicit Access(GuardedDevice& device) : device(device) { device.open(); }
-    ~Access() { device.close(); }
-    GuardedDevice& device;
-  };
-
-  // Keeps its device, as a net's memory may outlive the net.
-  class Mapping : public Memory {
-   public:
-    Mapping(std::shared_ptr<GuardedDevice> device, int64_t bytes)
-        : Memory(bytes), device_(std::move(device)) {
-      void* const base = mmap(nullptr, static_cast<size_t>(mapped_bytes(bytes)), PROT_NONE,
-                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-      PCC_CHECK(base != MAP_FAILED, "out of memory: ", bytes, " bytes wanted");
-      data_ = static_cast<char*>(base);
-      device_->add(*this);
-    }
-    ~Mapping() override {
-      device_->remove(*this);
-      munmap(data_, static_cast<size_t>(mapped_bytes(bytes_)));
-    }
-
-   private:
-    std::shared_ptr<GuardedDevice> device_;
-  };
-
-  void add(const Mapping& mapping) {
-    {
-      const std::lock_guard lock(mutex_);
-      mappings_[mapping.data()] = mapped_bytes(mapping.bytes());
-      if (open_ > 0) protect(PROT_READ | PROT_WRITE);
-    }
-    const std::lock_guard lock(owners().mutex);
-    owners().by_address[mapping.data()] = {mapped_bytes(mapping.bytes()), weak_from_this()};
-  }
-  void remove(const Mapping& mapping) {
-    {
-      const std::lock_guard lock(mutex_);
-      mappings_.erase(mapping.data());
-    }
-    const std::lock_guard lock(owners().mutex);
-    owners().by_address.erase(mapping.data());
-  }
-  void protect(int rights) {
-    for (const auto& [address, bytes] : mappings_)
-      PCC_CHECK(mprotect(address, static_cast<size_t>(bytes), rights) == 0, "mprotect failed");
-  }
   void move(void* to, const void* from, int64_t bytes) {
-    const Access access(*this);
+    const GuardedMemory::Access access(*memory_);
     host_.upload(to, from, bytes);
   }
 
   HostDevice host_;
-  std::mutex mutex_;
-  std::map<char*, int64_t> mappings_;  // what is allocated now, in whole pages
-  int open_ = 0;
+  std::shared_ptr<GuardedMemory> memory_ = std::make_shared<GuardedMemory>();
 };
-
-namespace {
 
 class GuardedBackend : public Backend {
  public:
@@ -162,21 +91,12 @@ void register_guarded() {
   });
 }
 
-GuardedAccess::GuardedAccess(const void* address) {
-  const auto* const byte = static_cast<const char*>(address);
-  {
-    const std::lock_guard lock(owners().mutex);
-    auto found = owners().by_address.upper_bound(byte);
-    if (found == owners().by_address.begin()) return;
-    --found;
-    if (byte >= found->first + found->second.first) return;
-    device_ = found->second.second.lock();
-  }
-  if (device_) device_->open();
+GuardedAccess::GuardedAccess(const void* address) : memory_(GuardedMemory::owner_of(address)) {
+  if (memory_) memory_->open();
 }
 
 GuardedAccess::~GuardedAccess() {
-  if (device_) device_->close();
+  if (memory_) memory_->close();
 }
 
 }  // namespace pcc

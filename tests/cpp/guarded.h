@@ -26,7 +26,7 @@ class GuardedAccess {
   GuardedAccess& operator=(const GuardedAccess&) = delete;
 
  private:
-  std::shared_ptr<class GuardedDevice> device_;
+  std::shared_ptr<class GuardedMemory> memory_;
 };
 
 }  // namespace pcc

@@ -1,5 +1,6 @@
 #include "testing.h"
 
+#include "backends/cuda/host/host.h"
 #include "guarded.h"
 
 #include <chrono>
@@ -70,6 +71,7 @@ void fail(const char* file, int line, const std::string& what) {
 
 int main(int argc, char** argv) {
   pcc::register_guarded();
+  pcc::register_cuda_host();
   int ran = 0, failed = 0;
   for (const auto& test : testing::tests()) {
     if (!testing::wanted(test, argc - 1, argv + 1)) continue;

@@ -1,8 +1,7 @@
 // Values moved and added up: changes of layout, sums of diffs, the losses of a pass, sums over
 // passes.
-#include "backends/cuda/cuda_op.h"
-#include "backends/cuda/kernel.h"
 #include "backends/cuda/makers.h"
+#include "backends/cuda/reduce.cuh"
 
 namespace pcc::cuda {
 
@@ -61,28 +60,23 @@ struct Losses {
   int first, count;  // first: the number of the first among all losses
 };
 
-// Sum over the losses of weight * sum of its elements, each written to terms, too; the total is
-// kept in `total` from one launch to the next. The last one reports. One warp: a few numbers, in
-// double and in a fixed order.
-__global__ void tally_kernel(Losses losses, double* __restrict__ terms, double* __restrict__ total,
-                             bool last, const StepBlock* step, StepReport* report) {
-  double sum_of_terms = losses.first == 0 ? 0.0 : *total;
+// Writes weight * sum of the elements of each loss to its term. The last launch adds up all terms
+// and reports. One warp: a few numbers, in double and in a fixed order.
+__global__ void tally_kernel(Losses losses, double* __restrict__ terms, bool last,
+                             const StepBlock* step, StepReport* report) {
   for (int k = 0; k < losses.count; ++k) {
     const Loss& loss = losses.loss[k];
     double sum = 0;
     for (int64_t i = threadIdx.x; i < loss.count; i += kWarp)
       sum += static_cast<double>(loss.values[i]);
-    for (int lanes = kWarp / 2; lanes > 0; lanes /= 2)
-      sum += __shfl_xor_sync(kFullMask, sum, lanes);
-    sum_of_terms += loss.weight * sum;
+    sum = warp_fold(sum, Add{});
     if (threadIdx.x == 0) terms[losses.first + k] = loss.weight * sum;
   }
-  __syncwarp();  // all have read the total
-  if (threadIdx.x != 0) return;
-  *total = sum_of_terms;
-  if (!last || step->parts == 0) return;
+  if (threadIdx.x != 0 || !last || step->parts == 0) return;
+  double total = 0;
+  for (int k = 0; k < losses.first + losses.count; ++k) total += terms[k];
   double& loss = report->losses[step->iteration % StepReport::kLosses];
-  double mean = step->part == 0 ? sum_of_terms : loss + sum_of_terms;
+  double mean = step->part == 0 ? total : loss + total;
   const bool complete = step->part + 1 >= step->parts;
   if (complete) mean /= step->parts;
   loss = mean;
@@ -95,23 +89,19 @@ class Tally : public CudaOp {
  public:
   Tally(const TallyDesc& desc, const OpSite& site) : CudaOp(site), desc_(desc) {}
 
-  void forward_needs(OpNeeds& needs) const override { needs.forward_scratch = sizeof(double); }
-
   void forward(const Context& context) override {
-    const int count = ins();
     double* const terms = buffers_.out[0].as<double>();
-    double* const total = static_cast<double*>(buffers_.scratch);
     int first = 0;
     do {
-      Losses losses{{}, first, std::min(kMaxLosses, count - first)};
+      Losses losses{{}, first, std::min(kMaxLosses, ins() - first)};
       for (int k = 0; k < losses.count; ++k) {
         const auto i = static_cast<size_t>(first + k);
         losses.loss[k] = {in(first + k), desc_.counts[i], desc_.weights[i]};
       }
       first += losses.count;
-      launch(tally_kernel, 1, kWarp, 0, losses, terms, total, first == count, context.step,
+      launch(tally_kernel, 1, kWarp, 0, losses, terms, first == ins(), context.step,
              context.report);
-    } while (first < count);
+    } while (first < ins());
   }
 
  private:

@@ -10,6 +10,7 @@
 #include <string>
 #include <tuple>
 #include <type_traits>
+#include <utility>
 
 namespace pcc::cuda {
 
@@ -91,7 +92,7 @@ class Event {
   std::unique_ptr<State> state_;
 };
 
-// The stream that launches of this thread go to, and for whom, by name; as long as it lives.
+// Makes it the stream that launches of this thread go to, for as long as this lives.
 class CurrentStream {
  public:
   explicit CurrentStream(Stream& stream);
@@ -116,6 +117,9 @@ struct Launch {
   size_t count;
 };
 void launch(Stream& stream, const Launch& what);
+std::string place_of(const Launch& launch);  // for errors
+// Throws an engine error where no device with that much shared memory could carry it out.
+void check_limits(const Launch& launch, int64_t shared_bytes);
 
 // Runs kernel(args...) on the thread's current stream: grid and block as in <<<grid, block>>>, with
 // so many bytes of dynamic shared memory. Errors name the place of the call.

@@ -1,0 +1,323 @@
+// The CUDA backend's runtime on the host: it must notice what a device would get wrong now and
+// then.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <thread>
+#include <vector>
+
+#include "backends/cuda/host/modes.h"
+#include "backends/cuda/kernel.h"
+#include "backends/cuda/runtime.h"
+#include "testing.h"
+
+namespace pcc::cuda {
+namespace {
+
+using host::Order;
+using host::Streams;
+
+constexpr Order kOrders[] = {Order::forward, Order::reversed, Order::shuffled};
+
+// Sets the modes for a test.
+struct With {
+  explicit With(Order order, Streams streams = Streams::now) : before(host::modes()) {
+    host::set_modes({order, streams});
+  }
+  ~With() { host::set_modes(before); }
+  host::Modes before;
+};
+
+// Floats of a device.
+struct Array {
+  Array(Stream& stream, const std::vector<float>& values)
+      : stream(stream), count(static_cast<int64_t>(values.size())) {
+    data = static_cast<float*>(stream.allocate(bytes()));
+    stream.upload(data, values.data(), bytes());
+  }
+  ~Array() { stream.free(data); }
+  int64_t bytes() const { return count * static_cast<int64_t>(sizeof(float)); }
+  std::vector<float> values() const {
+    std::vector<float> all(static_cast<size_t>(count));
+    stream.download(all.data(), data, bytes());
+    return all;
+  }
+  Stream& stream;
+  int64_t count;
+  float* data;
+};
+
+std::vector<float> counted(int64_t count) {
+  std::vector<float> values;
+  for (int64_t i = 0; i < count; ++i) values.push_back(static_cast<float>(i % 17));
+  return values;
+}
+
+// y[block] = sum of the block's part of x, by a tree in shared memory; `barriers`: what it needs.
+template <bool barriers>
+__global__ void sum_blocks(const float* x, float* y) {
+  __shared__ float tile[64];
+  const unsigned t = threadIdx.x;
+  tile[t] = x[first_element()];
+  for (unsigned half = 32; half > 0; half /= 2) {
+    if (barriers) __syncthreads();
+    const float other = t < half ? tile[t + half] : 0.0f;
+    if (t < half) tile[t] += other;
+  }
+  if (t == 0) y[blockIdx.x] = tile[0];
+}
+
+template <bool barriers>
+std::vector<float> sums(Order order) {
+  const With with(order);
+  Stream stream(0);
+  const CurrentStream current(stream);
+  Array x(stream, counted(192)), y(stream, {-1, -1, -1});
+  launch(sum_blocks<barriers>, 3, 64, 0, static_cast<const float*>(x.data), y.data);
+  std::vector<float> all = y.values();
+  for (float& value : all)
+    if (isnan(value)) value = -2;  // so that it equals itself
+  return all;
+}
+
+TEST(orders_of_threads_show_a_race) {
+  const std::vector<float> right = sums<true>(Order::forward);
+  float first = 0;
+  for (int i = 0; i < 64; ++i) first += static_cast<float>(i % 17);
+  CHECK_EQ(right[0], first);
+  for (const Order order : kOrders) CHECK_EQ(sums<true>(order), right);
+  CHECK(sums<false>(Order::forward) != right || sums<false>(Order::reversed) != right);
+  CHECK(sums<false>(Order::forward) != sums<false>(Order::reversed));
+}
+
+__global__ void everything_about_me(int* of) {
+  const int64_t block = blockIdx.x + gridDim.x * (blockIdx.y + int64_t{gridDim.y} * blockIdx.z);
+  const int64_t thread =
+      threadIdx.x + blockDim.x * (threadIdx.y + int64_t{blockDim.y} * threadIdx.z);
+  const int64_t i = block * blockDim.x * blockDim.y * blockDim.z + thread;
+  of[i] += static_cast<int>(i) + 1;
+}
+
+TEST(every_thread_runs_once) {
+  for (const Order order : kOrders) {
+    const With with(order);
+    Stream stream(0);
+    const CurrentStream current(stream);
+    constexpr int64_t kCount = 2 * 3 * 4 * 5 * 2 * 3;
+    Array all(stream, std::vector<float>(kCount, 0));
+    launch(everything_about_me, {2, 3, 4}, {5, 2, 3}, 0, reinterpret_cast<int*>(all.data));
+    std::vector<int> seen(kCount);
+    stream.download(seen.data(), all.data, all.bytes());
+    for (int i = 0; i < kCount; ++i) CHECK_EQ(seen[static_cast<size_t>(i)], i + 1);
+  }
+}
+
+__global__ void collectives(float* of) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const auto mine = static_cast<float>(lane);
+  bool good = __shfl_sync(kFullMask, mine, 5) == 5;
+  good = good && __shfl_sync(kFullMask, mine, 3, 8) == static_cast<float>(lane / 8 * 8 + 3);
+  good = good && __shfl_xor_sync(kFullMask, mine, 4) == static_cast<float>(lane ^ 4);
+  good = good && __shfl_down_sync(kFullMask, mine, 2) ==
+                     static_cast<float>(lane + 2 < kWarp ? lane + 2 : lane);
+  good = good && __shfl_up_sync(kFullMask, mine, 1) == static_cast<float>(lane > 0 ? lane - 1 : 0);
+  good = good && __ballot_sync(kFullMask, lane % 2) == 0xaaaaaaaau;
+  good = good && __any_sync(kFullMask, lane == 7) && !__all_sync(kFullMask, lane == 7);
+  good = good && __reduce_add_sync(kFullMask, lane) == 496;
+  good = good && __reduce_max_sync(kFullMask, static_cast<unsigned>(lane)) == 31;
+  // Half a warp by itself.
+  if (lane < 16) good = good && __reduce_add_sync(0xffffu, lane) == 120;
+  __syncwarp();
+  of[threadIdx.x] = good ? 1.0f : 0.0f;
+}
+
+TEST(lanes_of_a_warp_meet) {
+  for (const Order order : kOrders) {
+    const With with(order);
+    Stream stream(0);
+    const CurrentStream current(stream);
+    Array all(stream, std::vector<float>(96, -1));
+    launch(collectives, 1, 96, 0, all.data);
+    CHECK_EQ(all.values(), std::vector<float>(96, 1));
+  }
+}
+
+__global__ void some_return_early(int* x) {
+  if (threadIdx.x == 3) return;
+  __syncthreads();
+  x[threadIdx.x] = 1;
+}
+__global__ void different_barriers(int* x) {
+  if (threadIdx.x < 3)
+    __syncthreads();
+  else
+    __syncthreads();
+  x[threadIdx.x] = 1;
+}
+__global__ void a_lane_is_gone(int* x) {
+  if (threadIdx.x == 3) return;
+  x[threadIdx.x] = __shfl_sync(kFullMask, 1, 0);
+}
+__global__ void not_in_the_mask(int* x) { x[threadIdx.x] = __shfl_sync(0xfffffff0u, 1, 8); }
+__global__ void behind_shared_memory(int* x) {
+  PCC_DYNAMIC_SHARED(int, room);
+  room[threadIdx.x] = 1;
+  x[threadIdx.x] = room[threadIdx.x];
+}
+
+TEST(threads_that_cannot_meet_are_an_error) {
+  for (const Order order : kOrders) {
+    const With with(order);
+    Stream stream(0);
+    const CurrentStream current(stream);
+    Array room(stream, std::vector<float>(64, 0));
+    int* const x = reinterpret_cast<int*>(room.data);
+    const auto run = [&](void (*kernel)(int*)) { launch(kernel, 1, 32, 31 * 4, x); };
+    CHECK_THROWS_WITH("test_cuda_runtime.cpp", run(some_return_early));
+    CHECK_THROWS_WITH("thread 3 has returned", run(some_return_early));
+    CHECK_THROWS_WITH("different barriers", run(different_barriers));
+    CHECK_THROWS_WITH("thread 3 has returned", run(a_lane_is_gone));
+    CHECK_THROWS_WITH("is not in the mask", run(not_in_the_mask));
+    CHECK_THROWS_WITH("wrote behind the 124 bytes", run(behind_shared_memory));
+    launch(behind_shared_memory, 1, 31, 31 * 4, x);  // and the next one works again
+    launch(collectives, 1, 64, 0, room.data);
+    CHECK_EQ(room.values(), std::vector<float>(64, 1));
+  }
+}
+
+__global__ void what_nobody_wrote(float* x) {
+  __shared__ float tile[8];
+  PCC_DYNAMIC_SHARED(float, room);
+  x[2 * blockIdx.x] = tile[3];
+  x[2 * blockIdx.x + 1] = room[3];
+  tile[3] = room[3] = 1;  // the next block must not see it
+}
+
+TEST(shared_memory_begins_as_nans) {
+  Stream stream(0);
+  const CurrentStream current(stream);
+  Array x(stream, std::vector<float>(6, 0));
+  launch(what_nobody_wrote, 3, 1, 16, x.data);
+  for (const float value : x.values()) CHECK(isnan(value));
+}
+
+TEST(limits_of_a_launch) {
+  Stream stream(0);
+  const CurrentStream current(stream);
+  Array x(stream, std::vector<float>(4, 0));
+  int* const at = reinterpret_cast<int*>(x.data);
+  CHECK_THROWS_WITH("no block can be of 1025 x 1 x 1", launch(some_return_early, 1, 1025, 0, at));
+  CHECK_THROWS_WITH("no block can be of 1 x 1 x 65",
+                    launch(some_return_early, 1, {1, 1, 65}, 0, at));
+  CHECK_THROWS_WITH("no block can be of 32 x 64", launch(some_return_early, 1, {32, 64}, 0, at));
+  CHECK_THROWS_WITH("no grid can be of 0 x 1", launch(some_return_early, 0, 1, 0, at));
+  CHECK_THROWS_WITH("no grid can be of 1 x 65536", launch(some_return_early, {1, 65536}, 1, 0, at));
+  CHECK_THROWS_WITH("102400 bytes of shared memory", launch(some_return_early, 1, 1, 102400, at));
+}
+
+TEST(a_launch_needs_a_stream) {
+  CHECK_THROWS_WITH("outside of a call", launch(some_return_early, 1, 1, 0, nullptr));
+}
+
+TEST(the_host_cannot_reach_the_device) {
+  Stream stream(0);
+  Array x(stream, {1, 2, 3});
+  const pid_t child = fork();
+  if (child == 0) {
+    for (const int signal : {SIGSEGV, SIGBUS}) std::signal(signal, [](int) { _exit(3); });
+    _exit(*static_cast<volatile float*>(x.data) == 1 ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 3);
+}
+
+__global__ void scale(const float* x, float* y, float by, int64_t count) {
+  for (int64_t i = first_element(); i < count; i += element_stride()) y[i] = by * x[i];
+}
+
+TEST(streams_are_late_but_in_order) {
+  const With with(Order::forward, Streams::late);
+  Stream stream(0);
+  Array x(stream, {1, 2}), y(stream, {0, 0}), z(stream, {0, 0});
+  std::vector<float> values = {3, 4};
+  stream.upload(x.data, values.data(), 8);
+  values = {100, 100};  // it was taken
+  {
+    const CurrentStream current(stream);
+    launch(scale, 1, 1, 0, x.data, y.data, 2.0f, int64_t{2});
+  }
+  stream.copy(z.data, y.data, 8);
+  stream.fill(y.data, 0, 8);
+  CHECK_EQ(z.values(), (std::vector<float>{6, 8}));
+  CHECK_EQ(y.values(), (std::vector<float>{0, 0}));
+}
+
+TEST(late_streams_show_a_missing_wait) {
+  const With with(Order::forward, Streams::late);
+  for (const bool waits : {true, false}) {
+    Stream first(0), second(0);
+    Array x(first, {1, 2}), y(second, {0, 0});
+    first.sync();
+    const std::vector<float> values = {3, 4};
+    first.upload(x.data, values.data(), 8);
+    Event uploaded;
+    uploaded.record(first);
+    if (waits) uploaded.wait(second);
+    second.copy(y.data, x.data, 8);
+    CHECK_EQ(y.values(), waits ? values : (std::vector<float>{1, 2}));
+    uploaded.sync();
+    CHECK_EQ(x.values(), values);
+  }
+}
+
+TEST(recordings_do_the_same_again) {
+  for (const Streams streams : {Streams::now, Streams::late}) {
+    const With with(Order::forward, streams);
+    Stream stream(0);
+    const CurrentStream current(stream);
+    Array x(stream, {1, 2}), y(stream, {0, 0});
+    float by = 2;
+    stream.begin_capture();
+    CHECK(stream.capturing());
+    launch(scale, 1, 1, 0, x.data, y.data, by, x.count);
+    stream.copy(x.data, y.data, 8);
+    by = 100;  // recorded is what it was
+    CHECK_THROWS_WITH("while a stream records", stream.sync());
+    CHECK_THROWS_WITH("while a stream records", stream.upload(x.data, &by, 4));
+    CHECK_THROWS_WITH("while a stream records", stream.allocate(4));
+    const std::shared_ptr<const Recording> recording = stream.end_capture();
+    CHECK_EQ(x.values(), (std::vector<float>{1, 2}));  // nothing was done yet
+    for (int k = 0; k < 3; ++k) stream.replay(recording);
+    CHECK_EQ(x.values(), (std::vector<float>{8, 16}));
+  }
+}
+
+TEST(threads_of_the_host_work_side_by_side) {
+  const std::vector<float> right = sums<true>(Order::forward);
+  std::vector<std::thread> threads;
+  std::vector<int> good(4, 0);
+  for (size_t k = 0; k < good.size(); ++k)
+    threads.emplace_back([&, k] {
+      bool same = true;
+      Stream stream(static_cast<int>(k % 2));
+      const CurrentStream current(stream);
+      for (int again = 0; again < 20; ++again) {
+        Array x(stream, counted(192)), y(stream, {-1, -1, -1});
+        launch(sum_blocks<true>, 3, 64, 0, x.data, y.data);
+        same = same && y.values() == right;
+      }
+      good[k] = same;
+    });
+  for (std::thread& thread : threads) thread.join();
+  CHECK_EQ(good, std::vector<int>(4, 1));
+}
+
+TEST(devices_that_are_not_there) {
+  CHECK_THROWS_WITH("no CUDA device", Stream(device_count()));
+  CHECK_THROWS_WITH("no CUDA device", Stream(-1));
+}
+
+}  // namespace
+}  // namespace pcc::cuda
