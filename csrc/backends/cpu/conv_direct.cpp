@@ -51,7 +51,10 @@ class DirectConvOp : public Op {
       tall_ = backward_.take(parts_ * tall_count_ * kFloat);
       folds_ = backward_.take(parts_ * folds_count_ * kFloat);
     }
-    if (wants_weights(site)) sums_ = backward_.take(parts_ * sum_count() * kFloat);
+    if (wants_weights(site)) {
+      sum_parts_ = sum_parts(parts_, sum_count() * kFloat);
+      sums_ = backward_.take(sum_parts_ * sum_count() * kFloat);
+    }
     needs_.backward_scratch = backward_.total();
   }
 
@@ -109,7 +112,7 @@ class DirectConvOp : public Op {
   void backward_weights(const Context& context, const float* dy, float* dw, float* db) const {
     float* const sums = piece(sums_);
     const float* const x = buffers_.in[0].as<float>();
-    parallel_parts(parts_, samples_, [&](int64_t part, int64_t begin, int64_t end) {
+    parallel_parts(sum_parts_, samples_, [&](int64_t part, int64_t begin, int64_t end) {
       float* const own = sums + part * sum_count();
       std::memset(own, 0, static_cast<size_t>(sum_count() * kFloat));
       loops_.backward_weights(shape_, end - begin, x + begin * shape_.x_count(),
@@ -118,11 +121,11 @@ class DirectConvOp : public Op {
     if (dw)
       parallel(weights_, 16 << 10, [&](int64_t begin, int64_t end, int) {
         if (overwrites(context, 0)) std::fill(dw + begin, dw + end, 0.0f);
-        for (int64_t part = 0; part < parts_; ++part)
+        for (int64_t part = 0; part < sum_parts_; ++part)
           for (int64_t i = begin; i < end; ++i) dw[i] += sums[part * sum_count() + i];
       });
     if (db && overwrites(context, 1)) std::fill_n(db, shape_.outputs, 0.0f);
-    for (int64_t part = 0; db && part < parts_; ++part)
+    for (int64_t part = 0; db && part < sum_parts_; ++part)
       for (int64_t o = 0; o < shape_.outputs; ++o) db[o] += sums[part * sum_count() + weights_ + o];
   }
 
@@ -131,7 +134,7 @@ class DirectConvOp : public Op {
   const char* isa_;
   DirectShape shape_{};
   int block_ = 4, threads_;
-  int64_t samples_ = 0, weights_ = 0, parts_ = 1;
+  int64_t samples_ = 0, weights_ = 0, parts_ = 1, sum_parts_ = 1;
   int64_t turned_ = 0, tall_ = 0, folds_ = 0, sums_ = 0, tall_count_ = 0, folds_count_ = 0;
   Pieces backward_;
   OpNeeds needs_;

@@ -20,7 +20,6 @@ namespace {
 
 constexpr int64_t kFloat = sizeof(float);
 constexpr int64_t kMostWeights = 256 * 256;
-constexpr int64_t kMostSums = 64 << 20;  // bytes that the weights' sums may take, over all threads
 
 class WinogradOp : public Op {
  public:
@@ -42,7 +41,7 @@ class WinogradOp : public Op {
     lay_out(backward_);
     if (wants_weights(site)) {
       sum_count_ = weights_ + (y[1] + 15) / 16 * 16;
-      sum_parts_ = std::clamp<int64_t>(kMostSums / (sum_count_ * kFloat), 1, parts_);
+      sum_parts_ = sum_parts(parts_, sum_count_ * kFloat);
       sums_ = backward_.pieces.take(sum_parts_ * sum_count_ * kFloat);
     }
     needs_.backward_scratch = backward_.pieces.total();

@@ -37,10 +37,11 @@ class WinogradRowsOp : public Op {
     v_ = forward_.take(parts_ * shape_.v_count() * kFloat);
     needs_.forward_scratch = forward_.total();
     if (!site.backward()) return;
+    back_parts_ = sum_parts(parts_, 2 * sum_count() * kFloat);
     u_back_ = backward_.take(shape_.u_count() * kFloat);
-    v_back_ = backward_.take(parts_ * shape_.v_count() * kFloat);
-    d_ = backward_.take(parts_ * shape_.d_count() * kFloat);
-    if (wants_weights(site)) sums_ = backward_.take(2 * parts_ * sum_count() * kFloat);
+    v_back_ = backward_.take(back_parts_ * shape_.v_count() * kFloat);
+    d_ = backward_.take(back_parts_ * shape_.d_count() * kFloat);
+    if (wants_weights(site)) sums_ = backward_.take(2 * back_parts_ * sum_count() * kFloat);
     needs_.backward_scratch = backward_.total();
   }
 
@@ -69,11 +70,11 @@ class WinogradRowsOp : public Op {
     float* const u = piece(u_back_);
     float* const sums = dw || db ? piece(sums_) : nullptr;
     if (dx) loops_.pack(shape_, false, buffers_.params[0].as<float>(), u);
-    parallel_parts(parts_, samples_, [&](int64_t part, int64_t begin, int64_t end) {
+    parallel_parts(back_parts_, samples_, [&](int64_t part, int64_t begin, int64_t end) {
       float* const v = piece(v_back_) + part * shape_.v_count();
       float* const d = piece(d_) + part * shape_.d_count();
       float* const own = sums ? sums + part * sum_count() : nullptr;
-      float* const some = sums ? sums + (parts_ + part) * sum_count() : nullptr;
+      float* const some = sums ? sums + (back_parts_ + part) * sum_count() : nullptr;
       float* const some_bias = db ? some + shape_.u_count() : nullptr;
       std::memset(d, 0, static_cast<size_t>(shape_.d_count() * kFloat));
       if (sums) std::memset(own, 0, static_cast<size_t>(sum_count() * kFloat));
@@ -95,10 +96,11 @@ class WinogradRowsOp : public Op {
     });
     if (dw)
       parallel(shape_.outputs, 8, [&](int64_t begin, int64_t end, int) {
-        loops_.unpack(shape_, begin, end, sums, parts_, sum_count(), !overwrites(context, 0), dw);
+        loops_.unpack(shape_, begin, end, sums, back_parts_, sum_count(), !overwrites(context, 0),
+                      dw);
       });
     if (db && overwrites(context, 1)) std::fill_n(db, shape_.outputs, 0.0f);
-    for (int64_t part = 0; db && part < parts_; ++part)
+    for (int64_t part = 0; db && part < back_parts_; ++part)
       for (int64_t o = 0; o < shape_.outputs; ++o)
         db[o] += sums[part * sum_count() + shape_.u_count() + o];
   }
@@ -115,7 +117,7 @@ class WinogradRowsOp : public Op {
   const RowLoops& loops_;
   const char* isa_;
   RowShape shape_{};
-  int64_t samples_ = 0, parts_ = 1;
+  int64_t samples_ = 0, parts_ = 1, back_parts_ = 1;
   Pieces forward_, backward_;
   int64_t u_ = 0, v_ = 0, u_back_ = 0, v_back_ = 0, d_ = 0, sums_ = 0;
   OpNeeds needs_;
