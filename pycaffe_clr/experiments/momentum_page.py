@@ -116,19 +116,21 @@ def pairs(manifest: Manifest) -> list[Pair]:
             setting = manifest.setting(row.setting)
             if not setting.cycling:
                 continue
-            others = [other for other in rows if _differs_in_momentum(manifest, other, setting)]
-            for other in sorted(others, key=lambda o: manifest.setting(o.setting).momentum):
-                (momentum,) = manifest.setting(other.setting).momentum
+            others = [
+                (other.momentum[0], constant)
+                for constant in rows
+                if _constant_beside(other := manifest.setting(constant.setting), setting)
+            ]
+            for momentum, constant in sorted(others, key=lambda other: other[0]):
                 starts = momentum == setting.momentum[0]
-                comparison = welch(_printed(row, setting), _printed(other, setting))
-                found.append(Pair(row, other, momentum, starts, comparison))
+                comparison = welch(_printed(row, setting), _printed(constant, setting))
+                found.append(Pair(row, constant, momentum, starts, comparison))
     return found
 
 
-def _differs_in_momentum(manifest: Manifest, row: Row, cycling: Setting) -> bool:
-    """Whether a row has a constant momentum and else what a cycling setting has."""
-    other = manifest.setting(row.setting)
-    alike = ("policy", "lr", "weight_decay", "batch", "replicas", "epochs", "net", "dataset")
+def _constant_beside(other: Setting, cycling: Setting) -> bool:
+    """Whether a setting has a constant momentum and else what a cycling setting has."""
+    alike = ("policy", "lr", "weight_decay", "runs", "replicas", "epochs", "net", "dataset")
     return not other.cycling and all(
         getattr(other, name) == getattr(cycling, name) for name in alike
     )
@@ -170,7 +172,13 @@ def _ours(manifest: Manifest, store: Store) -> Iterator[str]:
     for line in lines:
         if line.reading or not line.setting.cycling:
             continue
-        starts = [other for other in lines if other.row is line.row and _starts(other, line)]
+        starts = [
+            other
+            for other in lines
+            if other.row is line.row
+            and other.setting.momentum == line.setting.momentum[:1]
+            and _constant_beside(other.setting, line.setting)
+        ]
         cells = [_outcome(line), *map(_outcome, starts[:1])]
         if any(cells):
             row = f"{line.row.number} of table {line.row.table}"
@@ -180,15 +188,6 @@ def _ours(manifest: Manifest, store: Store) -> Iterator[str]:
         yield "| row | architecture | data set | momentum | report | applied | constant at start |"
         yield "|---|---|---|---|---:|---|---|"
         yield from found
-
-
-def _starts(other: Line, line: Line) -> bool:
-    """Whether a reading is its row with the momentum constant at its start, and nothing else."""
-    one, two = other.setting, line.setting
-    alike = ("policy", "lr", "weight_decay", "runs", "epochs", "net")
-    return one.momentum == two.momentum[:1] and all(
-        getattr(one, name) == getattr(two, name) for name in alike
-    )
 
 
 def _outcome(line: Line) -> str:
