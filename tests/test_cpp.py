@@ -1,7 +1,9 @@
 """Builds the C++ tests and runs each program through ctest.
 
-The build folder is kept between runs (build/cpp-tests, or PYCAFFE_CLR_TEST_BUILD), so that only the
-first run compiles everything. PYCAFFE_CLR_TEST_CMAKE_ARGS adds options for CMake.
+They are built where `pip install .` built the package (build/package), whose engine they link: what
+is as it was then is not compiled again. Where there is no such folder, or no ninja, it is
+build/cpp-tests; PYCAFFE_CLR_TEST_BUILD names another. PYCAFFE_CLR_TEST_CMAKE_ARGS adds options for
+CMake.
 """
 
 import fcntl
@@ -34,6 +36,13 @@ def run_or_fail(command: list[str]) -> str:
     return done.stdout + done.stderr
 
 
+def build_folder(ninja: str | None) -> Path:
+    if chosen := os.environ.get("PYCAFFE_CLR_TEST_BUILD"):
+        return Path(chosen)
+    found = ninja and (ROOT / "build" / "package" / "build.ninja").exists()
+    return ROOT / "build" / ("package" if found else "cpp-tests")
+
+
 @pytest.fixture(scope="module")
 def build() -> Iterator[Path]:
     """Build folder with every C++ test compiled; skips where there is no CMake or compiler."""
@@ -43,14 +52,16 @@ def build() -> Iterator[Path]:
         pytest.skip("no cmake: pip install cmake")
     if compiler is None:
         pytest.skip("no C++ compiler: install g++, or set CXX")
-    folder = Path(os.environ.get("PYCAFFE_CLR_TEST_BUILD", ROOT / "build" / "cpp-tests"))
+    folder = build_folder(ninja)
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as lock:
         # Two test runs at once in one checkout must not compile into each other.
         fcntl.flock(lock, fcntl.LOCK_EX)
         configure = [cmake, "-S", str(ROOT), "-B", str(folder), "-DPYCAFFE_CLR_PYTHON=OFF"]
         configure += ["-DPYCAFFE_CLR_TESTS=ON", f"-DPython_EXECUTABLE={sys.executable}"]
-        if not (folder / "CMakeCache.txt").exists() and ninja:
+        is_new = not (folder / "CMakeCache.txt").exists()
+        if ninja and (is_new or (folder / "build.ninja").exists()):
+            # Named anew each time: the one that pip used was in a folder of its own, and is gone.
             configure += ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"]
         run_or_fail(configure + shlex.split(os.environ.get("PYCAFFE_CLR_TEST_CMAKE_ARGS", "")))
         run_or_fail([cmake, "--build", str(folder), "--parallel", str(os.cpu_count() or 1)])

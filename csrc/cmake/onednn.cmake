@@ -19,11 +19,14 @@ if(pcc_dnnl_status EQUAL 0)
   string(REPLACE "\n" ";" pcc_dnnl_paths "${pcc_dnnl_paths}")
   list(GET pcc_dnnl_paths 0 pcc_dnnl_include)
   list(GET pcc_dnnl_paths 1 pcc_dnnl_library)
-  # Through links with fixed names: pip installs the wheels into a new folder for each isolated
-  # build, and a build folder that is kept would otherwise compile every file again.
-  set(pcc_dnnl_links ${CMAKE_CURRENT_BINARY_DIR}/onednn)
-  file(MAKE_DIRECTORY ${pcc_dnnl_links})
-  file(CREATE_LINK ${pcc_dnnl_include} ${pcc_dnnl_links}/include SYMBOLIC)
+  # At places of our own: pip installs the wheels into a new folder for each isolated build, and a
+  # build folder that is kept would otherwise compile every file again. Headers are written only
+  # where they differ from those that are there.
+  set(pcc_dnnl_links ${CMAKE_CURRENT_BINARY_DIR}/dnnl)
+  file(GLOB_RECURSE pcc_dnnl_headers RELATIVE ${pcc_dnnl_include} ${pcc_dnnl_include}/*dnnl*.h*)
+  foreach(header IN LISTS pcc_dnnl_headers)
+    configure_file(${pcc_dnnl_include}/${header} ${pcc_dnnl_links}/include/${header} COPYONLY)
+  endforeach()
   file(CREATE_LINK ${pcc_dnnl_library} ${pcc_dnnl_links}/libdnnl.so.3 SYMBOLIC)
   add_library(pcc_dnnl SHARED IMPORTED GLOBAL)
   set_target_properties(pcc_dnnl PROPERTIES
