@@ -1,10 +1,6 @@
 #include "spec_text.h"
 
 #include <cctype>
-#include <filesystem>
-#include <fstream>
-#include <map>
-#include <sstream>
 #include <stdexcept>
 #include <vector>
 
@@ -16,8 +12,7 @@ std::vector<std::string> tokens_of(const std::string& text) {
   std::vector<std::string> tokens;
   for (size_t i = 0; i < text.size();) {
     const char c = text[i];
-    const bool slashes = text.compare(i, 2, "//") == 0;
-    if (slashes || c == '#') {
+    if (c == '#') {
       while (i < text.size() && text[i] != '\n') ++i;
     } else if (std::isspace(static_cast<unsigned char>(c))) {
       ++i;
@@ -64,81 +59,32 @@ class Reader {
   size_t at_ = 0;
 };
 
-struct ProtoField {
-  std::string message, type, name, value;
-  bool repeated = false;
+// A field of a message; value: its default, or the type of a message.
+struct Row {
+  const char *message, *field, *kind;
+  bool repeated;
+  const char* value;
 };
 
-// The parts of a .proto file that matter here: fields, and the first value of each enum
-// ("Message.Enum" or "Enum").
-struct Proto {
-  std::vector<ProtoField> fields;
-  std::map<std::string, std::string> enums;
+constexpr Row kRows[] = {
+#include "caffe_schema.inc"  // by write_schema.py
 };
 
-void read_enum(Reader& reader, const std::string& scope, Proto& proto) {
-  const std::string name = scope + reader.next();
-  reader.expect("{");
-  proto.enums[name] = reader.next();
-  while (!reader.accept("}")) reader.next();
-}
-
-void read_message(Reader& reader, Proto& proto) {
-  const std::string message = reader.next();
-  reader.expect("{");
-  while (!reader.accept("}")) {
-    const std::string label = reader.next();
-    if (label == "enum") {
-      read_enum(reader, message + ".", proto);
-      continue;
-    }
-    ProtoField field{.message = message, .type = reader.next(), .name = reader.next(), .value = ""};
-    field.repeated = label == "repeated";
-    while (!reader.accept(";"))
-      if (reader.next() == "default") {
-        reader.expect("=");
-        field.value = reader.next();
-      }
-    proto.fields.push_back(std::move(field));
-  }
-}
-
-Proto read_proto(const std::string& text) {
-  Reader reader(text);
-  Proto proto;
-  while (!reader.done()) {
-    const std::string word = reader.next();
-    if (word == "enum") {
-      read_enum(reader, "", proto);
-    } else if (word == "message") {
-      read_message(reader, proto);
-    } else {
-      while (!reader.accept(";")) reader.next();
-    }
-  }
-  return proto;
-}
-
-FieldInfo info_of(const ProtoField& field, const Proto& proto) {
+FieldInfo info_of(const Row& row) {
   FieldInfo info;
-  info.repeated = field.repeated;
-  const std::string& type = field.type;
-  const std::string text =
-      !field.value.empty() && field.value[0] == '"' ? field.value.substr(1) : field.value;
-  const auto inner = proto.enums.find(field.message + "." + type), outer = proto.enums.find(type);
-  if (type == "bool") {
-    info.value = text == "true";
-  } else if (type == "float" || type == "double") {
-    info.value = text.empty() ? 0.0 : std::stod(text);
-  } else if (type == "string" || type == "bytes") {
-    info.value = text;
-  } else if (type.find("int") != std::string::npos) {
-    info.value = static_cast<int64_t>(text.empty() ? 0 : std::stoll(text));
-  } else if (inner != proto.enums.end() || outer != proto.enums.end()) {
-    info.value = !text.empty() ? text : inner != proto.enums.end() ? inner->second : outer->second;
-  } else {
+  info.repeated = row.repeated;
+  const std::string kind = row.kind, value = row.value;
+  if (kind == "message") {
     info.is_message = true;
-    info.message = type;
+    info.message = value;
+  } else if (kind == "bool") {
+    info.value = value == "true";
+  } else if (kind == "float") {
+    info.value = std::stod(value);
+  } else if (kind == "int") {
+    info.value = static_cast<int64_t>(std::stoll(value));
+  } else {
+    info.value = value;
   }
   return info;
 }
@@ -169,15 +115,7 @@ void read_fields(Reader& reader, Attributes& into, bool whole) {
 
 void load_schema() {
   if (!Schema::global().empty()) return;
-  const std::filesystem::path path =
-      std::filesystem::path(__FILE__).parent_path() / "../../pycaffe_clr/proto/caffe.proto";
-  std::ifstream file(path);
-  std::stringstream text;
-  text << file.rdbuf();
-  if (!file) throw std::runtime_error("cannot read " + path.string());
-  const Proto proto = read_proto(text.str());
-  for (const ProtoField& field : proto.fields)
-    Schema::global().add(field.message, field.name, info_of(field, proto));
+  for (const Row& row : kRows) Schema::global().add(row.message, row.field, info_of(row));
 }
 
 LayerSpec parse_layer(const std::string& text) {

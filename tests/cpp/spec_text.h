@@ -1,5 +1,4 @@
-// Layers from prototxt text, for C++ tests: a small reader of caffe.proto and of text format,
-// without protobuf.
+// Layers from prototxt text, for C++ tests: a small reader of text format, without protobuf.
 #pragma once
 
 #include <string>
