@@ -2,50 +2,19 @@
 #include <cmath>
 
 #include "core/parallel.h"
-#include "op_harness.h"
+#include "norm_cases.h"
 #include "testing.h"
 
 namespace {
 
+using pcc::all_chains;
 using pcc::DType;
+using pcc::norm;
 using pcc::NormActDesc;
 using pcc::OpCase;
 using pcc::OpResult;
 using pcc::Shape;
 using pcc::Values;
-
-OpCase norm(NormActDesc desc, const Shape& shape) {
-  OpCase op;
-  op.desc = desc;
-  op.in = {shape};
-  if (desc.add) op.in.push_back(shape);
-  op.out = {shape};
-  op.params = {{shape[1]}, {shape[1]}, {1}};
-  op.want_dparam = {false, false, false};
-  op.param_values = {
-      pcc::random_values(shape[1], 31), pcc::random_values(shape[1], 32, 0.5, 2), {1.5}};
-  if (desc.gain) op.params.push_back({shape[1]});
-  if (desc.shift) op.params.push_back({shape[1]});
-  op.want_dparam.resize(op.params.size(), true);
-  return op;
-}
-
-std::vector<NormActDesc> all_chains() {
-  std::vector<NormActDesc> list;
-  for (const bool global : {false, true})
-    for (const int affine : {0, 1, 2})
-      for (const bool add : {false, true})
-        for (const bool relu : {false, true}) {
-          NormActDesc desc;
-          desc.use_global_stats = global;
-          desc.gain = affine > 0;
-          desc.shift = affine > 1;
-          desc.add = add;
-          desc.relu = relu;
-          list.push_back(desc);
-        }
-  return list;
-}
 
 TEST(norm_gradients_of_every_chain) {
   pcc::GradientCheck check;
