@@ -54,6 +54,8 @@ PYBIND11_MODULE(_core, m) {
         "fastest on the processor.");
   m.def("backend_problems", &pcc::backend_problems,
         "One line for each backend that was asked for and cannot be loaded.");
+  m.def("backend_remarks", &pcc::backend_remarks,
+        "One line for each loaded backend that has something to say of the libraries it found.");
   m.def(
       "find_libraries_by", &find_libraries_by, py::arg("find"),
       "Names a function that loads what a backend's library lacks: it gets the loader's words, and "

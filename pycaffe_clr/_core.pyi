@@ -269,6 +269,10 @@ def backend_of(device: str) -> str:
 def backend_problems() -> list[str]:
     """One line for each backend that was asked for and cannot be loaded."""
 
+def backend_remarks() -> list[str]:
+    """One line for each loaded backend that has something to say of the libraries it
+    found."""
+
 def backends() -> list[str]:
     """Names of the backends that work here, plainest first."""
 
@@ -335,6 +339,10 @@ class Module(Protocol):
 
     def backend_problems(self) -> list[str]:
         """One line for each backend that was asked for and cannot be loaded."""
+
+    def backend_remarks(self) -> list[str]:
+        """One line for each loaded backend that has something to say of the libraries it
+        found."""
 
     def backends(self) -> list[str]:
         """Names of the backends that work here, plainest first."""

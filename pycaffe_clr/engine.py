@@ -45,19 +45,22 @@ def _with_schema() -> Module:
 def backend_of(device: str) -> str:
     """The backend that a device means: "cpu" is the fastest of those that work here.
 
-    Warns once of each backend that was tried and cannot be loaded. Raises ConfigError for an
+    Warns once of each backend that was tried and cannot be loaded, and of one whose libraries are
+    not those it was measured with. Raises ConfigError for an
     unknown device, or one whose backend is not there.
     """
     module = ready_core()
     name = module.backend_of(device)
     for problem in module.backend_problems():
-        _warn(problem)
+        _warn(f"{problem}. Until then device cpu means kernels of our own alone")
+    for remark in module.backend_remarks():
+        _warn(remark)
     return name
 
 
 @cache
-def _warn(problem: str) -> None:
-    _log.warning("%s. Until then device cpu means kernels of our own alone", problem)
+def _warn(message: str) -> None:
+    _log.warning("%s", message)
 
 
 def new_seed() -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pycaffe_clr import native
+from pycaffe_clr import engine, native
 from pycaffe_clr.errors import EngineError
 
 
@@ -66,7 +66,7 @@ caffe.Net(sys.argv[1], caffe.TRAIN, device="onednn")
 FOUND = """
 import shutil
 import sys
-from pycaffe_clr import native
+from pycaffe_clr import engine, native
 from pycaffe_clr.engine import backend_of
 asked = []
 def find(problem):
@@ -131,3 +131,20 @@ def test_a_build_without_onednn_says_nothing_until_it_is_asked_for(tmp_path) -> 
     assert done.stdout.split() == ["cpu", "reference", "cpu"]
     assert "no onednn backend; it has: reference, cpu" in done.stderr.splitlines()[-1]
     assert "cannot be loaded" not in done.stderr
+
+
+def test_what_backends_say_of_their_libraries_is_told_once(monkeypatch, caplog):
+    class Module:
+        def backend_of(self, device):
+            return "onednn"
+
+        def backend_problems(self):
+            return []
+
+        def backend_remarks(self):
+            return ["backend onednn: oneDNN 3.9.0 is loaded"]
+
+    monkeypatch.setattr(engine, "ready_core", Module)
+    for _ in range(2):
+        assert engine.backend_of("cpu") == "onednn"
+    assert caplog.messages == ["backend onednn: oneDNN 3.9.0 is loaded"]

@@ -21,6 +21,7 @@ struct Entry {
   const char* needs = "";  // how to get the libraries of a module
   std::unique_ptr<const Backend> made;
   std::string problem;  // why the module could not be loaded when it was last asked for
+  std::string remark;   // of a module that was loaded
 };
 
 // All backends of this package, plainest first. A module lies in a library of its own, beside this
@@ -78,7 +79,7 @@ void* open_module(const std::filesystem::path& path,
 
 std::unique_ptr<const Backend> load(const std::filesystem::path& path, const char* needs,
                                     const std::function<bool(const std::string&)>& find,
-                                    std::string& problem) {
+                                    std::string& problem, std::string& remark) {
   void* const library = open_module(path, find, problem);
   if (!library) {
     problem += concat("; try: ", needs);
@@ -91,6 +92,7 @@ std::unique_ptr<const Backend> load(const std::filesystem::path& path, const cha
                      " and the engine of ", PCC_VERSION, "; try: install the package anew");
     return nullptr;
   }
+  if (module->remark) remark = module->remark();
   return module->make();
 }
 
@@ -110,16 +112,17 @@ const Backend* find_backend(const std::string& name) {
     needs = entry->needs;
     find = all.find_library;
   }
-  std::string problem;
+  std::string problem, remark;
   std::unique_ptr<const Backend> made;
   if (factory)
     made = factory();
   else if (const auto path = module_path(name); std::filesystem::exists(path))
-    made = load(path, needs, find, problem);
+    made = load(path, needs, find, problem, remark);
   const std::lock_guard lock(all.mutex);
   Entry& entry = *all.entry(name);
   if (made && !entry.made) entry.made = std::move(made);
   entry.problem = problem;
+  entry.remark = remark;
   return entry.made.get();
 }
 
@@ -215,6 +218,16 @@ std::vector<std::string> backend_problems() {
     if (std::string problem = problem_of(name); !problem.empty())
       problems.push_back(std::move(problem));
   return problems;
+}
+
+std::vector<std::string> backend_remarks() {
+  Registry& all = registry();
+  const std::lock_guard lock(all.mutex);
+  std::vector<std::string> remarks;
+  for (const Entry& entry : all.entries)
+    if (!entry.remark.empty())
+      remarks.push_back(concat("backend ", entry.name, ": ", entry.remark));
+  return remarks;
 }
 
 void find_libraries_by(std::function<bool(const std::string&)> find) {

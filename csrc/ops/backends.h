@@ -39,6 +39,8 @@ std::string backend_of(const std::string& device);
 
 // One line for each backend that was built and asked for, and cannot be loaded here.
 std::vector<std::string> backend_problems();
+// One line for each loaded backend that has something to say of the libraries it found.
+std::vector<std::string> backend_remarks();
 // What to try when a backend's libraries are not found: `find` gets the loader's words and returns
 // whether it has loaded what they name.
 void find_libraries_by(std::function<bool(const std::string& problem)> find);
@@ -47,9 +49,11 @@ void find_libraries_by(std::function<bool(const std::string& problem)> find);
 struct BackendModule {
   const char* version;  // PCC_VERSION: modules fit the engine they were built with
   std::unique_ptr<const Backend> (*make)();
+  std::string (*remark)() = nullptr;  // what users should know of its libraries; "": nothing
 };
-#define PCC_BACKEND_MODULE(make)                                                                   \
+// PCC_BACKEND_MODULE(make), or (make, remark).
+#define PCC_BACKEND_MODULE(...)                                                                    \
   extern "C" __attribute__((visibility("default"))) const ::pcc::BackendModule pcc_backend_module; \
-  extern "C" const ::pcc::BackendModule pcc_backend_module = {PCC_VERSION, make};
+  extern "C" const ::pcc::BackendModule pcc_backend_module = {PCC_VERSION, __VA_ARGS__};
 
 }  // namespace pcc

@@ -24,8 +24,8 @@ def main(args: argparse.Namespace) -> int:
     try:
         module = core()
         print(f"backends {', '.join(module.backends())}; threads {module.threads()}")
-        for problem in module.backend_problems():
-            print(problem)
+        for line in [*module.backend_problems(), *module.backend_remarks()]:
+            print(line)
     except EngineError as error:
         print(f"no engine: {error}")
     return 0

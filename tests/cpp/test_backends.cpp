@@ -51,6 +51,9 @@ TEST(plain_loops_and_our_own_kernels_are_in_every_build) {
   CHECK_EQ(pcc::backend_of("reference"), "reference");
   CHECK_EQ(pcc::default_backend(), has("onednn") ? "onednn" : "cpu");
   CHECK(pcc::backend_problems().empty());
+  for (const std::string& remark : pcc::backend_remarks())
+    CHECK(remark.rfind("backend onednn: oneDNN 3.", 0) == 0 &&
+          remark.find("oneDNN 3.2.") == std::string::npos);
 }
 
 TEST(unknown_names_are_told_what_there_is) {

@@ -1,5 +1,7 @@
 // The oneDNN backend: its convolutions, softmax and changes of layout where kernels of our own do
 // not serve; everything else is the CPU backend's.
+#include <dnnl.h>
+
 #include "backends/onednn/makers.h"
 #include "ops/backends.h"
 
@@ -45,8 +47,18 @@ class OnednnBackend : public Backend {
 
 std::unique_ptr<const Backend> make_onednn_backend() { return std::make_unique<OnednnBackend>(); }
 
+// Which convolutions are oneDNN's, and in which layouts, goes by what its kernels call themselves
+// (conv_vote.cpp), as measured with this version.
+std::string remark_on_version() {
+  const dnnl_version_t& found = *dnnl_version();
+  if (found.major == 3 && found.minor == 2) return "";
+  return concat("oneDNN ", found.major, ".", found.minor, ".", found.patch,
+                " is loaded, and its kernels were chosen by measurements with oneDNN 3.2: numbers "
+                "may differ in the last digits, and times more");
+}
+
 }  // namespace
 
 }  // namespace pcc
 
-PCC_BACKEND_MODULE(pcc::make_onednn_backend)
+PCC_BACKEND_MODULE(pcc::make_onednn_backend, pcc::remark_on_version)
