@@ -34,6 +34,7 @@ NetPointer make_net(const py::typing::List<typed::LayerSpec>& layers,
   options.dtype =
       take<std::string>(settings, "dtype", "float32") == "float64" ? DType::f64 : DType::f32;
   options.fuse = take<bool>(settings, "fuse", false);
+  options.keep_blobs = take<bool>(settings, "keep_blobs", !options.fuse);
   options.keep = take<std::vector<std::string>>(settings, "keep", {});
   options.replicas = take<int64_t>(settings, "replicas", 1);
   options.seed = take<uint64_t>(settings, "seed", 1);

@@ -15,8 +15,11 @@ struct NetOptions {
   bool train = true;
   std::string backend;  // "" : the fastest
   DType dtype = DType::f32;
-  bool fuse = false;  // false: every blob can be looked at; true: the fast plan, in shared memory
-  std::vector<std::string> keep;  // blobs that stay visible under fuse
+  // Every blob has memory of its own, data and diff, and can be looked at. Otherwise blobs share
+  // memory over their lifetimes, all but those named in `keep`.
+  bool keep_blobs = true;
+  std::vector<std::string> keep;
+  bool fuse = false;  // layers in a row may run as one op, without the blobs between: not kept ones
   int64_t replicas = 1;
   uint64_t seed = 1;
   uint32_t index = 0;  // RandomStream::net: 0 the train net, 1 + i test net i

@@ -65,7 +65,7 @@ class LayerLowering : public Lowering {
     Operand operand = at(handles_, value);
     const Value& source = at(built_.program.values, operand.value);
     const bool foreign = source.layer != layer_;  // a bottom passed on
-    if ((foreign && !options_.fuse) || operand.shape != source.shape) {
+    if ((foreign && options_.keep_blobs) || operand.shape != source.shape) {
       // In a net made for looking into, every top has memory of its own; and a top must have its
       // own shape.
       EltwiseDesc copy;

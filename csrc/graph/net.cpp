@@ -46,6 +46,8 @@ Net::Net(const std::vector<LayerSpec>& specs, const std::map<std::string, LayerF
       device_(open_device(backend_, share_.get())) {
   PCC_CONFIG(backend_.computes(options_.dtype), name_of(options_.dtype),
              " needs the reference backend, not ", backend_.name());
+  PCC_CONFIG(!options_.fuse || !options_.keep_blobs,
+             "a net that keeps every blob cannot fuse layers: fuse or keep_blobs, not both");
   PCC_CONFIG(options_.replicas >= 1, "replicas must be at least 1, not ", options_.replicas);
   const InUse::Pass pass(*in_use_);
   const ThreadScope scope(threads_);
@@ -137,7 +139,7 @@ void Net::fill_params() {
 void Net::make_plan(const Net* share) {
   exchanges_.clear();
   plan_.reset();
-  const bool keep = !options_.fuse;
+  const bool keep = options_.keep_blobs;
   const bool gradients = options_.train || options_.force_backward || keep;
   if (options_.fuse) fuse(built_.program);
   fallbacks_.clear();

@@ -41,7 +41,7 @@ double Net::forward(int first, int last) {
   PCC_CONFIG(first >= 0 && last <= end && first <= last, "a pass over the layers ", first, " to ",
              last, ", but the net has ", end + 1);
   const bool whole = first == 0 && last == end;
-  PCC_CONFIG(!options_.fuse || whole,
+  PCC_CONFIG(options_.keep_blobs || whole,
              "a pass over some layers only needs a net built with fuse=False");
   const InUse::Pass pass(*in_use_);
   const ThreadScope scope(threads_);
@@ -62,9 +62,9 @@ void Net::backward(int first, int last) {
   PCC_CONFIG(first <= end && last >= 0 && first >= last, "a backward pass over the layers ", first,
              " down to ", last, ", but the net has ", end + 1);
   const bool whole = first == end && last == 0;
-  PCC_CONFIG(!options_.fuse || whole,
+  PCC_CONFIG(options_.keep_blobs || whole,
              "a pass over some layers only needs a net built with fuse=False");
-  PCC_CONFIG(options_.train || options_.force_backward || !options_.fuse,
+  PCC_CONFIG(options_.train || options_.force_backward || options_.keep_blobs,
              "this net was planned for forward passes only");
   const InUse::Pass pass(*in_use_);
   const ThreadScope scope(threads_);

@@ -35,7 +35,7 @@ std::unique_ptr<Op> make_change(const Tensor& from, const Tensor& to, Device& de
 }  // namespace
 
 bool Net::visible(int blob) const {
-  if (!options_.fuse) return true;
+  if (options_.keep_blobs) return true;
   const int last = at(built_.blobs, blob).versions.back().value;
   const Value& value = at(built_.program.values, last);
   return !value.gone && (value.keep || built_.program.from_outside(last));
@@ -109,7 +109,7 @@ int Net::oldest_with_diff(int blob, int last) const {
 HostBlob Net::host(int blob, bool diff) {
   const InUse::Look look(*in_use_);
   const BlobInfo& info = at(built_.blobs, blob);
-  if (!visible(blob) || (options_.fuse && diff)) {
+  if (!visible(blob) || (!options_.keep_blobs && diff)) {
     std::string why = "shares memory with others";
     for (const Node& node : built_.program.nodes)
       if (node.layers.size() > 1)

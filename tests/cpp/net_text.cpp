@@ -75,11 +75,12 @@ NetOptions net_on(const std::string& backend, bool fuse) {
   NetOptions options;
   options.backend = backend;
   options.fuse = fuse;
+  options.keep_blobs = !fuse;
   return options;
 }
 
-NetOptions double_net() {
-  NetOptions options = reference_net();
+NetOptions double_net(bool fuse) {
+  NetOptions options = net_on("reference", fuse);
   options.dtype = DType::f64;
   return options;
 }

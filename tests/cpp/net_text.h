@@ -36,9 +36,9 @@ std::string classifier(const std::string& bottom, int classes);
 std::string small_net(int64_t batch = 4);
 
 NetOptions reference_net();
-// Every backend of this build.
+// fuse: the fast plan, which keeps no blobs.
 NetOptions net_on(const std::string& backend, bool fuse = false);
-NetOptions double_net();
+NetOptions double_net(bool fuse = false);
 
 // Runs on one thread from here on: over a few numbers, threads only wait for each other.
 std::shared_ptr<Net> make_net(const std::string& text, NetOptions options = reference_net(),

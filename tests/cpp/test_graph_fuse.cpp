@@ -285,5 +285,16 @@ TEST(a_swallowed_blob_is_named) {
   CHECK_THROWS_WITH("not kept in this plan", net->read(net->blob_index("r")));
 }
 
+TEST(plans_may_share_memory_without_fusion_but_not_fuse_what_is_kept) {
+  const std::string text = inputs() + normed("a", "data") + classifier("a", 5);
+  NetOptions options = net_on("reference", true);
+  options.keep_blobs = true;
+  CHECK_THROWS_WITH("fuse or keep_blobs, not both", make_net(text, options));
+  options.fuse = options.keep_blobs = false;
+  const auto net = make_net(text, options);
+  CHECK_EQ(net->plan_rows().size(), fused_ops(text).size() + 1);
+  CHECK_THROWS_WITH("it shares memory with others", net->host(net->blob_index("a"), false));
+}
+
 }  // namespace
 }  // namespace pcc

@@ -86,20 +86,22 @@ std::string random_net(Draw& draw) {
   return text + classifier(blobs.back(), 5);
 }
 
-// In double the layers one by one against the fused reference plan: what memory is shared or what
-// is summed where must not show at all. Then each backend in single precision.
+// In double the layers one by one against plans in shared memory: what is fused, what shares
+// memory or is summed where must not show at all. Then each backend in single precision.
 TEST(random_nets_compute_the_same_in_every_plan) {
   for (uint64_t seed = 1; seed <= 40; ++seed) {
     Draw draw(seed);
     const std::string text = random_net(draw);
-    NetOptions fused = double_net();
-    fused.fuse = true;
-    const auto expected = make_net(text, double_net()), got = make_net(text, fused);
-    for (Net* net : {expected.get(), got.get()}) {
-      draw_params(*net, seed);
-      feed_all(*net, 5, seed);
+    for (const bool fuse : {false, true}) {
+      NetOptions shared = double_net(true);
+      shared.fuse = fuse;
+      const auto expected = make_net(text, double_net()), got = make_net(text, shared);
+      for (Net* net : {expected.get(), got.get()}) {
+        draw_params(*net, seed);
+        feed_all(*net, 5, seed);
+      }
+      for (int i = 0; i < 2; ++i) compare_passes(*got, *expected, {"loss"}, 1e-10);
     }
-    for (int i = 0; i < 2; ++i) compare_passes(*got, *expected, {"loss"}, 1e-10);
   }
 }
 
@@ -138,7 +140,7 @@ class TwoDropouts : public Layer {
 };
 
 TEST(every_op_of_a_layer_draws_numbers_of_its_own) {
-  for (const bool fuse : {false, true}) {
+  for (const bool keep_blobs : {false, true}) {
     Built built;
     LayerInfo info;
     LayerSpec spec;
@@ -152,7 +154,7 @@ TEST(every_op_of_a_layer_draws_numbers_of_its_own) {
     input.shape = {2, 3};
     built.program.values.push_back(input);
     NetOptions options;
-    options.fuse = fuse;
+    options.keep_blobs = keep_blobs;
     lower_layer(built, 0, options, {});
     std::vector<uint32_t> streams;
     for (const Node& node : built.program.nodes)

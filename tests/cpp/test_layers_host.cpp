@@ -167,8 +167,7 @@ TEST(a_function_computes_what_a_layer_of_the_library_does) {
 TEST(in_place_means_one_memory) {
   const Registered square(type_of<SquareInPlace>("Square"));
   for (const bool fuse : {false, true}) {
-    NetOptions options = double_net();
-    options.fuse = fuse;
+    NetOptions options = double_net(fuse);
     options.force_backward = true;
     const auto net = make_net(
         input_layer("data", {2, 3}) + layer("Square", "s", "data", "data", "loss_weight: 1"),
