@@ -54,7 +54,7 @@ void CudaDevice::run(Unit& unit, const Context& context) {
     try {
       run(unit.calls.data(), unit.calls.size(), context);
     } catch (...) {
-      stream_.end_capture();
+      stream_.abandon_capture();
       throw;
     }
     course->recording = stream_.end_capture();

@@ -65,6 +65,7 @@ class Stream {
   // From now on copies within the device, fills and launches are recorded and not done.
   void begin_capture();
   std::shared_ptr<const Recording> end_capture();
+  void abandon_capture() noexcept;
   bool capturing() const;
   void replay(const std::shared_ptr<const Recording>& recording);
 

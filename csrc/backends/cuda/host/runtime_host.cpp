@@ -194,6 +194,8 @@ std::shared_ptr<const Recording> Stream::end_capture() {
   return std::move(state_->recording);
 }
 
+void Stream::abandon_capture() noexcept { state_->recording = nullptr; }
+
 bool Stream::capturing() const { return state_->recording != nullptr; }
 
 void Stream::replay(const std::shared_ptr<const Recording>& recording) {

@@ -1,0 +1,232 @@
+// The runtime over CUDA's own, linked statically: without a driver this loads, and finds no device.
+#include <cuda_runtime.h>
+
+#include <algorithm>
+
+#include "backends/cuda/runtime.h"
+#include "core/check.h"
+
+namespace pcc::cuda {
+
+namespace {
+
+// Throws an engine error for a call that failed. What a kernel did wrong shows at a later call.
+void check(cudaError_t status, const char* call) {
+  if (status == cudaSuccess) return;
+  cudaGetLastError();  // of calls that may go on after it; others keep failing
+  PCC_THROW(engine, call, " failed: ", cudaGetErrorString(status), " (", cudaGetErrorName(status),
+            "). If a kernel caused it: CUDA_LAUNCH_BLOCKING=1 in the environment shows which");
+}
+#define PCC_CUDA(call) check(call, #call)
+
+int attribute(cudaDeviceAttr which, int device) {
+  int value = 0;
+  PCC_CUDA(cudaDeviceGetAttribute(&value, which, device));
+  return value;
+}
+
+}  // namespace
+
+int device_count(std::string* why) {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status == cudaSuccess && count > 0) return count;
+  cudaGetLastError();
+  if (why)
+    *why = status == cudaErrorInsufficientDriver
+               ? concat("there is no NVIDIA driver, or one older than CUDA ", CUDART_VERSION / 1000,
+                        ".", CUDART_VERSION % 1000 / 10)
+           : status == cudaSuccess ? "the driver knows of none"
+                                   : cudaGetErrorString(status);
+  return 0;
+}
+
+Properties properties(int device) {
+  cudaDeviceProp all;
+  PCC_CUDA(cudaGetDeviceProperties(&all, device));
+  return {.name = all.name,
+          .major = all.major,
+          .minor = all.minor,
+          .multiprocessors = all.multiProcessorCount,
+          .memory_bytes = static_cast<int64_t>(all.totalGlobalMem),
+          .shared_bytes = static_cast<int64_t>(all.sharedMemPerBlockOptin)};
+}
+
+class Recording {
+ public:
+  Recording(int device, cudaGraph_t graph) : device_(device) {
+    const cudaError_t status = cudaGraphInstantiate(&work_, graph, 0);
+    cudaGraphDestroy(graph);
+    check(status, "cudaGraphInstantiate");
+  }
+  // A replay that is still going on ends first: CUDA sees to it.
+  ~Recording() {
+    cudaSetDevice(device_);
+    cudaGraphExecDestroy(work_);
+  }
+  Recording(const Recording&) = delete;
+  Recording& operator=(const Recording&) = delete;
+  cudaGraphExec_t work() const { return work_; }
+
+ private:
+  int device_;
+  cudaGraphExec_t work_ = nullptr;
+};
+
+struct Stream::State {
+  int device;
+  int64_t shared_bytes = 0;
+  cudaStream_t stream = nullptr;
+  bool capturing = false;
+
+  // CUDA's calls go to the device that the calling thread has chosen.
+  cudaStream_t choose() const {
+    PCC_CUDA(cudaSetDevice(device));
+    return stream;
+  }
+};
+
+Stream::Stream(int device) : state_(std::make_unique<State>(State{device})) {
+  std::string why;
+  const int count = device_count(&why);
+  PCC_CONFIG(count > 0, "no CUDA device: ", why, ". Use the CPU: device \"cpu\"");
+  PCC_CONFIG(device >= 0 && device < count, "no CUDA device ", device, ": there ",
+             count == 1 ? "is 1, number 0" : concat("are ", count, ", numbered from 0"));
+  const int major = attribute(cudaDevAttrComputeCapabilityMajor, device);
+  PCC_CONFIG(major >= 8, "CUDA device ", device, " is of compute capability ", major, ".",
+             attribute(cudaDevAttrComputeCapabilityMinor, device),
+             "; 8.0 is the least. Use the CPU: device \"cpu\"");
+  state_->shared_bytes = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  PCC_CUDA(cudaSetDevice(device));
+  // Apart from the legacy stream, which would wait for all others and cannot be recorded.
+  PCC_CUDA(cudaStreamCreateWithFlags(&state_->stream, cudaStreamNonBlocking));
+}
+
+Stream::~Stream() {
+  cudaSetDevice(state_->device);
+  cudaStreamSynchronize(state_->stream);
+  cudaStreamDestroy(state_->stream);
+}
+
+void* Stream::allocate(int64_t bytes) {
+  const cudaStream_t stream = state_->choose();
+  const size_t wanted = static_cast<size_t>(std::max<int64_t>(bytes, 1));
+  void* memory = nullptr;
+  const cudaError_t status = cudaMalloc(&memory, wanted);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    size_t left = 0, total = 0;
+    cudaMemGetInfo(&left, &total);
+    PCC_THROW(engine, "out of memory on CUDA device ", state_->device, ": ", bytes,
+              " bytes wanted, ", left, " of ", total, " left. Try a smaller batch");
+  }
+  check(status, "cudaMalloc");
+  const cudaError_t cleared = cudaMemsetAsync(memory, 0, wanted, stream);
+  if (cleared != cudaSuccess) cudaFree(memory);
+  check(cleared, "cudaMemsetAsync");
+  return memory;
+}
+
+void Stream::free(void* memory) noexcept {
+  cudaSetDevice(state_->device);
+  cudaStreamSynchronize(state_->stream);
+  cudaFree(memory);
+}
+
+// From pageable memory CUDA takes a copy before it returns.
+void Stream::upload(void* to, const void* from, int64_t bytes) {
+  PCC_CUDA(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyHostToDevice,
+                           state_->choose()));
+}
+
+void Stream::download(void* to, const void* from, int64_t bytes) {
+  PCC_CUDA(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost,
+                           state_->choose()));
+  sync();
+}
+
+void Stream::copy(void* to, const void* from, int64_t bytes) {
+  PCC_CUDA(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToDevice,
+                           state_->choose()));
+}
+
+void Stream::fill(void* to, unsigned char byte, int64_t bytes) {
+  PCC_CUDA(cudaMemsetAsync(to, byte, static_cast<size_t>(bytes), state_->choose()));
+}
+
+void Stream::sync() { PCC_CUDA(cudaStreamSynchronize(state_->choose())); }
+
+void Stream::begin_capture() {
+  // Of this thread's calls alone: other nets go on as they are.
+  PCC_CUDA(cudaStreamBeginCapture(state_->choose(), cudaStreamCaptureModeThreadLocal));
+  state_->capturing = true;
+}
+
+std::shared_ptr<const Recording> Stream::end_capture() {
+  state_->capturing = false;
+  cudaGraph_t graph = nullptr;
+  PCC_CUDA(cudaStreamEndCapture(state_->choose(), &graph));
+  return std::make_shared<const Recording>(state_->device, graph);
+}
+
+void Stream::abandon_capture() noexcept {
+  state_->capturing = false;
+  cudaGraph_t graph = nullptr;
+  cudaStreamEndCapture(state_->stream, &graph);
+  if (graph) cudaGraphDestroy(graph);
+  cudaGetLastError();
+}
+
+bool Stream::capturing() const { return state_->capturing; }
+
+void Stream::replay(const std::shared_ptr<const Recording>& recording) {
+  PCC_CUDA(cudaGraphLaunch(recording->work(), state_->choose()));
+}
+
+void launch(Stream& stream, const Launch& what) {
+  constexpr int64_t kWithoutAsking = 48 << 10;
+  const cudaStream_t to = stream.state().choose();
+  check_limits(what, stream.state().shared_bytes);
+  const auto dim = [](const Dim& of) {
+    return dim3(static_cast<unsigned>(of.x), static_cast<unsigned>(of.y),
+                static_cast<unsigned>(of.z));
+  };
+  const auto shared = static_cast<size_t>(what.shared_bytes);
+  cudaError_t status = cudaSuccess;
+  if (what.shared_bytes > kWithoutAsking)
+    status = cudaFuncSetAttribute(what.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  static_cast<int>(what.shared_bytes));
+  if (status == cudaSuccess)
+    status = cudaLaunchKernel(what.kernel, dim(what.grid), dim(what.block),
+                              const_cast<void**>(what.params), shared, to);
+  if (status == cudaSuccess) return;
+  const char* name = nullptr;
+  if (cudaFuncGetName(&name, what.kernel) != cudaSuccess || !name) name = "?";
+  check(status, concat(place_of(what), " (", name, ")").c_str());
+}
+
+struct Event::State {
+  cudaEvent_t event = nullptr;  // null: never recorded
+};
+
+Event::Event() : state_(std::make_unique<State>()) {}
+
+Event::~Event() {
+  if (state_->event) cudaEventDestroy(state_->event);
+}
+
+void Event::record(Stream& stream) {
+  const cudaStream_t from = stream.state().choose();
+  if (!state_->event) PCC_CUDA(cudaEventCreateWithFlags(&state_->event, cudaEventDisableTiming));
+  PCC_CUDA(cudaEventRecord(state_->event, from));
+}
+
+void Event::wait(Stream& stream) const {
+  if (state_->event) PCC_CUDA(cudaStreamWaitEvent(stream.state().choose(), state_->event, 0));
+}
+
+void Event::sync() const {
+  if (state_->event) PCC_CUDA(cudaEventSynchronize(state_->event));
+}
+
+}  // namespace pcc::cuda
