@@ -1,59 +1,46 @@
 // Concat and Slice, and what the planner inserts: reorders between layouts and sums of gradient
 // parts.
 #include "backends/reference/reference_op.h"
+#include "ops/cut.h"
 
 namespace pcc::reference {
 namespace {
 
-// Where parts of a whole lie along an axis: part k is (outer, size k * inner) and begins `first`
-// into each row of the whole.
-struct Cut {
-  int64_t outer = 1, row = 1;        // rows of the whole, elements in each
-  std::vector<int64_t> first, size;  // per part, in elements of a row
+template <typename T>
+void gather(const Cut& cut, int part, const T* whole, T* to) {
+  const int64_t row = cut.row, begin = cut.first[static_cast<size_t>(part)],
+                width = cut.size[static_cast<size_t>(part)];
+  for_each_piece(cut.outer, width,
+                 [=](int64_t o) { std::copy_n(whole + o * row + begin, width, to + o * width); });
+}
 
-  Cut(const Shape& whole, const std::vector<TensorSpec>& parts, int axis)
-      : outer(whole.count(0, axis)), row(whole.count(axis)) {
-    int64_t at = 0;
-    for (const TensorSpec& part : parts) {
-      first.push_back(at);
-      size.push_back(part.shape.count(axis));
-      at += size.back();
-    }
-  }
-  template <typename T>
-  void gather(int part, const T* whole, T* to) const {
-    const int64_t begin = first[static_cast<size_t>(part)], width = size[static_cast<size_t>(part)];
-    for_each_piece(outer, width, [=, this](int64_t o) {
-      std::copy_n(whole + o * row + begin, width, to + o * width);
-    });
-  }
-  // from null: zeros.
-  template <typename T>
-  void scatter(int part, const T* from, T* whole) const {
-    const int64_t begin = first[static_cast<size_t>(part)], width = size[static_cast<size_t>(part)];
-    for_each_piece(outer, width, [=, this](int64_t o) {
-      if (from)
-        std::copy_n(from + o * width, width, whole + o * row + begin);
-      else
-        std::fill_n(whole + o * row + begin, width, T(0));
-    });
-  }
-};
+// from null: zeros.
+template <typename T>
+void scatter(const Cut& cut, int part, const T* from, T* whole) {
+  const int64_t row = cut.row, begin = cut.first[static_cast<size_t>(part)],
+                width = cut.size[static_cast<size_t>(part)];
+  for_each_piece(cut.outer, width, [=](int64_t o) {
+    if (from)
+      std::copy_n(from + o * width, width, whole + o * row + begin);
+    else
+      std::fill_n(whole + o * row + begin, width, T(0));
+  });
+}
 
 template <typename T>
 class Concat : public ReferenceOp<T> {
  public:
   Concat(const ConcatDesc& desc, const OpSite& site)
-      : ReferenceOp<T>(site), cut_(site.out[0].shape, site.in, desc.axis) {}
+      : ReferenceOp<T>(site), cut_(site.out[0], site.in, desc.axis) {}
 
   void forward(const Context&) override {
-    for (int k = 0; k < this->ins(); ++k) cut_.scatter(k, this->in(k), this->out());
+    for (int k = 0; k < this->ins(); ++k) scatter(cut_, k, this->in(k), this->out());
   }
 
  protected:
   void differentiate(const Context&) override {
     for (int k = 0; k < this->ins(); ++k)
-      if (this->din(k)) cut_.gather(k, this->dout(), this->din(k));
+      if (this->din(k)) gather(cut_, k, this->dout(), this->din(k));
   }
 
  private:
@@ -64,15 +51,15 @@ template <typename T>
 class Slice : public ReferenceOp<T> {
  public:
   Slice(const SliceDesc& desc, const OpSite& site)
-      : ReferenceOp<T>(site), cut_(site.in[0].shape, site.out, desc.axis) {}
+      : ReferenceOp<T>(site), cut_(site.in[0], site.out, desc.axis) {}
 
   void forward(const Context&) override {
-    for (int k = 0; k < this->outs(); ++k) cut_.gather(k, this->in(0), this->out(k));
+    for (int k = 0; k < this->outs(); ++k) gather(cut_, k, this->in(0), this->out(k));
   }
 
  protected:
   void differentiate(const Context&) override {
-    for (int k = 0; k < this->outs(); ++k) cut_.scatter(k, this->dout(k), this->din(0));
+    for (int k = 0; k < this->outs(); ++k) scatter(cut_, k, this->dout(k), this->din(0));
   }
 
  private:

@@ -1,38 +1,19 @@
-// Concat and Slice: copies of rows. Cut along the channels, a blocked sample is as contiguous as a
-// plain one, and channels-last rows are pixels.
+// Concat and Slice: copies of rows.
 #include "backends/cpu/kernels/kernel_op.h"
+#include "ops/cut.h"
 
 namespace pcc::cpu {
 
 namespace {
 
-// Where parts of a whole lie: part k begins first[k] elements into each row of the whole and has
-// size[k] of them.
-struct Cut {
-  int64_t outer = 1, row = 1;
-  std::vector<int64_t> first, size;
-
-  Cut(const TensorSpec& whole, const std::vector<TensorSpec>& parts, int axis) {
-    const bool pixels = whole.layout == Layout::nhwc && axis == 1;
-    const Shape& shape = whole.shape;
-    outer = pixels ? shape[0] * shape.count(2) : shape.count(0, axis);
-    row = shape.count() / outer;
-    int64_t at = 0;
-    for (const TensorSpec& part : parts) {
-      first.push_back(at);
-      size.push_back(part.shape.count() / outer);
-      at += size.back();
-    }
-  }
-  // body(row number), spread over threads.
-  template <typename Body>
-  void for_rows(Body&& body) const {
-    parallel(outer, std::max<int64_t>(1, kElementGrain / row),
-             [&](int64_t begin, int64_t end, int) {
-               for (int64_t o = begin; o < end; ++o) body(o);
-             });
-  }
-};
+// body(row number), spread over threads.
+template <typename Body>
+void for_rows(const Cut& cut, Body&& body) {
+  parallel(cut.outer, std::max<int64_t>(1, kElementGrain / cut.row),
+           [&](int64_t begin, int64_t end, int) {
+             for (int64_t o = begin; o < end; ++o) body(o);
+           });
+}
 
 class ConcatOp : public KernelOp {
  public:
@@ -45,7 +26,7 @@ class ConcatOp : public KernelOp {
 
   void forward(const Context&) override {
     if (cut_.outer == 1) return forward_whole();
-    cut_.for_rows([this](int64_t o) {
+    for_rows(cut_, [this](int64_t o) {
       for (size_t k = 0; k < site_.in.size(); ++k)
         std::memcpy(out() + o * cut_.row + cut_.first[k], in(k) + o * cut_.size[k],
                     static_cast<size_t>(cut_.size[k]) * sizeof(float));
@@ -54,7 +35,7 @@ class ConcatOp : public KernelOp {
 
  protected:
   void differentiate(const Context&) override {
-    cut_.for_rows([this](int64_t o) {
+    for_rows(cut_, [this](int64_t o) {
       for (size_t k = 0; k < site_.in.size(); ++k) {
         if (!din(k)) continue;
         const float* dy[kMaxParts];
@@ -91,7 +72,7 @@ class SliceOp : public KernelOp {
   }
 
   void forward(const Context&) override {
-    cut_.for_rows([this](int64_t o) {
+    for_rows(cut_, [this](int64_t o) {
       for (size_t k = 0; k < site_.out.size(); ++k)
         std::memcpy(out(k) + o * cut_.size[k], in(0) + o * cut_.row + cut_.first[k],
                     static_cast<size_t>(cut_.size[k]) * sizeof(float));
@@ -101,7 +82,7 @@ class SliceOp : public KernelOp {
  protected:
   void differentiate(const Context&) override {
     if (!din(0)) return;
-    cut_.for_rows([this](int64_t o) {
+    for_rows(cut_, [this](int64_t o) {
       for (size_t k = 0; k < site_.out.size(); ++k) {
         const float* dy[kMaxParts];
         const int parts = dout_parts(k, o * cut_.size[k], dy);
