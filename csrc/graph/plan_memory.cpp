@@ -89,10 +89,7 @@ void Plan::live() {
     for (const int block : memory.din)
       if (block >= 0) use(block, step);
     for (const auto& list : memory.dout)
-      for (const int block : list) {
-        use(block, step);
-        use(block, std::min(end, step + at(needs_, n).backward_lag));
-      }
+      for (const int block : list) use(block, std::min(end, step + at(needs_, n).backward_lag));
   }
   for (size_t s = 0; s < sum_blocks_.size(); ++s)
     for (const int block : sum_blocks_[s]) use(block, forward_steps + static_cast<int>(s));
