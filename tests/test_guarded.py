@@ -15,6 +15,7 @@ FILES = [
     "golden_layers",
     "golden_trajectories",
     "pycaffe_net",
+    "prepared",
     "pycaffe_param",
     "replicas",
     "weights",

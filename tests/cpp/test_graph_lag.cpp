@@ -104,10 +104,10 @@ struct Found {
 Found run(const std::string& backend) {
   const auto net = ready(text(), net_on(backend, true));
   net->forward();
-  readings.clear();
   spoilt = 0;
   net->clear_param_diffs();
   net->backward();
+  readings.clear();  // all is over at the end of a pass
   return {spoilt, net->plan().arena_bytes(), param_diff(*net, "a", 0)};
 }
 
