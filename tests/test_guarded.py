@@ -12,6 +12,7 @@ from test_cpp import build  # noqa: F401
 
 HERE = Path(__file__).parent
 FILES = [
+    "feeds",
     "golden_layers",
     "golden_trajectories",
     "pycaffe_net",
