@@ -65,7 +65,7 @@ class Chooser {
     for (const TensorSpec& in : site.in) plain.in.push_back({Layout::plain, in.dtype, place});
     for (const TensorSpec& out : site.out) plain.out.push_back({Layout::plain, out.dtype, place});
     if (place == Place::host) node.place = Place::host;
-    const bool made = try_make(node, site, plain, backend("reference"));
+    const bool made = try_make(node, site, plain, plain_backend());
     PCC_CHECK(made, "no backend can run ", name_of(node.desc), " of ", node.name);
   }
 
@@ -208,7 +208,7 @@ class Chooser {
     OpSite site = site_of(node);
     site.out.push_back(site.in[0]);
     give(site.out[0], wanted);
-    const Backend& own = wanted.place == Place::host ? backend("reference") : backend_;
+    const Backend& own = wanted.place == Place::host ? plain_backend() : backend_;
     MadeOp made = make_op(own, node.desc, site, fallbacks_);
     PCC_CHECK(made.backend == own.name() || device_.host_visible(), "backend ", own.name(),
               " cannot change ", site.in[0], " to ", site.out[0], " for ", node.name);

@@ -39,7 +39,7 @@ std::unique_ptr<Op> Plan::make_sum(const std::string& of, size_t parts, const Va
   site.in.assign(parts, flat);
   site.out.assign(1, flat);
   site.want_din.assign(parts, false);
-  const Backend& own = value.place == Place::host ? backend("reference") : backend_;
+  const Backend& own = value.place == Place::host ? plain_backend() : backend_;
   return make_op(own, SumDesc{}, site, &fallbacks_).op;
 }
 

@@ -102,16 +102,16 @@ void Plan::share() {
     const Node& node = at(program_.nodes, n);
     const int slot = at(needs_, n).in_place;
     if (slot < 0 || slot >= static_cast<int>(node.ins.size())) continue;
-    const int from = find(at(values_, at(node.ins, slot).value).data);
-    const int to = find(at(values_, node.outs[0]).data);
-    const Block& block = at(blocks_, from);
-    if (block.persistent || at(blocks_, to).persistent || block.last != n ||
-        block.bytes != at(blocks_, to).bytes || block.place != at(blocks_, to).place)
+    const int under = find(at(values_, at(node.ins, slot).value).data);
+    const int over = find(at(values_, node.outs[0]).data);
+    const Block& block = at(blocks_, under);
+    if (block.persistent || at(blocks_, over).persistent || block.last != n ||
+        block.bytes != at(blocks_, over).bytes || block.place != at(blocks_, over).place)
       continue;
     const bool twice = std::count_if(node.ins.begin(), node.ins.end(), [&](const Operand& o) {
-                         return find(at(values_, o.value).data) == from;
+                         return find(at(values_, o.value).data) == under;
                        }) > 1;
-    if (!twice) merge(to, from);
+    if (!twice) merge(over, under);
   }
   for (size_t s = 0; s < backward_.size(); ++s) {
     const int n = backward_[s].node;
@@ -121,12 +121,12 @@ void Plan::share() {
     if (slot < 0 || slot >= static_cast<int>(memory.din.size()) || at(memory.din, slot) < 0)
       continue;
     if (memory.dout[0].size() != 1) continue;
-    const int from = find(memory.dout[0][0]), to = find(at(memory.din, slot));
-    const Block& block = at(blocks_, from);
-    if (from == to || block.persistent || block.last != forward_steps + static_cast<int>(s) ||
-        block.bytes != at(blocks_, to).bytes || block.place != at(blocks_, to).place)
+    const int under = find(memory.dout[0][0]), over = find(at(memory.din, slot));
+    const Block& block = at(blocks_, under);
+    if (under == over || block.persistent || block.last != forward_steps + static_cast<int>(s) ||
+        block.bytes != at(blocks_, over).bytes || block.place != at(blocks_, over).place)
       continue;
-    merge(to, from);
+    merge(over, under);
   }
   // Merged blocks take no place of their own.
   for (size_t b = 0; b < blocks_.size(); ++b)

@@ -198,7 +198,7 @@ std::vector<double> Net::read(int blob, const Tensor& from) const {
   const HostMemory copy(from.spec.bytes()), unfolded(from.spec.bytes());
   device_->download(copy.data(), from.data, from.spec.bytes());
   const Tensor to{unfolded.data(), plain(from.shape(), from.spec.dtype)};
-  const auto op = make_change({copy.data(), from.spec}, to, host, pcc::backend("reference"));
+  const auto op = make_change({copy.data(), from.spec}, to, host, plain_backend());
   const Call call{op.get()};
   host.run(&call, 1, context());
   return pcc::read(host, to, count);

@@ -24,12 +24,14 @@ struct Entry {
   std::string remark;   // of a module that was loaded
 };
 
+constexpr const char* kPlain = "reference";
+
 // All backends of this package, plainest first. A module lies in a library of its own, beside this
 // one where it was built, and is loaded when its name is first asked for: what it needs may be
 // missing.
 std::vector<Entry> own_backends() {
   std::vector<Entry> list;
-  list.push_back({.name = "reference", .factory = make_reference_backend});
+  list.push_back({.name = kPlain, .factory = make_reference_backend});
   list.push_back({.name = "cpu", .factory = make_cpu_backend});
   list.push_back({.name = "onednn", .needs = "pip install 'onednn-cpu-gomp==2023.2.*'"});
   return list;
@@ -165,6 +167,8 @@ const Backend& backend(const std::string& name) {
   PCC_THROW(config, "this build has no backend '", name, "'; it has: ", joined(backend_names()));
 }
 
+const Backend& plain_backend() { return backend(kPlain); }
+
 std::string title_of(const OpDesc& desc, const OpSite& site) {
   return concat(site.name, " (", name_of(desc), ")");
 }
@@ -173,8 +177,8 @@ MadeOp make_op(const Backend& own, const OpDesc& desc, const OpSite& site,
                std::vector<std::string>* fallbacks) {
   MadeOp made{own.make(desc, site), own.name()};
   if (made.op) return made;
-  const Backend& reference = backend("reference");
-  made = {reference.make(desc, site), reference.name()};
+  const Backend& plain = plain_backend();
+  made = {plain.make(desc, site), plain.name()};
   PCC_CHECK(made.op, "no backend can run ", title_of(desc, site));
   if (fallbacks) fallbacks->push_back(title_of(desc, site));
   return made;
@@ -189,7 +193,7 @@ std::vector<std::string> backend_names() {
 std::string default_backend() {
   for (const char* name : kDefaults)
     if (find_backend(name)) return name;
-  return "reference";
+  return kPlain;
 }
 
 std::string backend_of(const std::string& device) {

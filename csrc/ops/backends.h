@@ -19,9 +19,11 @@ void register_backend(const std::string& name, BackendFactory factory);
 // The backend of that name, made or loaded at the first call; it lives as long as the process.
 // Throws a config error that says what there is, or what the one asked for lacks.
 const Backend& backend(const std::string& name);
+// That of the plain loops: it answers every descriptor, on the host.
+const Backend& plain_backend();
 // Names of the backends that work here, plainest first. Loads what is to be loaded.
 std::vector<std::string> backend_names();
-// An op from `own`, or, where that has none, from the reference backend, which `fallbacks` (if any)
+// An op from `own`, or, where that has none, from the plain loops, which `fallbacks` (if any)
 // is told of; and who made it. Throws an engine error where neither has it.
 struct MadeOp {
   std::unique_ptr<Op> op;

@@ -1,4 +1,4 @@
-// A record feed over a list of numbers: pictures in order, with a label each.
+// Record feeds over lists of numbers: pictures with a label each, and fields by name.
 #pragma once
 
 #include <utility>
@@ -8,7 +8,29 @@
 
 namespace pcc {
 
-class ListFeed : public RecordFeed {
+// Records in memory, one after the other and from the first again.
+class HeldFeed : public RecordFeed {
+ public:
+  RecordBatch next(int64_t count) override {
+    RecordBatch batch = whole();
+    batch.first = position_;
+    batch.total = total_;
+    seek(position_ + count);
+    return batch;
+  }
+  int64_t position() const override { return position_; }
+  void seek(int64_t position) override { position_ = (position % total_ + total_) % total_; }
+
+ protected:
+  virtual RecordBatch whole() const = 0;  // fields and their types
+
+  int64_t total_ = 0;
+
+ private:
+  int64_t position_ = 0;
+};
+
+class ListFeed : public HeldFeed {
  public:
   // values: of all pictures, one behind the other; labels: 0, 1, ... classes - 1, 0, ...
   explicit ListFeed(Shape picture, const std::vector<double>& values = {}, bool is_float = false,
@@ -25,24 +47,18 @@ class ListFeed : public RecordFeed {
     return {{"data", picture_}, {"label", Shape{}}};
   }
   bool pictures() const override { return true; }
-  RecordBatch next(int64_t count) override {
+  RecordBatch whole() const override {
     RecordBatch batch;
     batch.fields[0] = is_float_ ? static_cast<const void*>(floats_.data()) : bytes_.data();
     batch.types[0] = is_float_ ? RecordType::f32 : RecordType::u8;
     batch.fields[1] = labels_.data();
     batch.types[1] = RecordType::i32;
-    batch.first = position_;
-    batch.total = total_;
-    seek(position_ + count);
     return batch;
   }
-  int64_t position() const override { return position_; }
-  void seek(int64_t position) override { position_ = (position % total_ + total_) % total_; }
 
  private:
   Shape picture_;
   bool is_float_;
-  int64_t total_ = 0, position_ = 0;
   std::vector<uint8_t> bytes_;
   std::vector<float> floats_;
   std::vector<int32_t> labels_;
@@ -50,9 +66,10 @@ class ListFeed : public RecordFeed {
 
 // Records of three fields: `bytes` (2, 2), `number`, and `floats` (3). Those of record r are 4r ..
 // 4r + 3, -100 r, and r + 0.25, r + 0.5, r + 0.75.
-class FieldsFeed : public RecordFeed {
+class FieldsFeed : public HeldFeed {
  public:
-  explicit FieldsFeed(int64_t total) : total_(total) {
+  explicit FieldsFeed(int64_t total) {
+    total_ = total;
     for (int64_t r = 0; r < total; ++r) {
       for (int64_t i = 0; i < 4; ++i) bytes_.push_back(static_cast<uint8_t>(4 * r + i));
       numbers_.push_back(static_cast<int32_t>(-100 * r));
@@ -63,7 +80,7 @@ class FieldsFeed : public RecordFeed {
     return {{"bytes", {2, 2}}, {"number", {}}, {"floats", {3}}};
   }
   bool pictures() const override { return false; }
-  RecordBatch next(int64_t count) override {
+  RecordBatch whole() const override {
     RecordBatch batch;
     batch.fields[0] = bytes_.data();
     batch.fields[1] = numbers_.data();
@@ -71,16 +88,10 @@ class FieldsFeed : public RecordFeed {
     batch.types[0] = RecordType::u8;
     batch.types[1] = RecordType::i32;
     batch.types[2] = RecordType::f32;
-    batch.first = position_;
-    batch.total = total_;
-    seek(position_ + count);
     return batch;
   }
-  int64_t position() const override { return position_; }
-  void seek(int64_t position) override { position_ = (position % total_ + total_) % total_; }
 
  private:
-  int64_t total_, position_ = 0;
   std::vector<uint8_t> bytes_;
   std::vector<int32_t> numbers_;
   std::vector<float> floats_;
