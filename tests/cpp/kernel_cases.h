@@ -1,5 +1,5 @@
-// What the tests of the CPU backend's own kernels share: each case on every instruction set that
-// this processor has.
+// What the tests of our own kernels share: each case on every instruction set that this processor
+// has, and on the simulated CUDA device.
 #pragma once
 
 #include <algorithm>
@@ -26,12 +26,21 @@ void for_each_isa(Check check) {
   }
 }
 
-// Compares with the reference on every instruction set, and demands that the backend answers.
-inline void check_kernels(const OpCase& op, double tolerance = 1e-5,
-                          const std::string& backend_name = "cpu") {
-  for_each_isa([&](const std::string&) {
+// Compares with the reference, on every instruction set where the backend chooses by that, and
+// demands that the backend answers.
+inline void check_kernels(const OpCase& op, double tolerance, const std::string& backend_name) {
+  const auto check = [&](const std::string&) {
     CHECK(!compare_with_reference(op, backend_name, tolerance).empty());
-  });
+  };
+  if (backend_name == "cuda_host")
+    check("");
+  else
+    for_each_isa(check);
+}
+
+// Of both backends that have kernels of their own for everything.
+inline void check_kernels(const OpCase& op, double tolerance = 1e-5) {
+  for (const char* name : {"cpu", "cuda_host"}) check_kernels(op, tolerance, name);
 }
 
 }  // namespace pcc

@@ -9,6 +9,8 @@
 #include <limits>
 #include <memory>
 
+#include "backends/cuda/host/modes.h"
+#include "guarded.h"
 #include "testing.h"
 
 namespace pcc {
@@ -19,35 +21,38 @@ constexpr uint8_t kGuardByte = 0xA5;
 constexpr uint8_t kGarbage = 0xFF;  // four or eight of them read as NaN
 constexpr double kNoise = 0.5;      // what dparams hold before backward; exact in float
 
-// 64-byte aligned memory between guard bytes.
+// Memory of a device between guard bytes.
 class Buffer {
  public:
-  Buffer(std::string name, int64_t bytes) : name_(std::move(name)), bytes_(bytes) {
-    const int64_t total = (bytes + 2 * kGuard + 63) / 64 * 64;
-    memory_.reset(static_cast<uint8_t*>(std::aligned_alloc(64, static_cast<size_t>(total))));
-    std::memset(memory_.get(), kGuardByte, static_cast<size_t>(total));
-    spoil();
+  Buffer(Device& device, std::string name, int64_t bytes)
+      : name_(std::move(name)), bytes_(bytes), memory_(device.allocate(bytes + 2 * kGuard)) {
+    const GuardedAccess access(memory_->data());
+    std::memset(memory_->data(), kGuardByte, static_cast<size_t>(memory_->bytes()));
+    std::memset(data(), kGarbage, static_cast<size_t>(bytes_));
   }
-  void* data() const { return memory_.get() + kGuard; }
-  void spoil() { std::memset(data(), kGarbage, static_cast<size_t>(bytes_)); }
+  void* data() const { return memory_->data() + kGuard; }
+  void spoil() const {
+    const GuardedAccess access(data());
+    std::memset(data(), kGarbage, static_cast<size_t>(bytes_));
+  }
   void check(const std::string& when) const {
+    const GuardedAccess access(data());
+    const auto* const bytes = reinterpret_cast<const uint8_t*>(memory_->data());
     for (int64_t i = 0; i < kGuard; ++i)
-      PCC_CHECK(memory_.get()[i] == kGuardByte && memory_.get()[kGuard + bytes_ + i] == kGuardByte,
-                when, " writes out of the bounds of ", name_);
+      PCC_CHECK(bytes[i] == kGuardByte && bytes[kGuard + bytes_ + i] == kGuardByte, when,
+                " writes out of the bounds of ", name_);
   }
 
  private:
-  struct Free {
-    void operator()(uint8_t* memory) const { std::free(memory); }
-  };
   std::string name_;
   int64_t bytes_;
-  std::unique_ptr<uint8_t, Free> memory_;
+  std::shared_ptr<Memory> memory_;
 };
 
 void store(const Tensor& tensor, const Values& values) {
   PCC_CHECK(static_cast<int64_t>(values.size()) == tensor.count(), "test gives ", values.size(),
             " values for shape ", tensor.shape());
+  const GuardedAccess access(tensor.data);
   for (int64_t i = 0; i < tensor.count(); ++i) {
     const int64_t at = offset_in_layout(tensor.shape(), tensor.spec.layout, i);
     const double value = values[static_cast<size_t>(i)];
@@ -60,6 +65,7 @@ void store(const Tensor& tensor, const Values& values) {
 
 Values load(const Tensor& tensor) {
   Values values(static_cast<size_t>(tensor.count()));
+  const GuardedAccess access(tensor.data);
   for (int64_t i = 0; i < tensor.count(); ++i) {
     const int64_t at = offset_in_layout(tensor.shape(), tensor.spec.layout, i);
     values[static_cast<size_t>(i)] =
@@ -71,20 +77,68 @@ Values load(const Tensor& tensor) {
 // All memory of one op.
 class OpMemory {
  public:
+  explicit OpMemory(Device& device) : device_(device) {}
   Tensor tensor(const std::string& name, const TensorSpec& spec) {
-    buffers_.push_back(std::make_unique<Buffer>(name, spec.bytes()));
+    buffers_.push_back(std::make_unique<Buffer>(device_, name, spec.bytes()));
     return {buffers_.back()->data(), spec};
   }
   Buffer& raw(const std::string& name, int64_t bytes) {
-    buffers_.push_back(std::make_unique<Buffer>(name, bytes));
+    buffers_.push_back(std::make_unique<Buffer>(device_, name, bytes));
     return *buffers_.back();
+  }
+  // Of records that a feed gave: where the device finds them.
+  void bring(const std::vector<RecordField>& fields, RecordBatch& batch) {
+    if (device_.host_visible()) return;
+    for (size_t f = 0; f < fields.size(); ++f) {
+      const int64_t bytes = batch.total * fields[f].shape.count() * size_of(batch.types[f]);
+      const Buffer& records = raw("records", bytes);
+      device_.upload(records.data(), batch.fields[f], bytes);
+      batch.fields[f] = records.data();
+    }
   }
   void check(const std::string& when) const {
     for (const auto& buffer : buffers_) buffer->check(when);
   }
 
  private:
+  Device& device_;
   std::vector<std::unique_ptr<Buffer>> buffers_;
+};
+
+// What a device's calls are given, in its memory.
+class OpContext {
+ public:
+  OpContext(Device& device, size_t feeds, bool first)
+      : device_(device),
+        step_(device.allocate(sizeof(StepBlock))),
+        report_(device.allocate(sizeof(StepReport))),
+        feeds_(device.allocate(static_cast<int64_t>(feeds * sizeof(RecordBatch)))) {
+    context_ = {reinterpret_cast<const StepBlock*>(step_->data()),
+                reinterpret_cast<StepReport*>(report_->data()),
+                reinterpret_cast<const RecordBatch*>(feeds_->data()), first};
+  }
+  void write(const StepBlock& step, const std::vector<RecordBatch>& batches) {
+    device_.upload(step_->data(), &step, sizeof(step));
+    device_.upload(feeds_->data(), batches.data(), feeds_->bytes());
+  }
+  StepReport report() const {
+    StepReport report;
+    device_.download(&report, report_->data(), sizeof(report));
+    return report;
+  }
+  // Between calls the test has access to the device's memory.
+  void run(const Call& call) {
+    access_.reset();
+    device_.run(&call, 1, context_);
+    device_.sync();
+    access_.emplace(step_->data());
+  }
+
+ private:
+  Device& device_;
+  std::shared_ptr<Memory> step_, report_, feeds_;
+  Context context_;
+  std::optional<GuardedAccess> access_;
 };
 
 void check_that(bool right, const std::string& what) {
@@ -92,6 +146,7 @@ void check_that(bool right, const std::string& what) {
 }
 
 void spoil(const Tensor& tensor) {
+  const GuardedAccess access(tensor.data);
   std::memset(tensor.data, kGarbage, static_cast<size_t>(tensor.spec.bytes()));
 }
 
@@ -194,6 +249,8 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
     for (size_t i = 0; i < site.out.size(); ++i) site.out[i].layout = layouts->out[i];
   }
   OpResult result;
+  const std::shared_ptr<Device> device = backend(backend_name).open();
+  site.device = device.get();
   const std::unique_ptr<Op> made = backend(backend_name).make(op.desc, site);
   if (!made) return result;
   result.made = true;
@@ -202,7 +259,7 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
   const bool backward = site.backward();
   PCC_CHECK(backward || needs.stash_bytes == 0, "a forward-only op needs a stash");
 
-  OpMemory memory;
+  OpMemory memory(*device);
   OpBuffers buffers;
   for (size_t i = 0; i < site.in.size(); ++i)
     buffers.in.push_back(memory.tensor(concat("in ", i), site.in[i]));
@@ -266,13 +323,13 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
   made->bind(buffers);
 
   StepBlock state = op.state;
-  StepReport report;
   // Without any gradient that comes, the parameters' stay what they are.
   const bool came = std::any_of(buffers.dout.begin(), buffers.dout.end(),
                                 [](const std::vector<Tensor>& parts) { return !parts.empty(); });
   std::vector<RecordBatch> batches(op.feeds.size());
-  const Context context{&state, &report, batches.data(), op.first};
-  made->prepare(context);
+  OpContext context(*device, batches.size(), op.first);
+  context.write(state, batches);
+  context.run({made.get(), Call::Action::prepare});
   memory.check("prepare");
   for (int step = 0; step < op.steps; ++step) {
     for (size_t i = 0; i < site.in.size(); ++i)
@@ -280,9 +337,14 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
     for (size_t i = 0; i < site.out.size(); ++i)
       if (!(i == 0 && over_input)) spoil(buffers.out[i]);
     scratch.spoil();
-    for (size_t f = 0; f < batches.size(); ++f) batches[f] = op.feeds[f]->next(op.out[0][0]);
-    made->forward(context);
+    for (size_t f = 0; f < batches.size(); ++f) {
+      batches[f] = op.feeds[f]->next(op.out[0][0]);
+      memory.bring(op.feeds[f]->fields(), batches[f]);
+    }
+    context.write(state, batches);
+    context.run({made.get(), Call::Action::forward});
     memory.check("forward");
+    const StepReport report = context.report();
     if (report.halt == Halt::label) throw Error(ErrorKind::data, label_message(site.name, report));
     result.out.clear();
     for (const Tensor& tensor : buffers.out) result.out.push_back(load(tensor));
@@ -313,7 +375,7 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
       else if (tensor)
         store(tensor, Values(static_cast<size_t>(tensor.count()), kNoise));
     backward_scratch.spoil();
-    made->backward(context);
+    context.run({made.get(), Call::Action::backward});
     memory.check("backward");
     ++state.pass;
   }
@@ -351,6 +413,29 @@ void compare_all(const char* what, const std::vector<Values>& got,
     check_that(difference <= tolerance,
                concat(where, ": ", what, " ", i, " differs from the reference by ", difference));
   }
+}
+
+bool same_bits(const std::vector<Values>& a, const std::vector<Values>& b) {
+  const auto same = [](const Values& x, const Values& y) {
+    return x.size() == y.size() &&
+           (x.empty() || std::memcmp(x.data(), y.data(), x.size() * sizeof(double)) == 0);
+  };
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), same);
+}
+
+// The simulated device must give the same bits in whatever order threads and blocks run, and
+// whenever a stream does its work: what differs is a race.
+void check_order_is_free(const OpCase& op, const LayoutChoice& choice, const OpResult& expected) {
+  using namespace cuda::host;
+  const Modes before = modes();
+  for (const Modes& other : {Modes{Order::reversed, Streams::late}, Modes{Order::shuffled}}) {
+    set_modes(other);
+    const OpResult got = run_op(op, "cuda_host", DType::f32, choice);
+    check_that(same_bits(got.out, expected.out) && same_bits(got.params, expected.params) &&
+                   same_bits(got.din, expected.din) && same_bits(got.dparams, expected.dparams),
+               concat(name_of(op.desc), " on cuda_host: the order of threads makes a difference"));
+  }
+  set_modes(before);
 }
 
 std::string layout_text(const LayoutChoice& choice) {
@@ -426,6 +511,7 @@ std::vector<std::string> compare_with_reference(const OpCase& op, const std::str
       compare_all("parameter", got.params, expected.params, tolerance, where);
       compare_all("input gradient", got.din, expected.din, tolerance, where);
       compare_all("parameter gradient", got.dparams, expected.dparams, tolerance, where);
+      if (backend_name == "cuda_host") check_order_is_free(variant, choice, got);
     }
   }
   return implementations;

@@ -41,6 +41,7 @@ OpCase conv_case(const Conv& c) {
 void check(const Conv& c) {
   for (const std::string& backend : fast_backends())
     check_kernels(conv_case(c), kTolerance, backend);
+  check_kernels(conv_case(c), kTolerance, "cuda_host");
 }
 
 std::vector<int64_t> two(int64_t n) { return {n, n}; }
