@@ -1,8 +1,11 @@
 // Convolution and its transpose as implicit matrix products: the columns that im2col would write
 // are looked up where they lie. Source: base_conv_layer.cpp, im2col.cpp.
+#include <optional>
+
 #include "backends/cuda/divisor.cuh"
 #include "backends/cuda/makers.h"
 #include "backends/cuda/matmul.cuh"
+#include "backends/cuda/tensor_conv.h"
 #include "ops/columns.h"
 
 namespace pcc::cuda {
@@ -188,41 +191,52 @@ struct ToWeights {
   }
 };
 
+// Products of whole float32 numbers, or, where there is a TensorConv, of rounded ones.
 class ConvOp : public CudaOp {
  public:
-  ConvOp(const ConvDesc& desc, const ConvGeometry& geometry, const OpSite& site)
-      : CudaOp(site), transposed_(desc.transposed), bias_(desc.bias), g_(geometry) {}
+  ConvOp(const ConvDesc& desc, const ConvGeometry& geometry, const OpSite& site,
+         Precision precision)
+      : CudaOp(site), transposed_(desc.transposed), bias_(desc.bias), g_(geometry) {
+    if (TensorConv::covers(desc, site, precision)) tensor_.emplace(desc, site, precision);
+  }
 
+  void prepare(const Context&) override {
+    if (tensor_) tensor_->prepare(param(0), trains(), buffers_.prepared);
+  }
   void forward(const Context&) override {
     const float* bias = bias_ ? param(1) : nullptr;
-    if (transposed_)
+    if (tensor_)
+      tensor_->forward(in(0), buffers_.prepared, bias, out());
+    else if (transposed_)
       run(to_image(in(0), bias, out()), buffers_.scratch);
     else
       run(to_map(in(0), bias, out()), buffers_.scratch);
   }
+  std::string implementation() const override { return tensor_ ? "cuda tensor" : "cuda"; }
 
  protected:
   void forward_needs(OpNeeds& needs) const override {
-    needs.forward_scratch = transposed_ ? image_bytes() : map_bytes();
+    if (tensor_)
+      needs.prepared_bytes = tensor_->prepared_bytes(trains());
+    else
+      needs.forward_scratch = transposed_ ? image_bytes() : map_bytes();
   }
   void backward_needs(OpNeeds& needs) const override {
     needs.in = {site_.want_dparam[0]};
     needs.overwrites_dparams = true;
-    needs.backward_scratch = std::max({transposed_ ? map_bytes() : image_bytes(),
-                                       ToWeights{g_, nullptr, nullptr, {}}.shape().scratch_bytes(),
-                                       seen().scratch_bytes()});
+    needs.backward_scratch = std::max(
+        {transposed_ ? map_bytes() : image_bytes(), weight_bytes(), seen().scratch_bytes()});
   }
   void differentiate(const Context& context) override {
     const float* dy = dout();
     void* const scratch = buffers_.backward_scratch;
     if (bias_ && dparam(1))
       bias_gradient(seen(), dy, {dparam(1), !overwrites(context, 1)}, scratch);
-    if (dparam(0)) {
-      const float *image = transposed_ ? dy : in(0), *map = transposed_ ? in(0) : dy;
-      run(ToWeights{g_, image, map, {dparam(0), !overwrites(context, 0)}}, scratch);
-    }
+    if (dparam(0)) weight_gradient(dy, {dparam(0), !overwrites(context, 0)}, scratch);
     if (!din(0)) return;
-    if (transposed_)
+    if (tensor_ && tensor_->covers_data())
+      tensor_->data_gradient(dy, buffers_.prepared, din(0));
+    else if (transposed_)
       run(to_map(dy, nullptr, din(0)), scratch);
     else
       run(to_image(dy, nullptr, din(0)), scratch);
@@ -239,26 +253,39 @@ class ConvOp : public CudaOp {
   ToImage to_image(const float* map, const float* bias, float* image) const {
     return {g_, map, param(0), bias, image};
   }
+  void weight_gradient(const float* dy, const Gradient& dw, void* scratch) const {
+    if (tensor_)
+      tensor_->weight_gradient(in(0), dy, dw, scratch);
+    else if (transposed_)
+      run(ToWeights{g_, dy, in(0), dw}, scratch);
+    else
+      run(ToWeights{g_, in(0), dy, dw}, scratch);
+  }
   int64_t map_bytes() const {
     return ToMap{g_, nullptr, nullptr, nullptr, nullptr}.shape().scratch_bytes();
   }
   int64_t image_bytes() const {
     return ToImage{g_, nullptr, nullptr, nullptr, nullptr}.shape().scratch_bytes();
   }
+  int64_t weight_bytes() const {
+    return tensor_ ? tensor_->weight_scratch_bytes()
+                   : ToWeights{g_, nullptr, nullptr, {}}.shape().scratch_bytes();
+  }
   Channels seen() const { return {out_shape()[0], out_shape()[1], out_shape().count(2)}; }
 
   bool transposed_, bias_;
   Geometry g_;
+  std::optional<TensorConv> tensor_;
 };
 
 }  // namespace
 
-std::unique_ptr<Op> make_conv(const ConvDesc& desc, const OpSite& site) {
+std::unique_ptr<Op> make_conv(const ConvDesc& desc, const OpSite& site, Precision precision) {
   constexpr int64_t kMost = int64_t{1} << 31;
   const Shape &x = site.in[0].shape, &y = site.out[0].shape;
   const ConvGeometry geometry(desc, desc.transposed ? y : x, desc.transposed ? x : y);
   if (geometry.axes() > kMaxAxes || x.count() >= kMost || y.count() >= kMost) return nullptr;
-  return std::make_unique<ConvOp>(desc, geometry, site);
+  return std::make_unique<ConvOp>(desc, geometry, site, precision);
 }
 
 }  // namespace pcc::cuda

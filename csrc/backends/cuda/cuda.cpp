@@ -16,9 +16,10 @@ using namespace cuda;
 // it.
 struct Maker {
   const OpSite& site;
+  Precision precision;
   using Made = std::unique_ptr<Op>;
 
-  Made operator()(const ConvDesc& d) const { return make_conv(d, site); }
+  Made operator()(const ConvDesc& d) const { return make_conv(d, site, precision); }
   Made operator()(const GemmDesc& d) const { return make_gemm(d, site); }
   Made operator()(const PoolDesc& d) const { return make_pool(d, site); }
   Made operator()(const LrnDesc& d) const { return make_lrn(d, site); }
@@ -55,7 +56,8 @@ bool plain_floats(const std::vector<TensorSpec>& specs) {
 
 class CudaBackend : public Backend {
  public:
-  explicit CudaBackend(std::string name) : name_(std::move(name)) {}
+  CudaBackend(std::string name, Precision precision)
+      : name_(std::move(name)), precision_(precision) {}
 
   std::string name() const override { return name_; }
 
@@ -64,21 +66,23 @@ class CudaBackend : public Backend {
   }
 
   std::unique_ptr<Op> make(const OpDesc& desc, const OpSite& site) const override {
+    const Maker maker = {site, precision_};
     const bool is_tally = std::holds_alternative<TallyDesc>(desc);  // sums in double
-    if (std::holds_alternative<AccumulateDesc>(desc)) return std::visit(Maker{site}, desc);
+    if (std::holds_alternative<AccumulateDesc>(desc)) return std::visit(maker, desc);
     if (!plain_floats(site.in) || !plain_floats(site.params)) return nullptr;
     if (!is_tally && !plain_floats(site.out)) return nullptr;
-    return std::visit(Maker{site}, desc);
+    return std::visit(maker, desc);
   }
 
  private:
   std::string name_;
+  Precision precision_;
 };
 
 }  // namespace
 
-std::unique_ptr<const Backend> make_cuda_backend(const std::string& name) {
-  return std::make_unique<CudaBackend>(name);
+std::unique_ptr<const Backend> make_cuda_backend(const std::string& name, Precision precision) {
+  return std::make_unique<CudaBackend>(name, precision);
 }
 
 }  // namespace pcc
