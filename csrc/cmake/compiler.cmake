@@ -21,15 +21,24 @@ target_link_libraries(pcc_flags INTERFACE OpenMP::OpenMP_CXX Threads::Threads)
 target_compile_definitions(pcc_flags INTERFACE PCC_VERSION="${PROJECT_VERSION}")
 # Without contraction a*b+c is rounded twice on every processor: schedules, update rules and the
 # reference backend give the same bits everywhere. The vector kernels allow it (isa.cmake).
-target_compile_options(pcc_flags INTERFACE
-  $<$<NOT:$<BOOL:$<TARGET_PROPERTY:PCC_CONTRACTS>>>:-ffp-contract=off>
-  -fno-math-errno -Wall -Wextra -Wpedantic -Wno-psabi
+set(pcc_options
+  -fno-math-errno -Wall -Wextra -Wno-psabi
   # GCC 12 sees overlaps in std::string that are not there (its bug 105651).
   -Wno-restrict
   # Designated initialisers name what differs from the default; the rest is meant to be left out.
   -Wno-missing-field-initializers)
 if(PYCAFFE_CLR_WERROR)
-  target_compile_options(pcc_flags INTERFACE -Werror)
+  list(APPEND pcc_options -Werror)
+endif()
+list(JOIN pcc_options "," pcc_cuda_options)
+target_compile_options(pcc_flags INTERFACE
+  "$<$<COMPILE_LANGUAGE:CXX>:${pcc_options};-Wpedantic>"
+  "$<$<AND:$<COMPILE_LANGUAGE:CXX>,$<NOT:$<BOOL:$<TARGET_PROPERTY:PCC_CONTRACTS>>>>:-ffp-contract=off>"
+  # What nvcc hands to the host's compiler is not pedantic C++. Our own constexpr functions are called
+  # in kernels.
+  "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=${pcc_cuda_options},-ffp-contract=off;--expt-relaxed-constexpr>")
+if(PYCAFFE_CLR_WERROR)
+  target_compile_options(pcc_flags INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:--Werror=all-warnings>")
 endif()
 if(PYCAFFE_CLR_SANITIZE)
   # -O1 keeps the stack traces and the build time readable.

@@ -13,7 +13,7 @@ namespace pcc {
 
 struct NetOptions {
   bool train = true;
-  std::string backend;  // "" : the fastest
+  std::string backend;  // "" : the fastest; "cuda:1": device 1 of that backend
   DType dtype = DType::f32;
   // Every blob has memory of its own, data and diff, and can be looked at. Otherwise blobs share
   // memory over their lifetimes, all but those named in `keep`.

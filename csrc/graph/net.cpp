@@ -14,8 +14,8 @@ namespace {
 TensorSpec plain(const Shape& shape, DType dtype) { return {shape, dtype, Layout::plain}; }
 
 // Whoever shares parameters shares the memory they lie in.
-std::shared_ptr<Device> open_device(const Backend& backend, const Net* share) {
-  if (!share) return backend.open();
+std::shared_ptr<Device> open_device(const Backend& backend, int index, const Net* share) {
+  if (!share) return backend.open(index);
   PCC_CONFIG(share->backend().name() == backend.name() || share->device()->host_visible(),
              "a net on backend ", backend.name(), " cannot share the parameters of one on ",
              share->backend().name());
@@ -43,7 +43,7 @@ Net::Net(const std::vector<LayerSpec>& specs, const std::map<std::string, LayerF
       backend_(pcc::backend(options_.backend.empty() ? default_backend() : options_.backend)),
       share_(std::move(share)),
       in_use_(share_ ? share_->in_use_ : std::make_shared<InUse>()),
-      device_(open_device(backend_, share_.get())) {
+      device_(open_device(backend_, device_index(options_.backend), share_.get())) {
   PCC_CONFIG(backend_.computes(options_.dtype), name_of(options_.dtype),
              " needs the reference backend, not ", backend_.name());
   PCC_CONFIG(!options_.fuse || !options_.keep_blobs,

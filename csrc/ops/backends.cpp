@@ -17,8 +17,9 @@ namespace {
 
 struct Entry {
   std::string name;
-  BackendFactory factory;  // none: a module
-  const char* needs = "";  // how to get the libraries of a module
+  BackendFactory factory;   // none: a module
+  const char* needs = "";   // how to get the libraries of a module
+  const char* option = "";  // of the build, that has it built
   std::unique_ptr<const Backend> made;
   std::string problem;  // why the module could not be loaded when it was last asked for
   std::string remark;   // of a module that was loaded
@@ -33,7 +34,11 @@ std::vector<Entry> own_backends() {
   std::vector<Entry> list;
   list.push_back({.name = kPlain, .factory = make_reference_backend});
   list.push_back({.name = "cpu", .factory = make_cpu_backend});
-  list.push_back({.name = "onednn", .needs = "pip install 'onednn-cpu-gomp==2023.2.*'"});
+  list.push_back({.name = "onednn",
+                  .needs = "pip install 'onednn-cpu-gomp==2023.2.*'",
+                  .option = "PYCAFFE_CLR_ONEDNN"});
+  list.push_back(
+      {.name = "cuda", .needs = "install the package anew", .option = "PYCAFFE_CLR_CUDA"});
   return list;
 }
 constexpr const char* kDefaults[] = {"onednn", "cpu"};  // of device "cpu", the first that works
@@ -95,7 +100,12 @@ std::unique_ptr<const Backend> load(const std::filesystem::path& path, const cha
     return nullptr;
   }
   if (module->remark) remark = module->remark();
-  return module->make();
+  try {
+    return module->make();
+  } catch (const Error& error) {  // what it works on is not there
+    problem = error.what();
+    return nullptr;
+  }
 }
 
 // The backend, made at the first call; null if there is none, or it cannot be loaded. The lock is
@@ -142,6 +152,9 @@ std::string joined(const std::vector<std::string>& words) {
   return text;
 }
 
+// "cuda:1" is backend cuda, on its device 1.
+std::string without_index(const std::string& name) { return name.substr(0, name.find(':')); }
+
 // What hinders a backend that was built; empty: nothing, or it was never asked for.
 std::string problem_of(const std::string& name) {
   Registry& all = registry();
@@ -149,6 +162,12 @@ std::string problem_of(const std::string& name) {
   const Entry* const entry = all.entry(name);
   if (!entry || entry->problem.empty()) return "";
   return concat("backend ", name, " cannot be loaded: ", entry->problem);
+}
+
+std::string option_of(const std::string& name) {
+  Registry& all = registry();
+  const std::lock_guard lock(all.mutex);
+  return all.entry(name)->option;
 }
 
 }  // namespace
@@ -160,7 +179,18 @@ void register_backend(const std::string& name, BackendFactory factory) {
   all.entries.push_back({.name = name, .factory = std::move(factory)});
 }
 
-const Backend& backend(const std::string& name) {
+int device_index(const std::string& name) {
+  const size_t colon = name.find(':');
+  if (colon == std::string::npos) return 0;
+  const std::string digits = name.substr(colon + 1);
+  const bool is_number = !digits.empty() && digits.size() <= 4 &&
+                         digits.find_first_not_of("0123456789") == std::string::npos;
+  PCC_CONFIG(is_number, "device \"", name, "\": behind the colon comes a number, as in cuda:1");
+  return std::stoi(digits);
+}
+
+const Backend& backend(const std::string& whole_name) {
+  const std::string name = without_index(whole_name);
   if (const Backend* const found = find_backend(name)) return *found;
   const std::string problem = problem_of(name);
   PCC_CONFIG(problem.empty(), problem);
@@ -197,28 +227,28 @@ std::string default_backend() {
 }
 
 std::string backend_of(const std::string& device) {
-  if (device == "cpu") return default_backend();
-  const std::string name = device == "kernels" ? "cpu" : device;
+  const int index = device_index(device);
+  if (device == "cpu" || device == "cpu:0") return default_backend();
+  const std::string word = without_index(device), name = word == "kernels" ? "cpu" : word;
   std::vector<std::string> devices = listed();
   std::replace(devices.begin(), devices.end(), std::string("cpu"), std::string("kernels"));
   devices.insert(devices.begin(), "cpu");
-  const bool known = std::find(devices.begin(), devices.end(), device) != devices.end();
+  const bool known = std::find(devices.begin(), devices.end(), word) != devices.end();
   const char* const hint =
-      device == "gpu" || device == "cuda" ? "; this version has no GPU backend" : "";
+      device == "gpu" ? "; there is no GPU backend of that name: cuda is one" : "";
   PCC_CONFIG(known, "device \"", device, "\" is unknown; known: ", joined(devices), hint);
-  if (find_backend(name)) return name;
+  if (find_backend(name)) return index == 0 ? name : concat(name, ":", index);
   const std::string problem = problem_of(name);
   PCC_CONFIG(problem.empty(), "device \"", device, "\": ", problem);
-  PCC_THROW(
-      config, "device \"", device, "\": this build has no ", name,
-      " backend; it has: ", joined(backend_names()),
-      ". Leave the device out, or install a build with it (PYCAFFE_CLR_ONEDNN=ON says what it "
-      "lacks)");
+  PCC_THROW(config, "device \"", device, "\": this build has no ", name,
+            " backend; it has: ", joined(backend_names()),
+            ". Leave the device out, or install a build with it (", option_of(name),
+            "=ON says what it lacks)");
 }
 
 std::vector<std::string> backend_problems() {
   std::vector<std::string> problems;
-  for (const std::string& name : listed())
+  for (const std::string name : kDefaults)
     if (std::string problem = problem_of(name); !problem.empty())
       problems.push_back(std::move(problem));
   return problems;

@@ -21,6 +21,9 @@ void register_backend(const std::string& name, BackendFactory factory);
 const Backend& backend(const std::string& name);
 // That of the plain loops: it answers every descriptor, on the host.
 const Backend& plain_backend();
+// Which of the backend's devices its name means: that behind a colon, "cuda:1", or 0. Throws a
+// config error where there is something else.
+int device_index(const std::string& name);
 // Names of the backends that work here, plainest first. Loads what is to be loaded.
 std::vector<std::string> backend_names();
 // An op from `own`, or, where that has none, from the plain loops, which `fallbacks` (if any)
@@ -39,7 +42,7 @@ std::string default_backend();
 // Throws a config error for an unknown device and for one whose backend does not work here.
 std::string backend_of(const std::string& device);
 
-// One line for each backend that was built and asked for, and cannot be loaded here.
+// One line for each backend that "cpu" would have meant, was asked for, and cannot be loaded here.
 std::vector<std::string> backend_problems();
 // One line for each loaded backend that has something to say of the libraries it found.
 std::vector<std::string> backend_remarks();

@@ -61,4 +61,15 @@ TEST(unknown_names_are_told_what_there_is) {
   CHECK_THROWS_WITH("device \"none\" is unknown; known: cpu, reference, kernels",
                     pcc::backend_of("none"));
   CHECK_THROWS_WITH("no GPU backend", pcc::backend_of("gpu"));
+  CHECK_THROWS_WITH("\"cpu:x\": behind the colon comes a number", pcc::backend_of("cpu:x"));
+  // Where there is no GPU, one line says why.
+  if (!has("cuda")) CHECK_THROWS_WITH("device \"cuda:1\": ", pcc::backend_of("cuda:1"));
+}
+
+TEST(a_device_may_have_a_number) {
+  CHECK_EQ(pcc::device_index("cuda"), 0);
+  CHECK_EQ(pcc::device_index("cuda:3"), 3);
+  CHECK_EQ(pcc::backend_of("cuda_host:1"), "cuda_host:1");
+  CHECK_EQ(pcc::backend("cuda_host:1").name(), "cuda_host");
+  CHECK_THROWS_WITH("has one device, number 0", pcc::backend("cpu:1").open(1));
 }

@@ -89,13 +89,12 @@ struct Stream::State {
 Stream::Stream(int device) : state_(std::make_unique<State>(State{device})) {
   std::string why;
   const int count = device_count(&why);
-  PCC_CONFIG(count > 0, "no CUDA device: ", why, ". Use the CPU: device \"cpu\"");
+  PCC_CONFIG(count > 0, "no CUDA device: ", why);
   PCC_CONFIG(device >= 0 && device < count, "no CUDA device ", device, ": there ",
              count == 1 ? "is 1, number 0" : concat("are ", count, ", numbered from 0"));
   const int major = attribute(cudaDevAttrComputeCapabilityMajor, device);
   PCC_CONFIG(major >= 8, "CUDA device ", device, " is of compute capability ", major, ".",
-             attribute(cudaDevAttrComputeCapabilityMinor, device),
-             "; 8.0 is the least. Use the CPU: device \"cpu\"");
+             attribute(cudaDevAttrComputeCapabilityMinor, device), "; 8.0 is the least");
   state_->shared_bytes = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
   PCC_CUDA(cudaSetDevice(device));
   // Apart from the legacy stream, which would wait for all others and cannot be recorded.
