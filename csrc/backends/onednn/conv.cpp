@@ -1,7 +1,7 @@
 // Convolution and its transpose over oneDNN. Parameters lie in Caffe's order; each step wants them
 // in an order of its own, so they are put into scratch before it (36 KB for the largest of
-// ResNet-56), or, where nothing is trained, kept so, and weight gradients come back the same way,
-// added or in the place of what was there.
+// ResNet-56), or, where nothing is trained, kept so if small, and weight gradients come back the
+// same way, added or in the place of what was there.
 #include <algorithm>
 
 #include "backends/onednn/conv_plan.h"
@@ -10,6 +10,8 @@
 namespace pcc::onednn {
 
 namespace {
+
+constexpr size_t kMostPrepared = 64 << 10;  // bytes
 
 class ConvOp : public Op {
  public:
@@ -26,8 +28,10 @@ class ConvOp : public Op {
         weights_(std::move(backward_weights)) {
     needs_.overwrites_dparams = true;
     needs_.in = {weights_.has_value()};
-    // Where the weights stay the same for many passes they are put in order once.
-    to_forward_ = stage(forward_.weights, site.backward() ? forward_pieces_ : prepared_pieces_);
+    // Where nothing is trained the weights stay the same for many passes, and are put in order
+    // once. To keep large ones twice would cost more memory than it saves time.
+    const bool keep = !site.backward() && forward_.weights.get_size() <= kMostPrepared;
+    to_forward_ = stage(forward_.weights, keep ? prepared_pieces_ : forward_pieces_);
     prepared_ = prepared_pieces_.total() > 0;
     forward_scratchpad_ = take(forward_.scratchpad, forward_pieces_);
     if (data_) {
