@@ -1,4 +1,6 @@
 // Accuracy. Scores are seen as in loss.cu.
+#include <limits>
+
 #include "backends/cuda/makers.h"
 #include "backends/cuda/reduce.cuh"
 #include "ops/scores.h"

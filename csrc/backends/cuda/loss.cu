@@ -1,6 +1,7 @@
 // Softmax and SoftmaxWithLoss. Scores are seen as (outer, classes, inner), cut at an axis; a column
 // is one (outer, inner).
 #include <cfloat>
+#include <limits>
 
 #include "backends/cuda/makers.h"
 #include "backends/cuda/reduce.cuh"

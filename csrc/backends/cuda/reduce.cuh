@@ -57,12 +57,6 @@ struct Add {
     return x + y;
   }
 };
-struct Least {
-  template <typename T>
-  __device__ T operator()(const T& x, const T& y) const {
-    return x < y ? x : y;
-  }
-};
 struct Greatest {
   template <typename T>
   __device__ T operator()(const T& x, const T& y) const {
