@@ -23,8 +23,12 @@ leave_checkout_off_the_path()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """--guarded LIBRARY: nets lie in memory that the host cannot reach (tests/cpp/guarded.h)."""
+    """--guarded LIBRARY: nets lie in memory that the host cannot reach (tests/cpp/guarded.h).
+
+    --cuda-host LIBRARY: the CUDA backend runs them, on the host (csrc/backends/cuda/host).
+    """
     parser.addoption("--guarded", metavar="LIBRARY", help="run on the guarded backends in it")
+    parser.addoption("--cuda-host", metavar="LIBRARY", help="run on the CUDA backend in it")
 
 
 def guard(library: str) -> None:
@@ -38,6 +42,15 @@ def guard(library: str) -> None:
     core.backend_of = lambda device: f"guarded_{plain(device)}"
 
 
+def take_cuda_host(library: str) -> None:
+    """Have every device mean the CUDA backend on the host, in this process."""
+    from pycaffe_clr.engine import ready_core
+
+    core = ready_core()
+    ctypes.CDLL(library).register_cuda_host_backend()
+    core.backend_of = lambda device: "cuda_host"
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Stop before the first test if the package is not installed, and say how to install it."""
     if find_spec("pycaffe_clr") is None or find_spec("pycaffe_clr._core") is None:
@@ -47,6 +60,8 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     if library := config.getoption("--guarded"):
         guard(library)
+    if library := config.getoption("--cuda-host"):
+        take_cuda_host(library)
 
 
 @pytest.fixture(scope="session")
