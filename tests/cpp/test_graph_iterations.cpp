@@ -45,7 +45,8 @@ std::string adding(const std::string& inner, bool all) {
 
 std::vector<std::string> backends() {
   std::vector<std::string> names = backend_names();
-  for (const char* more : {"guarded_reference", "guarded_cpu", "fussy_reference", "fussy_cpu"})
+  for (const char* more :
+       {"guarded_reference", "guarded_cpu", "fussy_reference", "fussy_cpu", "cuda_host"})
     names.push_back(more);
   for (const bool all : {false, true})
     for (const char* inner : {"reference", "cpu", "guarded_cpu"})

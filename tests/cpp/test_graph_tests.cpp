@@ -40,7 +40,8 @@ struct Test {
 
 std::vector<std::string> backends() {
   std::vector<std::string> names = backend_names();
-  for (const char* more : {"guarded_reference", "guarded_cpu", "fussy_reference", "fussy_cpu"})
+  for (const char* more :
+       {"guarded_reference", "guarded_cpu", "fussy_reference", "fussy_cpu", "cuda_host"})
     names.push_back(more);
   return names;
 }
