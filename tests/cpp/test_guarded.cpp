@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstdlib>
 
+#include "backends/cuda/host/modes.h"
 #include "guarded.h"
 #include "list_feed.h"
 #include "net_text.h"
@@ -104,6 +105,34 @@ TEST(training_is_the_same) {
         CHECK_EQ(guarded.run(20).losses, plain.run(20).losses);
         check_same(guarded, plain);
       }
+}
+
+// Op by op, recorded, and replayed; in every order of threads, at once or late: the same bits.
+TEST(cuda_kernels_train_the_same_in_every_order) {
+  using namespace cuda::host;
+  for (const bool fuse : {true, false}) {
+    Training plain("reference", 0.05f, true, kClasses, 2, fuse);
+    const std::vector<double> expected = plain.run(8).losses;
+    std::vector<double> first;
+    Values weights;
+    for (const Modes& modes : {Modes{}, Modes{}, Modes{Order::reversed, Streams::late},
+                               Modes{Order::shuffled, Streams::late}}) {
+      set_modes(modes);
+      Training cuda("cuda_host", 0.05f, true, kClasses, 2, fuse);
+      CHECK(cuda.net->fallbacks().empty());
+      const std::vector<double> losses = cuda.run(8).losses;
+      set_modes({});
+      REQUIRE(losses.size() == expected.size());
+      for (size_t i = 0; i < losses.size(); ++i) CHECK_NEAR(losses[i], expected[i], 1e-5);
+      if (first.empty()) {
+        first = losses;
+        weights = cuda.weights();
+      }
+      CHECK_EQ(losses, first);
+      CHECK_EQ(cuda.weights(), weights);
+      CHECK(relative_difference(cuda.weights(), plain.weights()) < 1e-4);
+    }
+  }
 }
 
 TEST(the_host_makes_up_for_ops_that_a_device_lacks) {
