@@ -1,0 +1,83 @@
+// Convolutions of the CUDA backend on tensor cores, which the host imitates.
+#include <cmath>
+
+#include "backends/cuda/cuda.h"
+#include "backends/cuda/host/modes.h"
+#include "conv_cases.h"
+#include "ops/backends.h"
+#include "testing.h"
+
+using namespace pcc;
+
+namespace {
+
+// A lenient tolerance would hide a wrong tap: multiples of 1/8, which every format holds, give
+// exact products.
+OpCase coarse(OpCase op) {
+  const auto round = [](const Shape& shape, uint64_t seed) {
+    Values values = random_values(shape.count(), seed);
+    for (double& value : values) value = std::round(value * 8) / 8;
+    return values;
+  };
+  op.in_values = {round(op.in[0], 3)};
+  op.param_values = {round(op.params[0], 4)};
+  op.dout_values = {round(op.out[0], 5)};
+  return op;
+}
+
+// backend: "tf32" or "bf16".
+void check(const Conv& c, const std::string& backend) {
+  using namespace cuda::host;
+  const OpCase exact = coarse(conv_case(c)), fine = conv_case(c);
+  CHECK(!compare_with_reference(exact, backend, 1e-6).empty());
+
+  // Half a unit in the last place of either factor, which many terms average out. Where pixels are
+  // skipped the input's gradient is not rounded, and the weights' is in tf32 always.
+  const OpResult expected = run_op(fine, "reference", DType::f64);
+  const OpResult got = run_op(fine, backend, DType::f32);
+  const double rounding = backend == "tf32" ? 5e-4 : 4e-3;
+  CHECK_EQ(got.implementation, "cuda tensor");
+  const double difference = relative_difference(got.out[0], expected.out[0]);
+  CHECK(difference > rounding / 100 && difference < rounding);
+  CHECK(relative_difference(got.din[0], expected.din[0]) < rounding);
+  CHECK(relative_difference(got.dparams[0], expected.dparams[0]) < 5e-4);
+
+  const Modes before = modes();
+  for (const Modes& other : {Modes{Order::reversed, Streams::late}, Modes{Order::shuffled}}) {
+    set_modes(other);
+    const OpResult again = run_op(fine, backend, DType::f32);
+    CHECK(got.out == again.out && got.din == again.din && got.dparams == again.dparams);
+  }
+  set_modes(before);
+}
+
+void check(const Conv& c) {
+  static const bool registered = [] {
+    register_backend("tf32", [] { return make_cuda_backend("tf32", cuda::Precision::tf32); });
+    register_backend("bf16", [] { return make_cuda_backend("bf16", cuda::Precision::bf16); });
+    return true;
+  }();
+  if (registered)
+    for (const char* backend : {"tf32", "bf16"}) check(c, backend);
+}
+
+}  // namespace
+
+TEST(three_by_three) {
+  check({{3, 16, 9, 9}, 16, two(3), two(1), two(1), two(1)});
+  check({{2, 64, 8, 8}, 64, two(3), two(1), two(1), two(1), 1, false});
+  check({{2, 3, 5, 34}, 20, two(3), two(1), two(1), two(1)});
+  check({{1, 12, 17, 15}, 40, two(3), two(1), two(0), two(1)});
+  check({{1, 4, 3, 3}, 4, two(3), two(1), two(4), two(1)});  // padding beyond the window
+}
+
+TEST(skipped_pixels) {
+  check({{2, 16, 8, 8}, 32, two(3), two(2), two(1), two(1), 1, false});
+  check({{2, 8, 7, 7}, 8, two(3), two(2), two(0), two(1)});
+  check({{2, 16, 8, 8}, 32, two(1), two(2), two(0), two(1), 1, false});
+}
+
+TEST(one_by_one) {
+  check({{5, 16, 4, 4}, 24, two(1), two(1), two(0), two(1)});
+  check({{1, 40, 33, 6}, 9, two(1), two(1), two(1), two(1)});
+}
