@@ -25,7 +25,7 @@ FLAGS: dict[str, tuple[Any, Any, str]] = {
     "gpu": (
         str,
         "",
-        "GPUs, separated by commas; without a GPU backend: as many replicas",
+        "GPUs, separated by commas; here: as many replicas on the CPU",
     ),
     "phase": (str, "", "TRAIN or TEST"),
     "level": (int, 0, "the net's level"),
@@ -74,8 +74,8 @@ def gpu_count(args: argparse.Namespace, log: CaffeLog) -> int:
     if args.gpu == "all":
         count = 1
     log.write(
-        f"--gpu {args.gpu}: this version has no GPU backend; "
-        f"using the CPU{f' with {count} replicas' if count > 1 else ''}",
+        f"--gpu {args.gpu}: this command runs on the CPU only"
+        f"{f', with {count} replicas' if count > 1 else ''}",
         "caffe.cpp:218",
         "W",
     )
