@@ -39,6 +39,9 @@ class Device {
   virtual void download(void* to, const void* from, int64_t bytes) = 0;  // to it; waits for that
   virtual void clear(void* to, int64_t bytes) = 0;                       // to zeros
   virtual void sync() = 0;  // waits for everything asked for so far
+  // After each iteration: waits while the host is more than two of them ahead, so that who stops a
+  // run, or gave it so much time, need not wait for all that it has asked for.
+  virtual void pace() {}
   // Whether host code may follow the device's pointers, and every function has done its work when
   // it returns: what is read often need not be copied then.
   virtual bool host_visible() const = 0;

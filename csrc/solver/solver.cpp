@@ -105,6 +105,7 @@ Solver::Run Solver::run(int64_t count, double seconds, const std::function<void(
     if (watch && net_->report().halt != Halt::none) break;
     if (on_gradients) on_gradients();
     apply_update();
+    net_->device()->pace();
     if (poll) poll();
     if (stop_.exchange(false)) {
       run.stopped = true;

@@ -3,13 +3,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <thread>
 #include <vector>
 
+#include "backends/cuda/device.h"
 #include "backends/cuda/host/modes.h"
 #include "backends/cuda/kernel.h"
 #include "backends/cuda/runtime.h"
+#include "ops/op.h"
 #include "testing.h"
 
 namespace pcc::cuda {
@@ -252,6 +255,27 @@ TEST(streams_are_late_but_in_order) {
   stream.fill(y.data, 0, 8);
   CHECK_EQ(z.values(), (std::vector<float>{6, 8}));
   CHECK_EQ(y.values(), (std::vector<float>{0, 0}));
+}
+
+int ended = 0;
+__global__ void end_iteration() { ++ended; }
+
+TEST(the_host_is_two_iterations_ahead_at_most) {
+  const With with(Order::forward, Streams::late);
+  const auto device = std::make_shared<CudaDevice>(0);
+  struct Iteration : Op {
+    void forward(const Context&) override { launch(end_iteration, 1, 1, 0); }
+  } iteration;
+  Unit unit;
+  unit.calls.push_back({&iteration, Call::Action::forward});
+  ended = 0;
+  for (int asked = 1; asked <= 6; ++asked) {
+    device->run(unit, {});
+    device->pace();
+    CHECK_EQ(ended, std::max(0, asked - 2));
+  }
+  device->sync();
+  CHECK_EQ(ended, 6);
 }
 
 TEST(late_streams_show_a_missing_wait) {

@@ -37,6 +37,12 @@ std::shared_ptr<Memory> CudaDevice::allocate(int64_t bytes) {
   return std::make_shared<CudaMemory>(shared_from_this(), stream_, bytes);
 }
 
+void CudaDevice::pace() {
+  Event& end = paces_[paced_++ % 2];
+  end.sync();  // of the iteration before the last
+  end.record(stream_);
+}
+
 void CudaDevice::run(const Call* calls, size_t count, const Context& context) {
   const CurrentStream current(stream_);
   for (const Call* call = calls; call != calls + count; ++call) call->make(context);

@@ -20,6 +20,7 @@ class CudaDevice : public Device, public std::enable_shared_from_this<CudaDevice
   }
   void clear(void* to, int64_t bytes) override { stream_.fill(to, 0, bytes); }
   void sync() override { stream_.sync(); }
+  void pace() override;
   bool host_visible() const override { return false; }
   void run(const Call* calls, size_t count, const Context& context) override;
   // Op by op the first time, recorded the second, and from then on replayed as a whole.
@@ -27,6 +28,8 @@ class CudaDevice : public Device, public std::enable_shared_from_this<CudaDevice
 
  private:
   Stream stream_;
+  Event paces_[2];  // the ends of the latest iterations, in turn
+  int64_t paced_ = 0;
 };
 
 }  // namespace pcc::cuda
