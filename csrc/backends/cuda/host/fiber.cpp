@@ -134,7 +134,12 @@ Fiber::Fiber(void (*main)(), int number) : state_(std::make_unique<State>()) {
 }
 
 Fiber::~Fiber() {
-  if (state_->mapping) munmap(state_->mapping, kGuard + kStack);
+  if (!state_->mapping) return;
+#ifdef PCC_ASAN
+  // Or whatever comes to lie there next inherits the marks of the stack's frames.
+  __asan_unpoison_memory_region(state_->mapping, kGuard + kStack);
+#endif
+  munmap(state_->mapping, kGuard + kStack);
 }
 
 void Fiber::resume(Fiber& from) {
