@@ -3,6 +3,7 @@
 Any access to a net's memory but by an op, or by the device's own copies, ends the process.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,10 +26,25 @@ FILES = [
 SHORT = "not (cifar3 or resnet56 or deterministic or double)"
 
 
-def test_nets_in_guarded_memory(build: Path) -> None:  # noqa: F811
-    library = build / "tests" / "cpp" / "libpcc_guarded.so"
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", SHORT]
-    command += ["--guarded", str(library), *(str(HERE / f"test_{name}.py") for name in FILES)]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=600)
+def run_tests(
+    names: list[str], selected: str, *options: str, seconds: float = 600, **environment: str
+) -> None:
+    """Run tests of these files, and with these options, in a process of their own."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", selected]
+    command += [*options, *(str(HERE / f"test_{name}.py") for name in names)]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=seconds,
+        env={**os.environ, **environment},
+    )
     if done.returncode != 0:
         pytest.fail(f"{done.stdout[-8000:]}{done.stderr[-4000:]}", False)
+    assert " passed" in done.stdout
+
+
+def test_nets_in_guarded_memory(build: Path) -> None:  # noqa: F811
+    library = build / "tests" / "cpp" / "libpcc_guarded.so"
+    run_tests(FILES, SHORT, "--guarded", str(library))

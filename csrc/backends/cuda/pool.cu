@@ -26,9 +26,22 @@ struct Axis {
   }
 };
 
+// A window of a plane, cut to it, and where the plane's numbers begin.
+struct View {
+  Window rows, columns;
+  int64_t first;
+};
+
 struct Planes {
   Axis rows, columns;
   Divisor by_width, by_height, by_windows, by_window_rows;
+
+  // Of output i.
+  __device__ View view(int64_t i) const {
+    const auto [line, q] = by_windows(static_cast<uint32_t>(i));
+    const auto [plane, p] = by_window_rows(line);
+    return {rows.window(p), columns.window(q), plane * (rows.size * columns.size)};
+  }
 };
 
 // Keeps the first of ties. An empty window, or one without a number above -FLT_MAX, has no winner:
@@ -40,11 +53,9 @@ struct Maximum {
   int32_t* winners;  // null, or where backward finds them
   float* mask;       // null, or the top that shows them
   __device__ void operator()(int64_t i) const {
-    const auto [line, q] = planes.by_windows(static_cast<uint32_t>(i));
-    const auto [plane, p] = planes.by_window_rows(line);
-    const Window rows = planes.rows.window(p), columns = planes.columns.window(q);
+    const auto [rows, columns, first] = planes.view(i);
     const int64_t width = planes.columns.size;
-    const float* const from = x + plane * (planes.rows.size * width);
+    const float* const from = x + first;
     float best = -FLT_MAX;
     int64_t winner = -1;
     for (int64_t h = rows.begin; h < rows.end; ++h)
@@ -64,11 +75,9 @@ struct Average {
   const float* x;
   float* y;
   __device__ void operator()(int64_t i) const {
-    const auto [line, q] = planes.by_windows(static_cast<uint32_t>(i));
-    const auto [plane, p] = planes.by_window_rows(line);
-    const Window rows = planes.rows.window(p), columns = planes.columns.window(q);
+    const auto [rows, columns, first] = planes.view(i);
     const int64_t width = planes.columns.size;
-    const float* const from = x + plane * (planes.rows.size * width);
+    const float* const from = x + first;
     float sum = 0;
     for (int64_t h = rows.begin; h < rows.end; ++h)
       for (int64_t w = columns.begin; w < columns.end; ++w) sum += from[h * width + w];
