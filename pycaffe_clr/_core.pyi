@@ -111,6 +111,10 @@ class Net:
     def plan(self) -> list[PlanRow]:
         """The ops that a pass runs, in order."""
 
+    @property
+    def precision(self) -> str:
+        """What its convolutions and matrix products multiply: 'fp32', 'tf32' or 'bf16'."""
+
     def python_layer(self, layer: int) -> object:
         """The object that computes a layer written in Python, else None."""
 

@@ -49,12 +49,14 @@ class LayerSpec(TypedDict):
 
 class NetSettings(TypedDict, total=False):
     """How a net is built. backend: by name, "" for the default; dtype: "float32" or "float64";
-    keep_blobs: every blob can be looked at, which fuse does not go with (default: without it);
-    index: 0 for a train net, 1 + i for test net i."""
+    precision: "fp32", "tf32", "bf16", or "" for the backend's own; keep_blobs: every blob can be
+    looked at, which fuse does not go with (default: without it); index: 0 for a train net, 1 + i
+    for test net i."""
 
     train: bool
     backend: str
     dtype: str
+    precision: str
     fuse: bool
     keep_blobs: bool
     keep: list[str]

@@ -192,6 +192,7 @@ def build_net(
     stages: Sequence[str] = (),
     device: str = "cpu",
     dtype: str = "float32",
+    precision: str | None = None,
     fuse: bool = False,
     keep: Sequence[str] = (),
     replicas: int = 1,
@@ -206,10 +207,11 @@ def build_net(
 
     net: upgraded NetParameter; phase, level and stages as in layer_specs. share: a core Net whose
     parameters are used. index: 0 for the train net, 1 + i for test net i (it keys the random
-    numbers). feeds: records for Data layers, by their names, in place of databases: arrays {field:
-    (n, ..)}, or an object with fields {name: shape}, next(count) -> {name: array}, position and
-    seek(position); each top takes the field of its name. source: where the net was read from, for
-    errors. Raises ConfigError and DataError.
+    numbers). precision: what convolutions and matrix products multiply, "fp32", "tf32" or "bf16";
+    None: tf32 on device cuda, fp32 elsewhere, which have no other. feeds: records for Data layers,
+    by their names, in place of databases: arrays {field: (n, ..)}, or an object with fields {name:
+    shape}, next(count) -> {name: array}, position and seek(position); each top takes the field of
+    its name. source: where the net was read from, for errors. Raises ConfigError and DataError.
     """
     module = ready_core()
     note_threads(module)
@@ -229,6 +231,7 @@ def build_net(
         "train": train,
         "backend": backend_of(device),
         "dtype": dtype,
+        "precision": precision or "",
         "fuse": fuse,
         "keep": list(keep),
         "replicas": replicas,

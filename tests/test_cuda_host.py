@@ -1,4 +1,4 @@
-"""The CUDA backend against Caffe's golden layers, its kernels run on the host thread by thread."""
+"""The CUDA backend, its kernels run on the host thread by thread: Caffe's layers, precisions."""
 
 from pathlib import Path
 
@@ -8,6 +8,11 @@ from test_guarded import run_tests
 
 # Orders of threads and of blocks, and when a stream does its work: the results must not know.
 MODES = ["forward", "reversed,late", "shuffled,late"]
+
+
+def test_each_precision_trains(build: Path) -> None:  # noqa: F811
+    library = build / "tests" / "cpp" / "libpcc_cuda_host.so"
+    run_tests(["precision"], "precision and not cpu", "--cuda-host", str(library), seconds=120)
 
 
 @pytest.mark.parametrize("modes", MODES)

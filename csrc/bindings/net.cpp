@@ -33,6 +33,7 @@ NetPointer make_net(const py::typing::List<typed::LayerSpec>& layers,
   options.backend = take<std::string>(settings, "backend", "");
   options.dtype =
       take<std::string>(settings, "dtype", "float32") == "float64" ? DType::f64 : DType::f32;
+  options.precision = precision_named(take<std::string>(settings, "precision", ""));
   options.fuse = take<bool>(settings, "fuse", false);
   options.keep_blobs = take<bool>(settings, "keep_blobs", !options.fuse);
   options.keep = take<std::vector<std::string>>(settings, "keep", {});
@@ -253,6 +254,9 @@ void bind_net(py::module_& m) {
       .def_property_readonly(
           "backend", [](const Net& net) { return net.backend().name(); },
           "Name of the backend that was asked for.")
+      .def_property_readonly(
+          "precision", [](const Net& net) { return name_of(net.device()->precision()); },
+          "What its convolutions and matrix products multiply: 'fp32', 'tf32' or 'bf16'.")
       .def_property_readonly("memory_bytes", &Net::memory_bytes,
                              "Memory of values, parameters and ops.")
       .def_property_readonly(

@@ -15,6 +15,7 @@ struct NetOptions {
   bool train = true;
   std::string backend;  // "" : the fastest; "cuda:1": device 1 of that backend
   DType dtype = DType::f32;
+  Precision precision = Precision::usual;
   // Every blob has memory of its own, data and diff, and can be looked at. Otherwise blobs share
   // memory over their lifetimes, all but those named in `keep`.
   bool keep_blobs = true;

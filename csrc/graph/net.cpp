@@ -14,11 +14,16 @@ namespace {
 TensorSpec plain(const Shape& shape, DType dtype) { return {shape, dtype, Layout::plain}; }
 
 // Whoever shares parameters shares the memory they lie in.
-std::shared_ptr<Device> open_device(const Backend& backend, int index, const Net* share) {
-  if (!share) return backend.open(index);
+std::shared_ptr<Device> open_device(const Backend& backend, const NetOptions& options,
+                                    const Net* share) {
+  if (!share) return backend.open(device_index(options.backend), options.precision);
   PCC_CONFIG(share->backend().name() == backend.name() || share->device()->host_visible(),
              "a net on backend ", backend.name(), " cannot share the parameters of one on ",
              share->backend().name());
+  const Precision shared = share->device()->precision();
+  PCC_CONFIG(options.precision == Precision::usual || options.precision == shared,
+             "a net of precision ", name_of(options.precision),
+             " cannot share the parameters of one of ", name_of(shared));
   return share->device();
 }
 
@@ -43,7 +48,7 @@ Net::Net(const std::vector<LayerSpec>& specs, const std::map<std::string, LayerF
       backend_(pcc::backend(options_.backend.empty() ? default_backend() : options_.backend)),
       share_(std::move(share)),
       in_use_(share_ ? share_->in_use_ : std::make_shared<InUse>()),
-      device_(open_device(backend_, device_index(options_.backend), share_.get())) {
+      device_(open_device(backend_, options_, share_.get())) {
   PCC_CONFIG(backend_.computes(options_.dtype), name_of(options_.dtype),
              " needs the reference backend, not ", backend_.name());
   PCC_CONFIG(!options_.fuse || !options_.keep_blobs,

@@ -2,9 +2,25 @@
 
 #include <cstring>
 
+#include "core/check.h"
 #include "ops/op.h"
 
 namespace pcc {
+
+namespace {
+
+constexpr const char* kPrecisions[] = {"usual", "fp32", "tf32", "bf16"};
+
+}  // namespace
+
+const char* name_of(Precision precision) { return kPrecisions[static_cast<size_t>(precision)]; }
+
+Precision precision_named(const std::string& name) {
+  if (name.empty()) return Precision::usual;
+  for (const Precision each : {Precision::fp32, Precision::tf32, Precision::bf16})
+    if (name == name_of(each)) return each;
+  PCC_THROW(config, "precision \"", name, "\" is unknown; known: fp32, tf32, bf16");
+}
 
 void Call::make(const Context& context) const {
   switch (action) {

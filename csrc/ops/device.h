@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "core/memory.h"
@@ -12,6 +13,14 @@
 namespace pcc {
 
 class Op;
+
+// What convolutions and matrix products multiply: float32 as it is, or rounded to tf32 (10 bits of
+// mantissa) or bf16 (7 bits), where a backend has that. Sums are float32. usual: as the backend
+// likes it best.
+enum class Precision : uint8_t { usual, fp32, tf32, bf16 };
+const char* name_of(Precision precision);
+// "": usual. Throws a config error for a name of none.
+Precision precision_named(const std::string& name);
 
 // One call of an op.
 struct Call {
@@ -45,6 +54,8 @@ class Device {
   // Whether host code may follow the device's pointers, and every function has done its work when
   // it returns: what is read often need not be copied then.
   virtual bool host_visible() const = 0;
+  // In which its ops multiply; never `usual`.
+  virtual Precision precision() const { return Precision::fp32; }
   virtual void run(const Call* calls, size_t count, const Context& context) = 0;
   virtual void run(Unit& unit, const Context& context) {
     run(unit.calls.data(), unit.calls.size(), context);

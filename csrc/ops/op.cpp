@@ -7,8 +7,10 @@
 
 namespace pcc {
 
-std::shared_ptr<Device> Backend::open(int index) const {
+std::shared_ptr<Device> Backend::open(int index, Precision precision) const {
   PCC_CONFIG(index == 0, "backend ", name(), " has one device, number 0; there is no ", index);
+  PCC_CONFIG(precision == Precision::usual || precision == Precision::fp32, "precision ",
+             name_of(precision), " is for device cuda; backend ", name(), " multiplies in fp32");
   return std::make_shared<HostDevice>();
 }
 

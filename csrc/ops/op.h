@@ -119,8 +119,9 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string name() const = 0;
-  // One of its processors, for whoever then makes ops for it. Default: the host.
-  virtual std::shared_ptr<Device> open(int index = 0) const;
+  // One of its processors, for whoever then makes ops for it, which multiply as `precision` says.
+  // Throws a config error where it has no such. Default: the host, in fp32.
+  virtual std::shared_ptr<Device> open(int index = 0, Precision precision = Precision::usual) const;
   // Whether it works on values of that type at all, for whatever it then leaves to others.
   virtual bool computes(DType dtype) const { return dtype == DType::f32; }
   // The layouts that the op would like, given the layouts its inputs have now (site.in; site.out is

@@ -43,6 +43,7 @@ def add_caffe_flags(parser: argparse.ArgumentParser, names: str) -> None:
     ours = parser.add_argument_group("not in Caffe")
     ours.add_argument("--data-dir", help="where relative databases lie")
     ours.add_argument("--device", default="cpu", help="cpu (default), kernels, onednn or reference")
+    ours.add_argument("--precision", help="of products: tf32 (default on cuda), fp32 or bf16")
     ours.add_argument("--threads", type=int)
     ours.add_argument("-D", dest="defines", action="append", default=[], metavar="NAME=VALUE")
 
@@ -114,6 +115,7 @@ def build_model(
         level=args.level,
         stages=stages_of(args),
         device=args.device,
+        precision=args.precision,
         fuse=True,
         records=Records(args.data_dir),
         source=source,

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("net", metavar="NET|SOLVER", help="a file, or the name of one that ships")
     add("--phase", choices=["TRAIN", "TEST"], default="TRAIN")
     add("--device", default="cpu", help="cpu (default), kernels, onednn or reference")
+    add("--precision", help="of products: tf32 (default on cuda), fp32 or bf16")
     add("--data-dir", help="where relative databases lie")
     add("--replicas", type=int)
     add("--no-fuse", action="store_true", help="the plan that keeps every blob")
@@ -49,6 +50,7 @@ def main(args: argparse.Namespace) -> int:
         source=source,
         phase=1 if args.phase == "TEST" else 0,
         device=args.device,
+        precision=args.precision,
         fuse=not args.no_fuse,
         replicas=args.replicas or (replicas if args.phase == "TRAIN" else 1),
         records=StandIn(args.data_dir),
@@ -160,6 +162,8 @@ def _totals(net: Net, rows: Sequence[PlanRow]) -> list[str]:
     else:
         names = ", ".join(sorted({str(row["op"]) for row in reference}))
         lines.append(f"reference ops: {len(reference)}" + (f" ({names})" if names else ""))
+    if net.precision != "fp32":
+        lines.append(f"convolutions and matrix products in {net.precision}")
     return lines
 
 

@@ -13,8 +13,8 @@ from pycaffe_clr.train.spec import flags
 
 # Of RunSpec: what all runs of a study have in common.
 _FIELDS = (
-    "data_dir", "device", "threads", "net", "batch", "test_batch", "filler", "replicas", "defines",
-    "sets", "net_sets",
+    "data_dir", "device", "precision", "threads", "net", "batch", "test_batch", "filler",
+    "replicas", "defines", "sets", "net_sets",
 )  # fmt: skip
 
 

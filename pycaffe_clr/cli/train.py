@@ -50,6 +50,7 @@ def main(args: argparse.Namespace) -> int:
         solver,
         nets=solver_nets(solver, path, defines, source=source),
         device=args.device,
+        precision=args.precision,
         seed=solver.random_seed if solver.random_seed >= 0 else new_seed(),
         replicas=replicas if replicas > 1 else None,
         data_dir=args.data_dir,

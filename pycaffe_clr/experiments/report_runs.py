@@ -112,10 +112,11 @@ def _data_table(found: Counter[Pairs]) -> str:
 
 def _machine(record: Mapping[str, Any]) -> Pairs:
     processor = record.get("processor", {})
-    device, backend = record.get("device", ""), record.get("backend", "")
+    device, precision = record.get("device", ""), record.get("precision", "fp32")
+    how = [record.get("backend", ""), precision if precision != "fp32" else ""]
     pairs = {
         "processor": str(processor.get("model", "")),
-        "device": f"{device} ({backend})" if backend else str(device),
+        "device": f"{device} ({', '.join(filter(None, how))})" if any(how) else str(device),
         "threads": str(record.get("threads", "")),
         "commit": str(record.get("git_commit") or "")[:12],
         **{name: str(value) for name, value in record.get("versions", {}).items()},

@@ -56,6 +56,7 @@ def measures(solver: SolverParameter, session: Session) -> dict[str, Any]:
     training set."""
     batch, images = session.batch, facts.images(session.feeds)
     return {
+        "precision": session.net.precision,
         "parameters": facts.parameters(session.net),
         "batch": batch,
         "images": images,

@@ -81,6 +81,7 @@ def evaluate(
     *,
     data_dir: str | Path | None = None,
     device: str = "cpu",
+    precision: str | None = None,
     defines: Mapping[str, str] | None = None,
 ) -> dict[str, float]:
     """Outputs of a net in TEST with these weights, means over its whole database.
@@ -93,7 +94,13 @@ def evaluate(
     param, source = load_net(find_net(net), defines)
     records = Records(data_dir)
     core, feeds = build_net(
-        param, phase=TEST, device=device, fuse=True, records=records, source=source
+        param,
+        phase=TEST,
+        device=device,
+        precision=precision,
+        fuse=True,
+        records=records,
+        source=source,
     )
     for each in str(weights).split(","):
         load_weights(core, read_weights(each), each)

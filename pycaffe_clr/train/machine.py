@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
 # Instruction sets by which CPU kernels are chosen.
 _FEATURES = ("sse4_1", "avx", "avx2", "fma", "avx_vnni", "avx512", "amx")
+# The names of numerics, and the verbs that go with them.
+_NUMERICS = (
+    ("threads", "were", "are"),
+    ("backend", "was", "is"),
+    ("precision", "was", "is"),
+    ("features", "were", "are"),
+)
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 
 
@@ -50,15 +57,19 @@ def processor() -> dict[str, str]:
 
 def numerics(core: Module, net: Net) -> dict[str, Any]:
     """What the last bits of a run depend on. core: the compiled module; net: the core train net."""
-    return {"threads": core.threads(), "backend": net.backend, **processor()}
+    return {
+        "threads": core.threads(),
+        "backend": net.backend,
+        "precision": net.precision,
+        **processor(),
+    }
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """One phrase for each thing that is not as it was: `threads were 2 and are 1`."""
-    names = ("threads", "backend", "features")
     return [
-        f"{name} were {before[name]} and are {now[name]}"
-        for name in names
+        f"{name} {was} {before[name]} and {present} {now[name]}"
+        for name, was, present in _NUMERICS
         if name in before and before[name] != now[name]
     ]
 

@@ -54,7 +54,7 @@ class Maker:
             if spec.threads is not None:
                 ready_core().set_threads(spec.threads)
             device = spec.device or "cpu"
-            session = _session(solver, nets, device, spec.data_dir, folder, log)
+            session = _session(solver, nets, device, spec.precision, spec.data_dir, folder, log)
             if spec.snapshot is not None:
                 session.restore(spec.snapshot, spec.caffe_resume)
             record = describe.start(spec, path, solver, session, device)
@@ -142,8 +142,10 @@ class Maker:
         data_dir = self.spec.data_dir or record["data_dir"]
         if data_dir is None and record["cwd"] != str(Path.cwd()):
             data_dir = record["cwd"]
-        device = self.spec.device or record["device"]
-        return _session(solver, nets, device, data_dir, folder, log)
+        device, precision = self.spec.device or record["device"], self.spec.precision
+        if precision is None and device == record["device"]:
+            precision = record.get("precision")
+        return _session(solver, nets, device, precision, data_dir, folder, log)
 
     def _execute(
         self,
@@ -192,6 +194,7 @@ def _session(
     solver: SolverParameter,
     nets: SolverNets,
     device: str,
+    precision: str | None,
     data_dir: str | None,
     folder: RunFolder,
     log: CaffeLog,
@@ -200,6 +203,7 @@ def _session(
         solver,
         nets=nets,
         device=device,
+        precision=precision,
         seed=int(solver.random_seed),
         data_dir=data_dir,
         folder=folder.path,

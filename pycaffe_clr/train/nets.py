@@ -40,6 +40,7 @@ def build_nets(
     log: CaffeLog,
     *,
     device: str,
+    precision: str | None,
     fuse: bool,
     seed: int,
     replicas: int,
@@ -54,7 +55,13 @@ def build_nets(
     records = Records(data_dir)
     # debug_info looks into every blob, which the fused plan does not keep.
     fuse = fuse and not solver.debug_info
-    common: dict[str, Any] = {"device": device, "fuse": fuse, "seed": seed, "records": records}
+    common: dict[str, Any] = {
+        "device": device,
+        "precision": precision,
+        "fuse": fuse,
+        "seed": seed,
+        "records": records,
+    }
     log.write(f"Creating training net {_train_source(solver)}", "solver.cpp:87")
     # By the unfiltered nets, in which a layer's place is that in its file.
     net, feeds = build_net(nets.train, replicas=replicas, source=nets.sources[0], **common)

@@ -45,7 +45,8 @@ class RunSpec:
 
     solver: a path, or the name of one that ships. out: the run's folder; runs/SOLVER by default.
     resume: go on with the run there, if there is one; overwrite: replace it. data_dir: the folder
-    from which relative databases count. device: "cpu", or a backend. threads: of the computation.
+    from which relative databases count. device: "cpu", or a backend. precision: what convolutions
+    and matrix products multiply, "tf32" (on cuda), "fp32" or "bf16". threads: of the computation.
     replicas: batches per update, each with BatchNorm statistics of its own. weights, snapshot:
     .caffemodel files, separated by commas, or a .solverstate to start from; caffe_resume: from the
     latter with the data at record 0. max_iter: updates. seed: of weights and data, 0 or more.
@@ -67,6 +68,9 @@ class RunSpec:
     overwrite: bool = _flag("--overwrite", bool, "replace the run in DIR", default=False)
     data_dir: str | None = _flag("--data-dir", str, "where relative databases lie", "DIR")
     device: str | None = _flag("--device", str, "cpu (default), kernels, onednn or reference")
+    precision: str | None = _flag(
+        "--precision", str, "of products: tf32 (default on cuda), fp32 or bf16", "PRECISION"
+    )
     threads: int | None = _flag("--threads", int, "default: one per core", "N")
     replicas: int | None = _flag(
         "--replicas", int, "batches per step, BatchNorm over each by itself", "R"

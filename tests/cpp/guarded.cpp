@@ -55,7 +55,9 @@ class GuardedBackend : public Backend {
   std::string name() const override {
     return (refused_.empty() ? "guarded_" : "fussy_") + inner_.name();
   }
-  std::shared_ptr<Device> open(int) const override { return std::make_shared<GuardedDevice>(); }
+  std::shared_ptr<Device> open(int, Precision) const override {
+    return std::make_shared<GuardedDevice>();
+  }
   bool computes(DType dtype) const override { return inner_.computes(dtype); }
   LayoutChoice layouts(const OpDesc& desc, const OpSite& site) const override {
     return inner_.layouts(desc, site);

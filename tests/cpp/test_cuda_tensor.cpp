@@ -53,8 +53,8 @@ void check(const Conv& c, const std::string& backend) {
 
 void check(const Conv& c) {
   static const bool registered = [] {
-    register_backend("tf32", [] { return make_cuda_backend("tf32", cuda::Precision::tf32); });
-    register_backend("bf16", [] { return make_cuda_backend("bf16", cuda::Precision::bf16); });
+    register_backend("tf32", [] { return make_cuda_backend("tf32", Precision::tf32); });
+    register_backend("bf16", [] { return make_cuda_backend("bf16", Precision::bf16); });
     return true;
   }();
   if (registered)

@@ -40,7 +40,9 @@ class WrappedBackend : public Backend {
       : name_(std::move(name)), inner_(inner), wrap_(std::move(wrap)) {}
 
   std::string name() const override { return name_; }
-  std::shared_ptr<Device> open(int index) const override { return inner_.open(index); }
+  std::shared_ptr<Device> open(int index, Precision precision) const override {
+    return inner_.open(index, precision);
+  }
   bool computes(DType dtype) const override { return inner_.computes(dtype); }
   FormChoice forms(const OpDesc& desc, const OpSite& site) const override {
     return inner_.forms(desc, site);

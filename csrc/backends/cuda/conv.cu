@@ -194,9 +194,9 @@ struct ToWeights {
 // Products of whole float32 numbers, or, where there is a TensorConv, of rounded ones.
 class ConvOp : public CudaOp {
  public:
-  ConvOp(const ConvDesc& desc, const ConvGeometry& geometry, const OpSite& site,
-         Precision precision)
+  ConvOp(const ConvDesc& desc, const ConvGeometry& geometry, const OpSite& site)
       : CudaOp(site), transposed_(desc.transposed), bias_(desc.bias), g_(geometry) {
+    const Precision precision = site.device->precision();
     if (TensorConv::covers(desc, site, precision)) tensor_.emplace(desc, site, precision);
   }
 
@@ -280,12 +280,12 @@ class ConvOp : public CudaOp {
 
 }  // namespace
 
-std::unique_ptr<Op> make_conv(const ConvDesc& desc, const OpSite& site, Precision precision) {
+std::unique_ptr<Op> make_conv(const ConvDesc& desc, const OpSite& site) {
   constexpr int64_t kMost = int64_t{1} << 31;
   const Shape &x = site.in[0].shape, &y = site.out[0].shape;
   const ConvGeometry geometry(desc, desc.transposed ? y : x, desc.transposed ? x : y);
   if (geometry.axes() > kMaxAxes || x.count() >= kMost || y.count() >= kMost) return nullptr;
-  return std::make_unique<ConvOp>(desc, geometry, site, precision);
+  return std::make_unique<ConvOp>(desc, geometry, site);
 }
 
 }  // namespace pcc::cuda

@@ -16,10 +16,9 @@ using namespace cuda;
 // it.
 struct Maker {
   const OpSite& site;
-  Precision precision;
   using Made = std::unique_ptr<Op>;
 
-  Made operator()(const ConvDesc& d) const { return make_conv(d, site, precision); }
+  Made operator()(const ConvDesc& d) const { return make_conv(d, site); }
   Made operator()(const GemmDesc& d) const { return make_gemm(d, site); }
   Made operator()(const PoolDesc& d) const { return make_pool(d, site); }
   Made operator()(const LrnDesc& d) const { return make_lrn(d, site); }
@@ -56,17 +55,16 @@ bool plain_floats(const std::vector<TensorSpec>& specs) {
 
 class CudaBackend : public Backend {
  public:
-  CudaBackend(std::string name, Precision precision)
-      : name_(std::move(name)), precision_(precision) {}
+  CudaBackend(std::string name, Precision usual) : name_(std::move(name)), usual_(usual) {}
 
   std::string name() const override { return name_; }
 
-  std::shared_ptr<Device> open(int index) const override {
-    return std::make_shared<CudaDevice>(index);
+  std::shared_ptr<Device> open(int index, Precision precision) const override {
+    return std::make_shared<CudaDevice>(index, precision == Precision::usual ? usual_ : precision);
   }
 
   std::unique_ptr<Op> make(const OpDesc& desc, const OpSite& site) const override {
-    const Maker maker = {site, precision_};
+    const Maker maker = {site};
     const bool is_tally = std::holds_alternative<TallyDesc>(desc);  // sums in double
     if (std::holds_alternative<AccumulateDesc>(desc)) return std::visit(maker, desc);
     if (!plain_floats(site.in) || !plain_floats(site.params)) return nullptr;
@@ -76,13 +74,13 @@ class CudaBackend : public Backend {
 
  private:
   std::string name_;
-  Precision precision_;
+  Precision usual_;
 };
 
 }  // namespace
 
-std::unique_ptr<const Backend> make_cuda_backend(const std::string& name, Precision precision) {
-  return std::make_unique<CudaBackend>(name, precision);
+std::unique_ptr<const Backend> make_cuda_backend(const std::string& name, Precision usual) {
+  return std::make_unique<CudaBackend>(name, usual);
 }
 
 }  // namespace pcc

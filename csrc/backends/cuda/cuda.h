@@ -9,16 +9,8 @@
 
 namespace pcc {
 
-namespace cuda {
-
-// What convolutions multiply: float32 as it is, on the ordinary cores, or, where there is a kernel
-// for it, rounded to tf32 (10 bits of mantissa) or bf16 (7 bits) on the tensor cores. Sums are
-// float32.
-enum class Precision { fp32, tf32, bf16 };
-
-}  // namespace cuda
-
+// usual: the precision of devices that are opened without one.
 std::unique_ptr<const Backend> make_cuda_backend(const std::string& name,
-                                                 cuda::Precision precision = cuda::Precision::fp32);
+                                                 Precision usual = Precision::fp32);
 
 }  // namespace pcc

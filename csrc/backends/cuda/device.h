@@ -9,7 +9,8 @@ namespace pcc::cuda {
 // One thread at a time, as a net is used.
 class CudaDevice : public Device, public std::enable_shared_from_this<CudaDevice> {
  public:
-  explicit CudaDevice(int index) : stream_(index) {}
+  explicit CudaDevice(int index, Precision precision = Precision::fp32)
+      : precision_(precision), stream_(index) {}
 
   std::shared_ptr<Memory> allocate(int64_t bytes) override;  // 256-byte aligned
   void upload(void* to, const void* from, int64_t bytes) override {
@@ -22,11 +23,13 @@ class CudaDevice : public Device, public std::enable_shared_from_this<CudaDevice
   void sync() override { stream_.sync(); }
   void pace() override;
   bool host_visible() const override { return false; }
+  Precision precision() const override { return precision_; }
   void run(const Call* calls, size_t count, const Context& context) override;
   // Op by op the first time, recorded the second, and from then on replayed as a whole.
   void run(Unit& unit, const Context& context) override;
 
  private:
+  Precision precision_;
   Stream stream_;
   Event paces_[2];  // the ends of the latest iterations, in turn
   int64_t paced_ = 0;

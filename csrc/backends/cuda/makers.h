@@ -4,12 +4,11 @@
 
 #include <memory>
 
-#include "backends/cuda/cuda.h"
 #include "ops/op.h"
 
 namespace pcc::cuda {
 
-std::unique_ptr<Op> make_conv(const ConvDesc& desc, const OpSite& site, Precision precision);
+std::unique_ptr<Op> make_conv(const ConvDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_pool(const PoolDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_lrn(const LrnDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_norm_act(const NormActDesc& desc, const OpSite& site);

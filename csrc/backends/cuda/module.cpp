@@ -11,7 +11,7 @@ namespace {
 std::unique_ptr<const Backend> make() {
   std::string why;
   PCC_CONFIG(cuda::device_count(&why) > 0, "no CUDA device: ", why);
-  return make_cuda_backend("cuda");
+  return make_cuda_backend("cuda", Precision::tf32);
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 
-#include "backends/cuda/cuda.h"
 #include "ops/op.h"
 
 namespace pcc::cuda {

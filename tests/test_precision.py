@@ -1,0 +1,94 @@
+"""What --precision does. On the CUDA backend by test_cuda_host.py, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from train_cases import make_case, results
+
+from pycaffe_clr.errors import ConfigError
+from pycaffe_clr.train import evaluate, summary
+from pycaffe_clr.train.recorder import Recorder
+from pycaffe_clr.train.run import run
+
+on_cuda = pytest.mark.skipif(
+    "not config.getoption('--cuda-host')", reason="test_cuda_host.py runs it"
+)
+PRECISIONS = ["fp32", "tf32", "bf16"]
+
+
+@pytest.fixture
+def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(summary, "draw", lambda folder, record: False)
+    return str(make_case(tmp_path))
+
+
+def record_of(folder: str) -> dict:
+    return json.loads((Path(folder) / "run.json").read_text())
+
+
+def stopped(monkeypatch: pytest.MonkeyPatch, case: str, iteration: int, **settings: object) -> None:
+    """Leave in `out` a run that was stopped there."""
+    rows = Recorder.rows
+
+    def stopping(self, made):
+        rows(self, made)
+        if self.session.iteration >= iteration:
+            self.session.stop()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "rows", stopping)
+        assert run(case, out="out", **settings).state == "stopped"
+
+
+def test_a_cpu_multiplies_in_fp32(case: str) -> None:
+    with pytest.raises(ConfigError, match='precision "fp16" is unknown; known: fp32, tf32, bf16'):
+        run(case, precision="fp16")
+    with pytest.raises(ConfigError, match="precision tf32 is for device cuda; backend reference"):
+        run(case, device="reference", precision="tf32", out="out")
+    assert not Path("out/run.json").exists()
+    run(case, device="reference", precision="fp32", out="out", max_iter=1, whole_test=False)
+    assert record_of("out")["precision"] == "fp32"
+
+
+@on_cuda
+def test_each_precision_trains(case: str) -> None:
+    losses = []
+    for precision in PRECISIONS:
+        found = run(case, precision=precision, out=precision, max_iter=40, whole_test=False)
+        assert record_of(precision)["precision"] == precision
+        losses.append(found.metrics["loss"])
+        assert losses[-1][-10:].mean() < losses[-1][:10].mean() * 0.9
+    # Rounding shows, and is small.
+    for other in losses[1:]:
+        assert 0 < np.abs(other[:10] - losses[0][:10]).max() < 0.02
+    assert not np.array_equal(losses[1], losses[2])
+
+
+@on_cuda
+def test_a_resume_keeps_the_precision(
+    case: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {"max_iter": 8, "whole_test": False, "precision": "bf16"}
+    run(case, out="whole", **settings)
+    stopped(monkeypatch, case, 4, **settings)
+    run(out="out", resume=True)
+    assert results(Path("out")) == results(Path("whole"))
+    assert "bit for bit" not in caplog.text
+
+
+@on_cuda
+def test_another_precision_on_resume_is_warned_of(
+    case: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stopped(monkeypatch, case, 2, max_iter=4, whole_test=False, precision="bf16")
+    run(out="out", resume=True, precision="fp32")
+    assert "precision was bf16 and is fp32" in caplog.text
+    assert record_of("out")["precision"] == "fp32"
+    weights = next(Path("out").glob("*.caffemodel"))
+    outputs = [evaluate.evaluate("net.prototxt", weights, precision=each) for each in PRECISIONS]
+    assert outputs[0]["loss"] != outputs[2]["loss"]
