@@ -8,17 +8,39 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # where _HOMES leads, for type checkers
     from pycaffe_clr import catalog as catalog
+    from pycaffe_clr import classifier as classifier
+    from pycaffe_clr import coord_map as coord_map
     from pycaffe_clr import data as data
+    from pycaffe_clr import detector as detector
+    from pycaffe_clr import draw as draw
     from pycaffe_clr import errors as errors
+    from pycaffe_clr import io as io
+    from pycaffe_clr import net_spec as net_spec
     from pycaffe_clr import proto as proto
     from pycaffe_clr import prototxt as prototxt
+    from pycaffe_clr.classifier import Classifier as Classifier
+    from pycaffe_clr.detector import Detector as Detector
     from pycaffe_clr.errors import ConfigError as ConfigError
     from pycaffe_clr.errors import DataError as DataError
     from pycaffe_clr.errors import EngineError as EngineError
     from pycaffe_clr.errors import PycaffeClrError as PycaffeClrError
     from pycaffe_clr.experiments.logs import read_log as read_log
+    from pycaffe_clr.net_spec import NetSpec as NetSpec
+    from pycaffe_clr.net_spec import layers as layers
+    from pycaffe_clr.net_spec import params as params
+    from pycaffe_clr.net_spec import to_proto as to_proto
     from pycaffe_clr.pycaffe.net import Net as Net
+    from pycaffe_clr.pycaffe.processes import NCCL as NCCL
+    from pycaffe_clr.pycaffe.processes import Timer as Timer
+    from pycaffe_clr.pycaffe.processes import has_nccl as has_nccl
+    from pycaffe_clr.pycaffe.processes import set_multiprocess as set_multiprocess
+    from pycaffe_clr.pycaffe.processes import set_solver_count as set_solver_count
+    from pycaffe_clr.pycaffe.processes import set_solver_rank as set_solver_rank
+    from pycaffe_clr.pycaffe.processes import solver_count as solver_count
+    from pycaffe_clr.pycaffe.processes import solver_rank as solver_rank
+    from pycaffe_clr.pycaffe.settings import init_log as init_log
     from pycaffe_clr.pycaffe.settings import layer_type_list as layer_type_list
+    from pycaffe_clr.pycaffe.settings import log as log
     from pycaffe_clr.pycaffe.settings import set_device as set_device
     from pycaffe_clr.pycaffe.settings import set_mode_cpu as set_mode_cpu
     from pycaffe_clr.pycaffe.settings import set_mode_gpu as set_mode_gpu
@@ -46,6 +68,12 @@ TRAIN, TEST = 0, 1
 _HOMES = {
     "Net": "pycaffe.net",
     "Layer": "python_layer",
+    "Classifier": "classifier",
+    "Detector": "detector",
+    "NetSpec": "net_spec",
+    "layers": "net_spec",
+    "params": "net_spec",
+    "to_proto": "net_spec",
     "SGDSolver": "pycaffe.solver",
     "NesterovSolver": "pycaffe.solver",
     "AdaGradSolver": "pycaffe.solver",
@@ -59,6 +87,16 @@ _HOMES = {
     "set_mode_gpu": "pycaffe.settings",
     "set_device": "pycaffe.settings",
     "set_random_seed": "pycaffe.settings",
+    "init_log": "pycaffe.settings",
+    "log": "pycaffe.settings",
+    "NCCL": "pycaffe.processes",
+    "Timer": "pycaffe.processes",
+    "has_nccl": "pycaffe.processes",
+    "set_multiprocess": "pycaffe.processes",
+    "set_solver_count": "pycaffe.processes",
+    "set_solver_rank": "pycaffe.processes",
+    "solver_count": "pycaffe.processes",
+    "solver_rank": "pycaffe.processes",
     "Schedule": "train.schedule",
     "read_log": "experiments.logs",
     "run": "train.run",
@@ -71,7 +109,10 @@ _HOMES = {
     "DataError": "errors",
     "EngineError": "errors",
 }
-_MODULES = ("proto", "prototxt", "data", "errors", "catalog")
+_MODULES = (
+    "proto", "prototxt", "data", "errors", "catalog", "io", "net_spec", "coord_map", "classifier",
+    "detector", "draw",
+)  # fmt: skip
 __all__ = ["TEST", "TRAIN", *_HOMES]
 
 

@@ -31,8 +31,8 @@ layer { name: "pool" type: "Pooling" bottom: "data" top: "pool"
 
 @pytest.fixture
 def make(tmp_path: Path):
-    def build(text: str = NET, **settings) -> caffe.Net:
-        file = tmp_path / "net.prototxt"
+    def build(text: str = NET, name: str = "net", **settings) -> caffe.Net:
+        file = tmp_path / f"{name}.prototxt"
         file.write_text(text)
         return caffe.Net(file, caffe.TEST, seed=1, **settings)
 
@@ -163,3 +163,58 @@ def test_weights_are_taken_over_by_layers_of_the_same_name(tmp_path, monkeypatch
     for name, blobs in solver.net.params.items():
         for mine, theirs in zip(blobs, net.params[name], strict=True):
             assert np.array_equal(mine.data, theirs.data)
+    solver.step(2)  # what changes there counts here
+    assert np.array_equal(net.params["ip"][0].data, solver.net.params["ip"][0].data)
+    net.params["ip"][0].data[...] = 0.25
+    assert (solver.net.params["ip"][0].data == 0.25).all()
+    del solver
+    assert np.isfinite(net.forward()["loss"])
+
+
+def test_sharing_keeps_inputs_callbacks_and_layers_of_its_own(make):
+    other = make(name="other")
+    more = (
+        NET
+        + """layer { name: "more" type: "InnerProduct" bottom: "relu" top: "more"
+      inner_product_param { num_output: 2 weight_filler { type: "xavier" } } }"""
+    )
+    net = make(more, name="more")
+    net.blobs["data"].reshape(2, 3, 2)
+    net.blobs["data"].data[...] = samples(2)
+    heard = []
+    net.after_forward(heard.append)
+    own = net.params["more"][0].data.copy()
+    net.share_with(other)
+    out = net.forward()["more"]
+    assert heard == [0, 1, 2, 3] and np.array_equal(net.params["more"][0].data, own)
+    relu = np.maximum(samples(2).reshape(2, 6) @ other.params["ip"][0].data.T, 0)
+    assert np.allclose(out, relu @ own.T, atol=1e-5)
+
+
+def test_what_cannot_be_shared_is_refused_and_changes_nothing(make):
+    net, other = make(), make(NET.replace("num_output: 5", "num_output: 4"), name="other")
+    before = net.params["ip"][0].data.copy()
+    with pytest.raises(DataError, match="parameter 0 of layer 'ip'"):
+        net.share_with(other)
+    assert np.array_equal(net.params["ip"][0].data, before)
+
+
+def test_the_forms_of_pycaffes_constructor(make, tmp_path):
+    text = NET + 'layer { name: "x" type: "ReLU" bottom: "ip" top: "x" include { stage: "s" } }'
+    net = make(text, name="forms")
+    file = tmp_path / "forms.prototxt"
+    weights = str(tmp_path / "w.caffemodel")
+    net.save(weights)
+    wanted = net.params["ip"][0].data
+    for made in (
+        caffe.Net(str(file), weights, caffe.TEST),
+        caffe.Net(file, caffe.TEST, 0, None, weights),
+        caffe.Net(str(file), caffe.TEST, weights=weights),
+        caffe.Net(network_file=str(file), phase=caffe.TEST, weights=tmp_path / "w.caffemodel"),
+    ):
+        assert np.array_equal(made.params["ip"][0].data, wanted) and "x" not in made.blobs
+    assert "x" in caffe.Net(file, caffe.TEST, 0, ["s"]).blobs
+    with pytest.raises(ConfigError, match="list of names"):
+        caffe.Net(file, caffe.TEST, stages="s")
+    with pytest.raises(TypeError, match="Net takes a file"):
+        caffe.Net(file, caffe.TEST, 0, [], weights, 1)

@@ -75,7 +75,7 @@ def decode(data: bytes, where: str, color: bool | None = None) -> Record:
     except DecodeError as error:
         raise DataError(f"{where}: not a Datum: {len(data)} bytes that protobuf rejects") from error
     if datum.encoded:
-        return Record(_decode_image(datum.data, where, color), datum.label, encoded=True)
+        return Record(decode_image(datum.data, where, color), datum.label, encoded=True)
     shape = (datum.channels, datum.height, datum.width)
     size = shape[0] * shape[1] * shape[2]
     if min(shape) < 1:
@@ -92,7 +92,7 @@ def decode(data: bytes, where: str, color: bool | None = None) -> Record:
     return Record(image.reshape(shape), datum.label)
 
 
-def _decode_image(data: bytes, where: str, color: bool | None) -> np.ndarray:
+def decode_image(data: bytes, where: str, color: bool | None) -> np.ndarray:
     """An encoded image as uint8 (C, H, W), colours in OpenCV's order: blue, green, red."""
     try:
         from PIL import Image

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from pycaffe_clr import TEST as TEST
@@ -92,13 +91,12 @@ def message_class(name: str) -> type[Message]:
     return made
 
 
-def is_repeated(field: FieldDescriptor) -> bool:
+def is_repeated(field: Any) -> bool:
     """Whether a FieldDescriptor is repeated; older protobuf packages say so by its label."""
     try:
         return bool(field.is_repeated)
     except AttributeError:
-        old: Any = field
-        return bool(old.label == old.LABEL_REPEATED)
+        return bool(field.label == field.LABEL_REPEATED)
 
 
 def phase_name(phase: int) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 class Net(Passes):
     """A net read from a prototxt.
 
-    Net(file, phase), Net(file, weights, phase), or by keyword as in pycaffe: Net(file, phase,
-    level=, stages=, weights=). Every blob is kept; fuse=True builds the fast plan that `run` uses,
+    Net(file, phase, level, stages, weights), in this order or by keyword, or Net(file, weights,
+    phase), as in pycaffe. Every blob is kept; fuse=True builds the fast plan that `run` uses,
     in which only inputs and outputs (and the blobs in `keep`) can be looked at.
 
     device: "cpu" (the fastest), "kernels", "onednn" or "reference"; dtype: "float32", or "float64"
@@ -55,16 +56,17 @@ class Net(Passes):
         defines: Mapping[str, str] | None = None,
         feeds: Mapping[str, FeedSource] | None = None,
     ) -> None:
-        if len(args) == 2:
-            weights, phase = args
-        elif len(args) == 1:
-            (phase,) = args
-        elif args:
-            raise TypeError("Net takes a file, optional weights, and a phase")
+        given = _by_name(args)
+        phase = given.get("phase", phase)
+        level, stages = given.get("level", level), given.get("stages", stages)
+        weights = given.get("weights", weights)
         if phase not in (TRAIN, TEST):
             raise ConfigError(f"phase must be caffe.TRAIN (0) or caffe.TEST (1), not {phase!r}")
+        if isinstance(stages, str):
+            raise ConfigError(f"stages must be a list of names, not {stages!r}")
         param, source = load_net(network_file, defines)
-        core, feeds = build_net(
+        self._build: Callable[..., tuple[CoreNet, dict[str, RecordFeed]]] | None = partial(
+            build_net,
             param,
             phase=phase,
             level=level,
@@ -82,7 +84,8 @@ class Net(Passes):
         state = merged_state(phase, param)
         state.level = level
         state.stage.extend(stages or ())
-        super().__init__(core, filter_net(param, state, source), feeds, fuse)
+        core, taken = self._build()
+        super().__init__(core, filter_net(param, state, source), taken, fuse)
         if weights is not None:
             self.copy_from(weights)
 
@@ -96,6 +99,7 @@ class Net(Passes):
     ) -> Net:
         """A Net around a core net that exists (a solver's). param: its filtered NetParameter."""
         net = cls.__new__(cls)
+        net._build = None
         Passes.__init__(net, core, param, feeds, fused)
         return net
 
@@ -128,12 +132,30 @@ class Net(Passes):
         load_weights(self._core, read_weights(weights), str(weights))
 
     def share_with(self, other: Net) -> None:
-        """Copy the weights of another net's layers of the same name into this one.
+        """Use the memory of another net's parameters for this one's layers of the same names:
+        what changes there counts here, too.
 
-        Unlike in pycaffe later changes do not follow; a solver's test nets do share.
+        Views made before go stale, and databases start anew. A solver's nets, which cannot be built
+        again, copy the values once. Nothing is changed where a shape does not fit: DataError; or
+        where the other net is on another backend: ConfigError.
         """
+        # Of a shared parameter there may be no values to lose; shapes are checked in any case.
         weights = {n: [p.data for p in blobs] for n, blobs in other.params.items()}
         load_weights(self._core, weights, f"net '{other.name}'")
+        if self._build is None:
+            return
+        own = {n: [p.data for p in blobs] for n, blobs in self.params.items()}
+        inputs = {name: self.blobs[name] for name in self.inputs}
+        shapes = {name: list(blob.shape) for name, blob in inputs.items()}
+        values = {name: blob.data for name, blob in inputs.items()}
+        core, feeds = self._build(share=other._core)
+        callbacks = self._callbacks
+        super().__init__(core, self._param, feeds, self._fused)
+        self._callbacks = callbacks
+        self._core.reshape(shapes)
+        for name, array in values.items():
+            self.blobs[name].data[...] = array
+        load_weights(core, {n: own[n] for n in own if n not in other.params}, "this net")
 
     def save(self, path: str | Path, write_diff: bool = False) -> None:
         """Write a .caffemodel that Caffe reads; HDF5 where the name ends in .h5."""
@@ -146,3 +168,14 @@ class Net(Passes):
     load_hdf5 = copy_from
     # pycaffe's own name.
     _set_input_arrays = set_input_arrays
+
+
+def _by_name(args: Sequence[Any]) -> dict[str, Any]:
+    """What pycaffe's constructors call the arguments after the file: `phase, level, stages,
+    weights`, or the older `weights, phase`."""
+    if len(args) == 2 and isinstance(args[0], (str, PurePath)):
+        return {"weights": args[0], "phase": args[1]}
+    names = ("phase", "level", "stages", "weights")
+    if len(args) > len(names):
+        raise TypeError(f"Net takes a file, {', '.join(names)}, or a file, weights, phase")
+    return dict(zip(names, args, strict=False))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 from pycaffe_clr.engine import backend_of, new_seed, ready_core
 from pycaffe_clr.errors import ConfigError
+from pycaffe_clr.train.log import CaffeLog
 
 
 class Settings:
@@ -11,6 +14,7 @@ class Settings:
 
     device = "cpu"
     seed: int | None = None
+    log: CaffeLog | None = None
 
 
 def fresh_seed() -> int:
@@ -48,3 +52,17 @@ def set_random_seed(seed: int) -> None:
 def layer_type_list() -> list[str]:
     """Types of layers that can be built."""
     return list(ready_core().layer_types())
+
+
+def init_log(level: int = 0, stderr: bool = True) -> None:
+    """Have the solvers made from now on log to stderr, as Caffe's do.
+
+    level: glog's, 0 for everything; from 1, warnings, on there is nothing to log. stderr: whether
+    to log at all, since there are no log files here.
+    """
+    Settings.log = CaffeLog(sys.stderr) if stderr and level <= 0 else None
+
+
+def log(text: str) -> None:
+    """Write a line to the log, with glog's prefix; to stderr also where init_log was not called."""
+    (Settings.log or CaffeLog(sys.stderr)).write(text, "_caffe.cpp:52")

@@ -18,9 +18,9 @@ class Solver:
     """A solver over nets whose blobs can be looked at and written between steps.
 
     solver_file: a solver prototxt. fuse: the fast plans that `run` uses, in which only inputs and
-    outputs can be looked at. replicas, data_dir, defines: as in `pycaffe_clr run`. Nothing is
-    logged unless log is a CaffeLog. Raises ConfigError for a wrong prototxt, DataError for wrong
-    databases.
+    outputs can be looked at. replicas, data_dir, defines: as in `pycaffe_clr run`. It
+    logs to `log`, or to where init_log says, or not at all. Raises ConfigError for a wrong
+    prototxt, DataError for wrong databases.
 
     `param` may be changed later: rates, periods and the like count from the next iteration on;
     what would come too late (nets, type, seed) raises ConfigError there.
@@ -55,7 +55,7 @@ class Solver:
             seed=seed,
             replicas=replicas,
             data_dir=data_dir,
-            log=log,
+            log=log or Settings.log,
         )
         session = self._session
         self.net = Net.from_core(session.net, session.train.param, session.feeds, fuse)
