@@ -8,7 +8,10 @@
 #define PCC_DYNAMIC_SHARED(T, name)                                   \
   extern __shared__ __align__(16) unsigned char pcc_dynamic_shared[]; \
   T* const name = reinterpret_cast<T*>(pcc_dynamic_shared)
+// Before a loop over an array that must stay in registers, and so be indexed by constants alone.
+#define PCC_UNROLL _Pragma("unroll")
 #else
+#define PCC_UNROLL
 #include "backends/cuda/host/dialect.h"
 #endif
 

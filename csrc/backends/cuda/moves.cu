@@ -19,7 +19,9 @@ struct Parts {
 __global__ void sum_kernel(Parts parts, float* __restrict__ y, int64_t count, bool more) {
   for (int64_t i = first_element(); i < count; i += element_stride()) {
     float sum = more ? y[i] + parts.part[0][i] : parts.part[0][i];
-    for (int k = 1; k < parts.count; ++k) sum += parts.part[k][i];
+    PCC_UNROLL
+    for (int k = 1; k < kMaxParts; ++k)
+      if (k < parts.count) sum += parts.part[k][i];
     y[i] = sum;
   }
 }

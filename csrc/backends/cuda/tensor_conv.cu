@@ -41,7 +41,7 @@ struct Prepare {
 // One block for a box and 16 * kTiles maps, channels in chunks of some steps. A warp takes 32
 // positions and all of the maps.
 template <typename Number, int kSide, int kTiles>
-__global__ void __launch_bounds__(kBoxThreads, kTiles == 4 ? 3 : 4)
+__global__ void __launch_bounds__(kBoxThreads, kTiles == 4 ? 2 : 4)
     convolve(Boxes boxes, int steps, int chunk, const float* x, const uint32_t* weights,
              const float* bias, float* y) {
   PCC_DYNAMIC_SHARED(uint32_t, patch);
@@ -53,6 +53,7 @@ __global__ void __launch_bounds__(kBoxThreads, kTiles == 4 ? 3 : 4)
   const auto* const fragments = reinterpret_cast<const uint4*>(weights) + lane;
 
   int sees[kWide];  // from the plane of channel t on
+  PCC_UNROLL
   for (int j = 0; j < kWide; ++j)
     sees[j] =
         t * boxes.plane + Box::in_patch(boxes, Box::position(boxes, (warp * kWide + j) * 8 + g));
@@ -67,13 +68,16 @@ __global__ void __launch_bounds__(kBoxThreads, kTiles == 4 ? 3 : 4)
       for (int tap = 0; tap < kTaps; ++tap) {
         const int shift = tap_shift<kSide>(boxes, tap);
         uint32_t a[kTiles][4];
+        PCC_UNROLL
         for (int i = 0; i < kTiles; ++i) {
           const uint4 words = fragments[(((first_tile + i) * steps + step) * kTaps + tap) * kWarp];
           a[i][0] = words.x, a[i][1] = words.y, a[i][2] = words.z, a[i][3] = words.w;
         }
+        PCC_UNROLL
         for (int j = 0; j < kWide; ++j) {
           const uint32_t b[2] = {planes[sees[j] + shift],
                                  planes[sees[j] + shift + 4 * boxes.plane]};
+          PCC_UNROLL
           for (int i = 0; i < kTiles; ++i) Number::multiply(a[i], b, sum[i][j]);
         }
       }
@@ -83,16 +87,18 @@ __global__ void __launch_bounds__(kBoxThreads, kTiles == 4 ? 3 : 4)
 
   const Direction& d = boxes.d;
   const int area = d.out_rows * d.out_columns;
+  PCC_UNROLL
   for (int j = 0; j < kWide; ++j) {
     const Place at = box.plus(Box::position(boxes, (warp * kWide + j) * 8 + 2 * t));
     if (at.sample >= d.samples || at.row >= d.out_rows) continue;
-    for (int i = 0; i < kTiles; ++i)
-      for (int part = 0; part < 4; ++part) {
-        const int map = (first_tile + i) * 16 + g + part / 2 * 8, column = at.column + part % 2;
-        if (map >= d.maps || column >= d.out_columns) continue;
-        y[(at.sample * d.maps + map) * area + at.row * d.out_columns + column] =
-            bias ? sum[i][j][part] + bias[map] : sum[i][j][part];
-      }
+    PCC_UNROLL
+    for (int i = 0; i < kTiles; ++i) PCC_UNROLL
+    for (int part = 0; part < 4; ++part) {
+      const int map = (first_tile + i) * 16 + g + part / 2 * 8, column = at.column + part % 2;
+      if (map >= d.maps || column >= d.out_columns) continue;
+      y[(at.sample * d.maps + map) * area + at.row * d.out_columns + column] =
+          bias ? sum[i][j][part] + bias[map] : sum[i][j][part];
+    }
   }
 }
 
