@@ -28,6 +28,12 @@ VERBS = {
     "figures": ("figures", "the report's figures from runs on disk"),
     "compare": ("compare", "any runs or logs side by side, in numbers and a picture"),
     "plot-log": ("plot_log", "curves of any Caffe log"),
+    "parse-log": ("parse_log", "any Caffe log as CSV, as parse_log.py"),
+    "draw": ("draw", "a picture of a net, as draw_net.py"),
+    "upgrade": ("upgrade", "nets, solvers and models of old forms in today's"),
+    "convert-imageset": ("convert_imageset", "a list of pictures as a database"),
+    "compute-mean": ("compute_mean", "the mean image of a database"),
+    "extract-features": ("extract_features", "blobs of a net to databases"),
     "train": ("train", "as `caffe train`"),
     "test": ("test", "as `caffe test`"),
     "time": ("time", "as `caffe time`: milliseconds per layer"),
@@ -100,7 +106,7 @@ def _usage() -> str:
         "Trains Caffe's nets with cyclical learning rates and cyclical momentum.",
         "",
     ]
-    lines += [f"  {verb:<11}{text}" for verb, (_, text) in VERBS.items()]
+    lines += [f"  {verb:<18}{text}" for verb, (_, text) in VERBS.items()]
     lines += [
         "",
         "pycaffe_clr COMMAND --help tells more. A first run: pycaffe_clr run lenet_sample",

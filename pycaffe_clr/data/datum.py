@@ -37,14 +37,15 @@ class Record:
     encoded: bool = False
 
 
-def encode(image: np.ndarray, label: int) -> bytes:
+def encode(image: np.ndarray, label: int | None) -> bytes:
     """The bytes of a raw Datum, as Caffe's converters write them.
 
-    image: (C, H, W), uint8 (field `data`) or float32 (field `float_data`).
+    image: (C, H, W), uint8 (field `data`) or float32 (field `float_data`). label: None for none.
     """
     channels, height, width = image.shape
     if image.dtype == np.uint8:
-        return raw_prefix(image.shape) + image.tobytes() + raw_label(label)
+        tail = b"" if label is None else raw_label(label)
+        return raw_prefix(image.shape) + image.tobytes() + tail
     datum = proto.Datum(channels=channels, height=height, width=width, label=label)
     datum.float_data.extend(image.astype(np.float32).ravel().tolist())
     return bytes(datum.SerializeToString())

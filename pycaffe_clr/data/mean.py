@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ from pycaffe_clr import proto
 from pycaffe_clr.atomic import write_atomically
 from pycaffe_clr.data import writer
 from pycaffe_clr.data.resolve import make_command
+from pycaffe_clr.data.sources import Source
 from pycaffe_clr.errors import DataError, shape_text
 from pycaffe_clr.proto.varint import encode_varint
 
 _CHUNK = 4096
+_CHUNK_BYTES = 1 << 24
 
 
 def read_mean(path: str | Path, shape: tuple[int, int, int] | None = None) -> np.ndarray:
@@ -66,15 +69,34 @@ def _mean_shape(blob: proto.BlobProto, count: int, path: Path) -> tuple[int, ...
 
 
 def mean_image(images: np.ndarray) -> np.ndarray:
-    """The mean over (N, C, H, W) uint8 images, float32 (C, H, W).
+    """The mean over (N, C, H, W) uint8 images, float32 (C, H, W); see mean_of_source."""
+    return _mean_of(images[first : first + _CHUNK] for first in range(0, len(images), _CHUNK))
 
-    Summed exactly, then divided in float32. compute_image_mean sums in float32, which is the same
-    up to 65,000 images.
+
+def mean_of_source(source: Source) -> np.ndarray:
+    """The mean over all records of a database, float32 (C, H, W).
+
+    Pixels are summed exactly, then divided in float32. compute_image_mean sums in float32, which is
+    the same up to 65,000 images. Records of floats are summed in float64.
     """
-    total = np.zeros(images.shape[1:], np.uint64)
-    for first in range(0, len(images), _CHUNK):
-        total += images[first : first + _CHUNK].sum(axis=0, dtype=np.uint32)
-    return total.astype(np.float32) / np.float32(len(images))
+    step = max(1, _CHUNK_BYTES // int(np.prod(source.shape)))
+    return _mean_of(
+        source.read(first, min(step, len(source) - first))[0]
+        for first in range(0, len(source), step)
+    )
+
+
+def _mean_of(chunks: Iterable[np.ndarray]) -> np.ndarray:
+    total: np.ndarray | None = None
+    count = 0
+    for images in chunks:
+        pixels = images.dtype == np.uint8
+        part = images.sum(axis=0, dtype=np.uint64 if pixels else np.float64)
+        total = part if total is None else total + part
+        count += len(images)
+    if total is None:
+        raise DataError("there are no images to take the mean of")
+    return np.asarray(total.astype(np.float32) / np.float32(count))
 
 
 def encode_mean(mean: np.ndarray) -> bytes:

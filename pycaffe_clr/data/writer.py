@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +18,8 @@ from pycaffe_clr.errors import DataError
 _PAGE = 4096
 _NODE_LIMIT = 2000  # larger values get pages of their own
 _BATCH = 1000  # records per transaction, as Caffe's converters have it
+# Address space that a database begins with, and twice as much whenever it is full.
+_MAP_SIZE = 1 << 28
 
 
 def check_free(paths: list[Path], force: bool) -> None:
@@ -22,6 +27,94 @@ def check_free(paths: list[Path], force: bool) -> None:
     for path in paths:
         if not force and (path.is_file() or (path.is_dir() and any(path.iterdir()))):
             raise DataError(f"{path} exists already; give --force to replace it")
+
+
+class DatabaseWriter:
+    """Writes records one after the other to an LMDB database that appears under its name when it
+    is complete; a context manager, which on errors leaves nothing behind.
+
+    map_size: address space, by default as much as it comes to need. Raises DataError when the place
+    is taken (unless `force`) or the disk is full.
+    """
+
+    def __init__(self, path: Path, force: bool = False, map_size: int = _MAP_SIZE) -> None:
+        self._path = path
+        self._waiting: list[tuple[bytes, bytes]] = []
+        self.count = 0
+        check_free([path], force)
+        with self._told():
+            # Loaded here: a run whose databases are there needs neither.
+            import tempfile
+
+            import lmdb
+
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._scratch = tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent)
+            self._fresh = Path(self._scratch.name) / path.name
+            self._fresh.mkdir()
+            self._full = lmdb.MapFullError
+            self._map_size = map_size
+            self._environment: Any = lmdb.open(
+                str(self._fresh), map_size=map_size, sync=False, mode=0o644
+            )
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        import lmdb
+
+        try:
+            yield
+        except OSError as error:
+            raise DataError(f"{self._path}: cannot write: {error.strerror or error}") from error
+        except lmdb.Error as error:
+            raise DataError(f"{self._path}: cannot write the database: {error}") from error
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Add a record. Keys must ascend."""
+        self._waiting.append((key, value))
+        self.count += 1
+        if len(self._waiting) >= _BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        with self._told():
+            while self._waiting:
+                try:
+                    with self._environment.begin(write=True) as transaction:
+                        transaction.cursor().putmulti(self._waiting, append=True)
+                    self._waiting = []
+                except self._full:
+                    self._map_size *= 2
+                    self._environment.set_mapsize(self._map_size)
+
+    def __enter__(self) -> DatabaseWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._complete()
+        finally:
+            self._environment.close()
+            self._scratch.cleanup()
+
+    def _complete(self) -> None:
+        if not self.count:
+            raise DataError(f"{self._path}: there are no records to write")
+        self._flush()
+        with self._told():
+            self._environment.sync(True)
+            self._environment.close()
+            (self._fresh / "lock.mdb").unlink(missing_ok=True)
+            if self._path.exists():
+                self._path.rename(Path(self._scratch.name) / "replaced")
+            self._fresh.rename(self._path)
+            sync_folder(self._path.parent)
 
 
 def write_records(
@@ -33,36 +126,29 @@ def write_records(
     The database appears under its name only when it is complete. Raises DataError when the place
     is taken (unless `force`) or the disk is full.
     """
-    # Loaded here: a run whose databases are there needs neither.
-    import tempfile
-
-    import lmdb
-
     check_free([path], force)
     if not len(images) or len(images) != len(labels):
         raise DataError(f"{path}: {len(images)} images and {len(labels)} labels to write")
-    parent = path.parent
+    size = _file_size(images)
+    _check_disk(path, size)
+    prefix = datum.raw_prefix(images.shape[1:])
+    # Twice the estimate: the map is only address space, the file grows as pages are written.
+    with DatabaseWriter(path, force, map_size=2 * size) as writer:
+        for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+            value = prefix + image.tobytes() + datum.raw_label(int(label))
+            writer.put(f"{i:0{key_digits}d}".encode(), value)
+
+
+def _check_disk(path: Path, size: int) -> None:
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        size = _file_size(images)
-        free = shutil.disk_usage(parent).free
-        if free < size:
-            raise DataError(
-                f"{path}: the disk is too full: {size >> 20} MiB needed, {free >> 20} MiB free"
-            )
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=parent) as scratch:
-            fresh = Path(scratch) / path.name
-            fresh.mkdir()
-            _fill(fresh, images, labels, key_digits, size)
-            (fresh / "lock.mdb").unlink(missing_ok=True)
-            if path.exists():
-                path.rename(Path(scratch) / "replaced")
-            fresh.rename(path)
-            sync_folder(parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(path.parent).free
     except OSError as error:
         raise DataError(f"{path}: cannot write: {error.strerror or error}") from error
-    except lmdb.Error as error:
-        raise DataError(f"{path}: cannot write the database: {error}") from error
+    if free < size:
+        raise DataError(
+            f"{path}: the disk is too full: {size >> 20} MiB needed, {free >> 20} MiB free"
+        )
 
 
 def _file_size(images: np.ndarray) -> int:
@@ -70,27 +156,3 @@ def _file_size(images: np.ndarray) -> int:
     record = int(images[0].nbytes) + 64
     per_record = record * 3 // 2 if record < _NODE_LIMIT else -(-record // _PAGE) * _PAGE + 128
     return len(images) * per_record + (1 << 20)
-
-
-def _fill(folder: Path, images: np.ndarray, labels: np.ndarray, key_digits: int, size: int) -> None:
-    import lmdb
-
-    # Twice the estimate: the map is only address space, the file grows as pages are written.
-    environment = lmdb.open(str(folder), map_size=2 * size, sync=False, mode=0o644)
-    try:
-        for first in range(0, len(images), _BATCH):
-            with environment.begin(write=True) as transaction:
-                items = list(_items(images, labels, key_digits, first))
-                transaction.cursor().putmulti(items, append=True)
-        environment.sync(True)
-    finally:
-        environment.close()
-
-
-def _items(
-    images: np.ndarray, labels: np.ndarray, key_digits: int, first: int
-) -> Iterator[tuple[bytes, bytes]]:
-    prefix = datum.raw_prefix(images.shape[1:])
-    for i in range(first, min(first + _BATCH, len(images))):
-        value = prefix + images[i].tobytes() + datum.raw_label(int(labels[i]))
-        yield f"{i:0{key_digits}d}".encode(), value

@@ -73,6 +73,17 @@ def read_log(file: str | Path) -> RunResult:
     file cannot be read or holds no line of a training log.
     """
     path = Path(file)
+    return _read(path).result(path)
+
+
+def read_rows(file: str | Path) -> tuple[list[Display], list[TestRow]]:
+    """The displays and tests of a log, which read_log makes tables of. Raises DataError."""
+    reader = _read(Path(file))
+    tests = [reader.tests[key] for key in sorted(reader.tests)]
+    return [reader.rows[at] for at in sorted(reader.rows)], tests
+
+
+def _read(path: Path) -> _Reader:
     try:
         data = path.read_bytes()
         if data.startswith(b"\x1f\x8b"):
@@ -87,7 +98,7 @@ def read_log(file: str | Path) -> RunResult:
             f"{path}: holds no line of a training log: expected Caffe's `Iteration 0, loss = ...` "
             "or `Iteration 0, Testing net (#0)`"
         )
-    return reader.result(path)
+    return reader
 
 
 class _Clock:
