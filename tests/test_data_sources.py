@@ -1,5 +1,6 @@
 """Record databases: read as Caffe's cursor does, and never trusted."""
 
+import io
 import os
 import shutil
 
@@ -215,3 +216,19 @@ def test_golden_databases_are_read_as_by_the_library(name, tmp_path, shared):
         message = proto.Datum.FromString(value)
         assert (message.data, message.label) == (image.tobytes(), label)
         assert datum.encode(image, int(label)) == value
+
+
+def test_compressed_images_are_decoded_in_many_threads_and_in_order(tmp_path):
+    pictures = pytest.importorskip("PIL.Image")
+    values = []
+    for index in range(40):
+        file = io.BytesIO()
+        pictures.new("L", (3, 2), index).save(file, "PNG")
+        values.append(proto.Datum(encoded=True, data=file.getvalue(), label=index))
+    values[30].data = b"no image"
+    items = [(b"%02d" % i, value.SerializeToString()) for i, value in enumerate(values)]
+    source = LmdbSource(put(tmp_path / "db", items), hold_limit=0)
+    images, labels = source.read(0, 30)
+    assert images[:, 0, 0, 0].tolist() == labels.tolist() == list(range(30))
+    with pytest.raises(DataError, match="record 30 .*cannot decode"):
+        source.read(20, 20)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -161,6 +164,9 @@ class LmdbSource:
 
     def _gather(self, numbers: np.ndarray, out: np.ndarray, labels: np.ndarray) -> None:
         """Decode the records `numbers` into the rows of `out` and `labels`."""
+        if self.encoded:
+            self._decode_all(numbers, out, labels)
+            return
         sizes = self._index.value_size[numbers]
         for size in sorted(set(sizes.tolist())):
             rows = np.flatnonzero(sizes == size)
@@ -208,6 +214,17 @@ class LmdbSource:
             flat[taken[i : i + step]] = pixels[start[i : i + step] + layout.data_at]
         return rows[~fits]
 
+    def _decode_all(self, numbers: np.ndarray, out: np.ndarray, labels: np.ndarray) -> None:
+        """Decode compressed images in all cores; the first broken record's error comes out."""
+        pool = _decoders()
+        waiting = [
+            pool.submit(self._decode_one, record, row, out, labels)
+            for row, record in enumerate(numbers.tolist())
+        ]
+        wait(waiting)  # also for those after a broken one, which write to `out`
+        for each in waiting:
+            each.result()
+
     def _decode_one(self, record: int, row: int, out: np.ndarray, labels: np.ndarray) -> None:
         where = self.describe(record)
         record_read = datum.decode(self._value(record), where, self._color)
@@ -218,6 +235,12 @@ class LmdbSource:
                 f"{_kind(self.shape, self.dtype)}; all records of a database must agree"
             )
         out[row], labels[row] = image, label
+
+
+@cache
+def _decoders() -> ThreadPoolExecutor:
+    """Threads for all sources; Pillow decodes outside of the interpreter's lock."""
+    return ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="decode")
 
 
 def _windows(pages: np.ndarray, size: int) -> np.ndarray:
