@@ -49,9 +49,11 @@ PYBIND11_MODULE(_core, m) {
         "Sets that number, for the whole process.");
   m.def("backends", &pcc::backend_names, Unlocked(),
         "Names of the backends that work here, plainest first.");
-  m.def("backend_of", &pcc::backend_of, Unlocked(), py::arg("device"),
+  m.def("backend_of", &pcc::backend_of, Unlocked(), py::arg("device"), py::arg("described") = false,
         "The backend that a device means: its own name, 'kernels' (our own alone), or 'cpu', the "
-        "fastest on the processor.");
+        "fastest on the processor. described: the device itself need not be there.");
+  m.def("devices", &pcc::device_names, Unlocked(), py::arg("backend"),
+        "(names of a backend's devices, by number; why there are none).");
   m.def("backend_problems", &pcc::backend_problems,
         "One line for each backend that was asked for and cannot be loaded.");
   m.def("backend_remarks", &pcc::backend_remarks,

@@ -266,9 +266,10 @@ class StreamFeed(RecordFeed):
     def __len__(self) -> int:
         """Records of the source; TypeError if it does not say."""
 
-def backend_of(device: str) -> str:
+def backend_of(device: str, described: bool = False) -> str:
     """The backend that a device means: its own name, 'kernels' (our own alone), or
-    'cpu', the fastest on the processor."""
+    'cpu', the fastest on the processor. described: the device itself need not be
+    there."""
 
 def backend_problems() -> list[str]:
     """One line for each backend that was asked for and cannot be loaded."""
@@ -279,6 +280,9 @@ def backend_remarks() -> list[str]:
 
 def backends() -> list[str]:
     """Names of the backends that work here, plainest first."""
+
+def devices(backend: str) -> tuple[list[str], str]:
+    """(names of a backend's devices, by number; why there are none)."""
 
 def find_libraries_by(find: Callable[[str], bool]) -> None:
     """Names a function that loads what a backend's library lacks: it gets the loader's
@@ -337,9 +341,10 @@ class Module(Protocol):
     def Solver(self) -> type[_Solver]: ...
     @property
     def StreamFeed(self) -> type[_StreamFeed]: ...
-    def backend_of(self, device: str) -> str:
+    def backend_of(self, device: str, described: bool = False) -> str:
         """The backend that a device means: its own name, 'kernels' (our own alone), or
-        'cpu', the fastest on the processor."""
+        'cpu', the fastest on the processor. described: the device itself need not be
+        there."""
 
     def backend_problems(self) -> list[str]:
         """One line for each backend that was asked for and cannot be loaded."""
@@ -350,6 +355,9 @@ class Module(Protocol):
 
     def backends(self) -> list[str]:
         """Names of the backends that work here, plainest first."""
+
+    def devices(self, backend: str) -> tuple[list[str], str]:
+        """(names of a backend's devices, by number; why there are none)."""
 
     def find_libraries_by(self, find: Callable[[str], bool]) -> None:
         """Names a function that loads what a backend's library lacks: it gets the loader's

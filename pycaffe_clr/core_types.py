@@ -48,13 +48,14 @@ class LayerSpec(TypedDict):
 
 
 class NetSettings(TypedDict, total=False):
-    """How a net is built. backend: by name, "" for the default; dtype: "float32" or "float64";
-    precision: "fp32", "tf32", "bf16", or "" for the backend's own; keep_blobs: every blob can be
-    looked at, which fuse does not go with (default: without it); index: 0 for a train net, 1 + i
-    for test net i."""
+    """How a net is built. backend: by name, "" for the default; described: to be looked at, for a
+    device that need not be there; dtype: "float32" or "float64"; precision: "fp32", "tf32", "bf16",
+    or "" for the backend's own; keep_blobs: every blob can be looked at, which fuse does not go
+    with (default: without it); index: 0 for a train net, 1 + i for test net i."""
 
     train: bool
     backend: str
+    described: bool
     dtype: str
     precision: str
     fuse: bool
@@ -215,9 +216,19 @@ class ParamRow(TypedDict):
     decay_mult: float
 
 
+class Work(TypedDict):
+    """What calls ask of a device. launches: of kernels, copies and fills, 0 on the host; bytes:
+    read and written; flops: of products, a multiplication with its addition as two."""
+
+    launches: int
+    bytes: int
+    flops: int
+
+
 class PlanRow(TypedDict):
     """An op of a net's plan. ins, outs: shape and layout of its values, `64x16x32x32 c8`; bytes: of
-    its outputs; backward: whether it has a backward half."""
+    its outputs; backward: whether it has a backward half; forward_work, backward_work: of its calls
+    in an iteration."""
 
     op: str
     implementation: str
@@ -227,3 +238,5 @@ class PlanRow(TypedDict):
     outs: list[str]
     bytes: int
     backward: bool
+    forward_work: Work
+    backward_work: Work

@@ -14,7 +14,7 @@ import numpy as np
 from pycaffe_clr.data import RecordStream, open_source, read_mean, resolve
 from pycaffe_clr.data import Source as RecordSource
 from pycaffe_clr.errors import ConfigError
-from pycaffe_clr.native import check_fork, core, note_threads
+from pycaffe_clr.native import check_fork, core, name_gpu_libraries, note_threads
 from pycaffe_clr.prototxt import Source, layer_specs, schema
 
 if TYPE_CHECKING:
@@ -42,15 +42,18 @@ def _with_schema() -> Module:
     return module
 
 
-def backend_of(device: str) -> str:
-    """The backend that a device means: "cpu" is the fastest of those that work here.
+def backend_of(device: str, described: bool = False) -> str:
+    """The backend that a device means: "cpu" is the fastest of those that work here. described:
+    the device itself need not be there, for nets that are only looked at.
 
     Warns once of each backend that was tried and cannot be loaded, and of one whose libraries are
     not those it was measured with. Raises ConfigError for an
     unknown device, or one whose backend is not there.
     """
     module = ready_core()
-    name = module.backend_of(device)
+    if device.startswith("cuda"):
+        name_gpu_libraries()
+    name = module.backend_of(device, described)
     for problem in module.backend_problems():
         _warn(f"{problem}. Until then device cpu means kernels of our own alone")
     for remark in module.backend_remarks():
@@ -191,6 +194,7 @@ def build_net(
     level: int = 0,
     stages: Sequence[str] = (),
     device: str = "cpu",
+    described: bool = False,
     dtype: str = "float32",
     precision: str | None = None,
     fuse: bool = False,
@@ -207,11 +211,12 @@ def build_net(
 
     net: upgraded NetParameter; phase, level and stages as in layer_specs. share: a core Net whose
     parameters are used. index: 0 for the train net, 1 + i for test net i (it keys the random
-    numbers). precision: what convolutions and matrix products multiply, "fp32", "tf32" or "bf16";
-    None: tf32 on device cuda, fp32 elsewhere, which have no other. feeds: records for Data layers,
-    by their names, in place of databases: arrays {field: (n, ..)}, or an object with fields {name:
-    shape}, next(count) -> {name: array}, position and seek(position); each top takes the field of
-    its name. source: where the net was read from, for errors. Raises ConfigError and DataError.
+    numbers). described: the net is only looked at, and its device need not be there. precision:
+    what convolutions and matrix products multiply, "fp32", "tf32" or "bf16"; None: tf32 on device
+    cuda, fp32 elsewhere, which have no other. feeds: records for Data layers, by their names, in
+    place of databases: arrays {field: (n, ..)}, or an object with fields {name: shape}, next(count)
+    -> {name: array}, position and seek(position); each top takes the field of its name. source:
+    where the net was read from, for errors. Raises ConfigError and DataError.
     """
     module = ready_core()
     note_threads(module)
@@ -229,7 +234,8 @@ def build_net(
     train = (net.state.phase if phase is None else phase) == 0
     settings: NetSettings = {
         "train": train,
-        "backend": backend_of(device),
+        "backend": backend_of(device, described),
+        "described": described,
         "dtype": dtype,
         "precision": precision or "",
         "fuse": fuse,

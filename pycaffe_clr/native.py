@@ -19,13 +19,33 @@ _ONEDNN_PACKAGE = "onednn-cpu-gomp"
 _ONEDNN_LIBRARY = "libdnnl.so.3"
 
 
-def onednn_library() -> Path | None:
-    """Path of the oneDNN library that the package index's wheel installed, wherever it went."""
+# The libraries of GPUs that wheels of the package index hold, and what names the folder in which
+# the engine looks for each: variable, package, library.
+_GPU_LIBRARIES = [
+    ("PYCAFFE_CLR_CUDNN_DIR", "nvidia-cudnn-cu13", "libcudnn.so.9"),
+    ("PYCAFFE_CLR_NCCL_DIR", "nvidia-nccl-cu13", "libnccl.so.2"),
+]
+
+
+def library_of(package: str, library: str) -> Path | None:
+    """Path of a library that the package index's wheel installed, wherever it went."""
     try:
-        found = [Path(str(f.locate())) for f in files(_ONEDNN_PACKAGE) or []]
+        found = [Path(str(f.locate())) for f in files(package) or []]
     except PackageNotFoundError:
         return None
-    return next((p for p in found if p.name == _ONEDNN_LIBRARY and p.is_file()), None)
+    return next((p for p in found if p.name == library and p.is_file()), None)
+
+
+def onednn_library() -> Path | None:
+    """Path of the oneDNN library."""
+    return library_of(_ONEDNN_PACKAGE, _ONEDNN_LIBRARY)
+
+
+def name_gpu_libraries() -> None:
+    """Tell the engine where wheels put what GPUs need; folders that the user named stay."""
+    for variable, package, library in _GPU_LIBRARIES:
+        if variable not in os.environ and (path := library_of(package, library)):
+            os.environ[variable] = str(path.parent)
 
 
 @cache

@@ -26,9 +26,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """--guarded LIBRARY: nets lie in memory that the host cannot reach (tests/cpp/guarded.h).
 
     --cuda-host LIBRARY: the CUDA backend runs them, on the host (csrc/backends/cuda/host).
+    --device NAME: that device runs them, whichever a test asks for; --precision NAME: and in that
+    precision, where the test names none.
     """
     parser.addoption("--guarded", metavar="LIBRARY", help="run on the guarded backends in it")
     parser.addoption("--cuda-host", metavar="LIBRARY", help="run on the CUDA backend in it")
+    parser.addoption("--device", metavar="NAME", help="run on this device alone")
+    parser.addoption("--precision", metavar="NAME", help="run in this precision")
 
 
 def guard(library: str) -> None:
@@ -39,7 +43,7 @@ def guard(library: str) -> None:
     core.backends()  # loads those that there are
     ctypes.CDLL(library).register_guarded_backends()
     plain = core.backend_of
-    core.backend_of = lambda device: f"guarded_{plain(device)}"
+    core.backend_of = lambda device, *_: f"guarded_{plain(device)}"
 
 
 def take_cuda_host(library: str) -> None:
@@ -48,7 +52,32 @@ def take_cuda_host(library: str) -> None:
 
     core = ready_core()
     ctypes.CDLL(library).register_cuda_host_backend()
-    core.backend_of = lambda device: "cuda_host"
+    core.backend_of = lambda device, *_: "cuda_host"
+
+
+def take_device(device: str) -> None:
+    """Have every device mean this one, in this process, and give a GPU its wider bounds."""
+    import golden_data
+
+    from pycaffe_clr.engine import backend_of, ready_core
+
+    backend = backend_of(device)
+    ready_core().backend_of = lambda device, *_: backend
+    if backend.startswith("cuda"):
+        golden_data.LAYER_BOUND, golden_data.RUN_BOUND = 1e-4, 1e-3
+
+
+def take_precision(precision: str) -> None:
+    """Have nets that ask for none be of this precision, in this process."""
+    from pycaffe_clr.engine import ready_core
+
+    core = ready_core()
+    plain = core.Net
+
+    def make(specs, settings, *more):
+        return plain(specs, {**settings, "precision": settings["precision"] or precision}, *more)
+
+    core.Net = make
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -62,6 +91,10 @@ def pytest_configure(config: pytest.Config) -> None:
         guard(library)
     if library := config.getoption("--cuda-host"):
         take_cuda_host(library)
+    if device := config.getoption("--device"):
+        take_device(device)
+    if precision := config.getoption("--precision"):
+        take_precision(precision)
 
 
 @pytest.fixture(scope="session")

@@ -130,7 +130,7 @@ def test_train_writes_snapshots_and_debug_info(here, capfd):
     assert (here / "snaps/tiny_iter_3.caffemodel").exists()
     assert cli.main(["train", "--solver=tiny.prototxt", "--gpu=0,1", "--threads=1"]) == 0
     said = messages(capfd.readouterr().err)
-    assert any("runs on the CPU only, with 2 replicas" in line for line in said)
+    assert any("Use CPU, with 2 replicas." in line for line in said)
     assert said[-1] == "Optimization Done."
     debug = [line.strip() for line in said if line.startswith("    [")]
     kinds = [line.split("]")[0] + "]" for line in debug]

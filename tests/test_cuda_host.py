@@ -15,6 +15,11 @@ def test_each_precision_trains(build: Path) -> None:  # noqa: F811
     run_tests(["precision"], "precision and not cpu", "--cuda-host", str(library), seconds=120)
 
 
+def test_tables_of_a_step(build: Path) -> None:  # noqa: F811
+    library = build / "tests" / "cpp" / "libpcc_cuda_host.so"
+    run_tests(["gpu_commands"], "cuda_backend", "--cuda-host", str(library))
+
+
 @pytest.mark.parametrize("modes", MODES)
 def test_layers_are_caffes(build: Path, modes: str) -> None:  # noqa: F811
     library = build / "tests" / "cpp" / "libpcc_cuda_host.so"

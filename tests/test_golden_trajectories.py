@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from golden_data import BACKENDS, files, need
+from golden_data import BACKENDS, RUN_BOUND, files, need
 
 from pycaffe_clr.engine import Records, build_net, ready_core
 from pycaffe_clr.errors import DataError
@@ -93,7 +93,7 @@ class Run:
 
 
 def allowed(value: float, floor: float) -> float:
-    return max(2e-4 * abs(value), 20 * floor)
+    return max(RUN_BOUND * abs(value), 20 * floor)
 
 
 def check_losses(run: Run, recorded: dict[str, Any]) -> None:
@@ -140,7 +140,7 @@ def check_weights(run: Run, recorded_weights: dict[str, Any]) -> None:
             want = np.asarray(recorded_weights[layer["name"]][place], np.float64)
             ours = np.asarray(net.param_data(index), np.float64).reshape(want.shape)
             apart = np.abs(ours - want).max() / np.abs(want).max()
-            assert apart <= max(2e-4, 20 * run.weight_floor(key)), key
+            assert apart <= max(RUN_BOUND, 20 * run.weight_floor(key)), key
             checked += 1
     assert checked
 

@@ -135,7 +135,7 @@ def test_a_build_without_onednn_says_nothing_until_it_is_asked_for(tmp_path) -> 
 
 def test_what_backends_say_of_their_libraries_is_told_once(monkeypatch, caplog):
     class Module:
-        def backend_of(self, device):
+        def backend_of(self, device, described):
             return "onednn"
 
         def backend_problems(self):

@@ -191,7 +191,7 @@ def test_messages_are_reached_as_pycaffes_scripts_reach_them():
 
 def test_module_functions():
     caffe.set_mode_cpu()
-    with pytest.raises(caffe.ConfigError, match="GPU"):
+    with pytest.raises(caffe.ConfigError, match="cuda"):
         caffe.set_mode_gpu()
     caffe.set_device(0)
     caffe.set_random_seed(4)

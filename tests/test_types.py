@@ -8,7 +8,7 @@ import site
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 
 import numpy as np
 import pytest
@@ -79,9 +79,12 @@ def test_a_changed_binding_makes_another_stub() -> None:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type: a class, or a list of one."""
+    """Whether a value is of a type: a class, a list of one, or a dict with declared keys."""
     if get_origin(hint) is list:
         return type(value) is list and all(fits(each, get_args(hint)[0]) for each in value)
+    if is_typeddict(hint):
+        hints = get_type_hints(hint)
+        return value.keys() == hints.keys() and all(fits(value[k], hints[k]) for k in hints)
     return type(value) is hint
 
 

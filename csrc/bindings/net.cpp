@@ -31,6 +31,7 @@ NetPointer make_net(const py::typing::List<typed::LayerSpec>& layers,
   NetOptions options;
   options.train = take<bool>(settings, "train", true);
   options.backend = take<std::string>(settings, "backend", "");
+  options.described = take<bool>(settings, "described", false);
   options.dtype =
       take<std::string>(settings, "dtype", "float32") == "float64" ? DType::f64 : DType::f32;
   options.precision = precision_named(take<std::string>(settings, "precision", ""));
@@ -104,6 +105,13 @@ typed::Values param_array(Net& net, size_t index, bool diff) {
 }
 
 py::typing::List<typed::PlanRow> plan_list(const Net& net) {
+  const auto work_of = [](const Work& work) {
+    py::dict entry;
+    entry["launches"] = work.launches;
+    entry["bytes"] = work.bytes;
+    entry["flops"] = work.flops;
+    return entry;
+  };
   py::typing::List<typed::PlanRow> list;
   for (const PlanRow& row : net.plan_rows()) {
     py::dict entry;
@@ -115,6 +123,8 @@ py::typing::List<typed::PlanRow> plan_list(const Net& net) {
     entry["outs"] = row.outs;
     entry["bytes"] = row.out_bytes;
     entry["backward"] = row.backward;
+    entry["forward_work"] = work_of(row.forward_work);
+    entry["backward_work"] = work_of(row.backward_work);
     list.append(entry);
   }
   return list;

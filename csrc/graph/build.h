@@ -13,7 +13,8 @@ namespace pcc {
 
 struct NetOptions {
   bool train = true;
-  std::string backend;  // "" : the fastest; "cuda:1": device 1 of that backend
+  std::string backend;     // "" : the fastest; "cuda:1": device 1 of that backend
+  bool described = false;  // made to be looked at, for a device that need not be there
   DType dtype = DType::f32;
   Precision precision = Precision::usual;
   // Every blob has memory of its own, data and diff, and can be looked at. Otherwise blobs share

@@ -1,7 +1,6 @@
 #include "graph/course.h"
 
 #include <algorithm>
-#include <chrono>
 
 namespace pcc {
 
@@ -51,17 +50,21 @@ void Course::run(Device& device, const Contexts& contexts, int low, int high) co
 
 void Course::time(Device& device, const Contexts& contexts,
                   const std::function<void(const Call&, double)>& told) const {
-  using Clock = std::chrono::steady_clock;
   HostDevice host;
   for (const Stretch& stretch : stretches_) {
     const bool on_host = stretch.place == Place::host;
-    for (const Call& call : stretch.unit.calls) {
-      const Clock::time_point begin = Clock::now();
-      (on_host ? host : device).run(&call, 1, on_host ? contexts.host : contexts.device);
-      device.sync();
-      told(call, std::chrono::duration<double>(Clock::now() - begin).count());
-    }
+    const std::vector<Call>& calls = stretch.unit.calls;
+    device.sync();
+    const std::vector<double> seconds =
+        (on_host ? host : static_cast<Device&>(device))
+            .time(calls.data(), calls.size(), on_host ? contexts.host : contexts.device);
+    for (size_t i = 0; i < calls.size(); ++i) told(calls[i], seconds[i]);
   }
+}
+
+void Course::each(const std::function<void(const Call&, Place)>& told) const {
+  for (const Stretch& stretch : stretches_)
+    for (const Call& call : stretch.unit.calls) told(call, stretch.place);
 }
 
 bool Course::visits_host() const {

@@ -24,7 +24,8 @@ class Course {
   void run(Device& device, const Contexts& contexts);
   // Those of the layers [low, high].
   void run(Device& device, const Contexts& contexts, int low, int high) const;
-  // All of them, one by one, and waits for the end of each: told(call, seconds).
+  void each(const std::function<void(const Call&, Place)>& told) const;
+  // Makes all of them: told(call, seconds).
   void time(Device& device, const Contexts& contexts,
             const std::function<void(const Call&, double)>& told) const;
   // Whether the host has a part in it.

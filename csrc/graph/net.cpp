@@ -16,7 +16,11 @@ TensorSpec plain(const Shape& shape, DType dtype) { return {shape, dtype, Layout
 // Whoever shares parameters shares the memory they lie in.
 std::shared_ptr<Device> open_device(const Backend& backend, const NetOptions& options,
                                     const Net* share) {
-  if (!share) return backend.open(device_index(options.backend), options.precision);
+  if (!share) {
+    std::shared_ptr<Device> described =
+        options.described ? backend.describe(options.precision) : nullptr;
+    return described ? described : backend.open(device_index(options.backend), options.precision);
+  }
   PCC_CONFIG(share->backend().name() == backend.name() || share->device()->host_visible(),
              "a net on backend ", backend.name(), " cannot share the parameters of one on ",
              share->backend().name());

@@ -13,6 +13,7 @@
 #include "graph/in_use.h"
 #include "graph/mirror.h"
 #include "graph/plan.h"
+#include "graph/work.h"
 
 namespace pcc {
 
@@ -30,6 +31,9 @@ struct PlanRow {
   std::vector<std::string> ins, outs;  // "64x16x32x32 c8"
   int64_t out_bytes = 0;
   bool backward = false;
+  // Of its calls in an iteration; what is made anew of parameters counts as forward, the sum of a
+  // value's diffs as backward of the op that makes the value.
+  Work forward_work, backward_work;
 };
 
 // Calls from a thread while another one runs the net, or one that shares parameters with it, are
@@ -159,6 +163,7 @@ class Net {
   void set_rates(const StepBlock& rates);
   void begin_pass(int first, int last);
   void prepare();
+  void charge_sums(std::map<const Op*, size_t>& rows) const;
   void make_tally();
   void make_test_sums();
   bool looked_at() const;

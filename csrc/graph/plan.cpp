@@ -4,6 +4,7 @@
 
 #include "graph/transfer.h"
 #include "graph/transfer_op.h"
+#include "graph/work.h"
 
 namespace pcc {
 
@@ -112,6 +113,8 @@ void Plan::bind() {
     buffers.scratch = tensor(memory.forward_scratch, {}).data;
     buffers.backward_scratch = tensor(memory.backward_scratch, {}).data;
     node.op->bind(buffers);
+    moved_.push_back({bytes_forward(buffers, needs_[n]),
+                      memory.backward_step >= 0 ? bytes_backward(buffers, needs_[n]) : 0});
   }
   for (size_t s = 0; s < backward_.size(); ++s) {
     if (!backward_[s].sum) continue;
@@ -124,6 +127,7 @@ void Plan::bind() {
     buffers.dout.emplace_back();
     buffers.din.assign(buffers.in.size(), Tensor{});
     backward_[s].sum->bind(buffers);
+    backward_[s].bytes = bytes_forward(buffers, {});
   }
 }
 

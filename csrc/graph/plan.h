@@ -16,6 +16,7 @@ struct BackwardStep {
   int node = -1;            // runs that node's backward, or, where -1:
   std::unique_ptr<Op> sum;  // sums the parts of a value's diff
   int value = -1;           // that value
+  int64_t bytes = 0;        // that the sum moves
   int layer = -1;  // the layer it belongs to (of a sum: its first reader), for passes over a part
                    // of the net
 };
@@ -69,6 +70,12 @@ class Plan {
   const std::vector<HostParam>& host_params() const { return host_params_; }
   const Course& forward_course() const { return forward_; }
   const Course& backward_course() const { return backward_course_; }
+  const Course& prepare_course() const { return prepare_; }
+  // Bytes that a node's calls move (work.h).
+  struct Moved {
+    int64_t forward = 0, backward = 0;
+  };
+  const Moved& moved(int node) const { return moved_[static_cast<size_t>(node)]; }
 
  private:
   // One reader's share of a value's diff.
@@ -125,6 +132,7 @@ class Plan {
   std::shared_ptr<Memory> arena_, persistent_;
   std::shared_ptr<Memory> host_arena_, host_persistent_;  // of what the host runs
   std::vector<HostParam> host_params_;
+  std::vector<Moved> moved_;
   Course prepare_, forward_, backward_course_;
 };
 

@@ -33,10 +33,21 @@ class ParamDiffs {
 
 }  // namespace
 
+// Summing a diff is part of its reader's backward; readers come after, so charge the value's
+// producer.
+void Net::charge_sums(std::map<const Op*, size_t>& rows) const {
+  for (const BackwardStep& step : plan_->backward_steps()) {
+    const int producer = step.sum ? at(built_.program.values, step.value).producer : -1;
+    if (producer >= 0) rows[step.sum.get()] = rows.at(at(built_.program.nodes, producer).op.get());
+  }
+}
+
 std::vector<PlanRow> Net::plan_rows() const {
   std::vector<PlanRow> rows;
+  std::map<const Op*, size_t> row_of;
   for (const Node& node : built_.program.nodes) {
     PlanRow row;
+    row_of[node.op.get()] = rows.size();
     row.op = name_of(node.desc);
     row.implementation = node.op->implementation();
     row.backend = node.backend;
@@ -49,8 +60,36 @@ std::vector<PlanRow> Net::plan_rows() const {
       row.outs.push_back(concat(value.shape, " ", name_of(value.layout)));
       row.out_bytes += value.spec().bytes();
     }
+    const int n = static_cast<int>(rows.size());
+    row.forward_work.bytes = plan_->moved(n).forward;
+    row.backward_work.bytes = plan_->moved(n).backward;
+    const bool multiplies = !node.ins.empty() && !node.outs.empty();
+    const int64_t product = multiplies
+                                ? flops_of_product(node.desc, node.ins[0].shape,
+                                                   at(built_.program.values, node.outs[0]).shape)
+                                : 0;
+    row.forward_work.flops = product;
+    const bool weights =
+        !node.params.empty() && at(built_.program.params, node.params[0]).want_gradient;
+    if (node.backward)
+      row.backward_work.flops = product * (int{weights} + int{node.ins[0].want_gradient});
     rows.push_back(std::move(row));
   }
+  charge_sums(row_of);
+  for (const BackwardStep& step : plan_->backward_steps())
+    if (const auto row = row_of.find(step.sum.get()); step.sum && row != row_of.end())
+      rows[row->second].backward_work.bytes += step.bytes;
+  const Context device = context(true);
+  const auto count = [&](Work PlanRow::* work) {
+    return [this, &rows, &row_of, &device, work](const Call& call, Place place) {
+      const auto row = row_of.find(call.op);
+      if (place == Place::device && row != row_of.end())
+        (rows[row->second].*work).launches += device_->launches(call, device);
+    };
+  };
+  plan_->prepare_course().each(count(&PlanRow::forward_work));
+  plan_->forward_course().each(count(&PlanRow::forward_work));
+  plan_->backward_course().each(count(&PlanRow::backward_work));
   return rows;
 }
 
@@ -75,12 +114,7 @@ std::vector<Net::NodeTime> Net::time_nodes() {
         times.push_back({copy.name, "copy", nodes[n].layers});
       }
   }
-  // Summing a diff is part of its reader's backward; readers come after, so charge the value's
-  // producer.
-  for (const BackwardStep& step : plan_->backward_steps()) {
-    const int producer = step.sum ? at(built_.program.values, step.value).producer : -1;
-    if (producer >= 0) rows[step.sum.get()] = rows.at(at(nodes, producer).op.get());
-  }
+  charge_sums(rows);
   step_.parts = 0;
   begin_pass(0, static_cast<int>(built_.layers.size()) - 1);
   const auto charge = [&](double NodeTime::* direction) {

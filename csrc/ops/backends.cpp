@@ -216,7 +216,10 @@ MadeOp make_op(const Backend& own, const OpDesc& desc, const OpSite& site,
 
 std::vector<std::string> backend_names() {
   std::vector<std::string> names = listed();
-  std::erase_if(names, [](const std::string& name) { return !find_backend(name); });
+  std::erase_if(names, [](const std::string& name) {
+    const Backend* const found = find_backend(name);
+    return !found || found->devices().empty();
+  });
   return names;
 }
 
@@ -226,7 +229,7 @@ std::string default_backend() {
   return kPlain;
 }
 
-std::string backend_of(const std::string& device) {
+std::string backend_of(const std::string& device, bool described) {
   const int index = device_index(device);
   if (device == "cpu" || device == "cpu:0") return default_backend();
   const std::string word = without_index(device), name = word == "kernels" ? "cpu" : word;
@@ -237,13 +240,25 @@ std::string backend_of(const std::string& device) {
   const char* const hint =
       device == "gpu" ? "; there is no GPU backend of that name: cuda is one" : "";
   PCC_CONFIG(known, "device \"", device, "\" is unknown; known: ", joined(devices), hint);
-  if (find_backend(name)) return index == 0 ? name : concat(name, ":", index);
+  if (const Backend* const found = find_backend(name)) {
+    std::string why;
+    const bool there = described || !found->devices(&why).empty();
+    PCC_CONFIG(there, "device \"", device, "\": ", why);
+    return index == 0 ? name : concat(name, ":", index);
+  }
   const std::string problem = problem_of(name);
   PCC_CONFIG(problem.empty(), "device \"", device, "\": ", problem);
   PCC_THROW(config, "device \"", device, "\": this build has no ", name,
             " backend; it has: ", joined(backend_names()),
             ". Leave the device out, or install a build with it (", option_of(name),
             "=ON says what it lacks)");
+}
+
+std::pair<std::vector<std::string>, std::string> device_names(const std::string& name) {
+  std::string why;
+  if (const Backend* const found = find_backend(name)) return {found->devices(&why), why};
+  why = problem_of(name);
+  return {{}, why.empty() ? concat("this build has no ", name, " backend") : why};
 }
 
 std::vector<std::string> backend_problems() {

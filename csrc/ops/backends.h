@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ops/op.h"
@@ -24,7 +25,8 @@ const Backend& plain_backend();
 // Which of the backend's devices its name means: that behind a colon, "cuda:1", or 0. Throws a
 // config error where there is something else.
 int device_index(const std::string& name);
-// Names of the backends that work here, plainest first. Loads what is to be loaded.
+// Names of the backends that work here, plainest first. Loads what is to be loaded; whoever finds
+// no device does not work.
 std::vector<std::string> backend_names();
 // An op from `own`, or, where that has none, from the plain loops, which `fallbacks` (if any)
 // is told of; and who made it. Throws an engine error where neither has it.
@@ -38,9 +40,12 @@ MadeOp make_op(const Backend& own, const OpDesc& desc, const OpSite& site,
 std::string title_of(const OpDesc& desc, const OpSite& site);
 // The backend of device "cpu": "onednn", and "cpu" where that one does not work.
 std::string default_backend();
+// The names of a backend's devices, by number, and why there are none: it may not even be there.
+std::pair<std::vector<std::string>, std::string> device_names(const std::string& backend);
 // The backend that a device means: a backend's name, "kernels" (our own kernels alone), or "cpu".
 // Throws a config error for an unknown device and for one whose backend does not work here.
-std::string backend_of(const std::string& device);
+// described: its backend must be there, but no device of it (Backend::describe).
+std::string backend_of(const std::string& device, bool described = false);
 
 // One line for each backend that "cpu" would have meant, was asked for, and cannot be loaded here.
 std::vector<std::string> backend_problems();

@@ -1,5 +1,6 @@
 #include "ops/device.h"
 
+#include <chrono>
 #include <cstring>
 
 #include "core/check.h"
@@ -31,6 +32,18 @@ void Call::make(const Context& context) const {
     case Action::prepare:
       return op->prepare(context);
   }
+}
+
+std::vector<double> Device::time(const Call* calls, size_t count, const Context& context) {
+  using Clock = std::chrono::steady_clock;
+  std::vector<double> seconds;
+  for (const Call* call = calls; call != calls + count; ++call) {
+    const Clock::time_point begin = Clock::now();
+    run(call, 1, context);
+    sync();
+    seconds.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
+  }
+  return seconds;
 }
 
 std::shared_ptr<Memory> HostDevice::allocate(int64_t bytes) {

@@ -60,6 +60,14 @@ class Device {
   virtual void run(Unit& unit, const Context& context) {
     run(unit.calls.data(), unit.calls.size(), context);
   }
+  // Makes the calls, in order; the seconds that each took. Default: by the host's clock, which
+  // waits for the end of each.
+  virtual std::vector<double> time(const Call* calls, size_t count, const Context& context);
+  // What the call would ask a GPU for: kernels, copies and fills. Nothing is done.
+  virtual int64_t launches(const Call& call, const Context& context) {
+    (void)call, (void)context;
+    return 0;
+  }
 };
 
 // The processor that runs this code.

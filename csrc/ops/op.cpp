@@ -14,6 +14,8 @@ std::shared_ptr<Device> Backend::open(int index, Precision precision) const {
   return std::make_shared<HostDevice>();
 }
 
+std::vector<std::string> Backend::devices(std::string*) const { return {"the host"}; }
+
 void Op::backward(const Context& context) {
   const auto came = [](const std::vector<Tensor>& parts) { return !parts.empty(); };
   if (std::any_of(buffers_.dout.begin(), buffers_.dout.end(), came)) return differentiate(context);

@@ -55,6 +55,9 @@ struct OpNeeds {
   // stream of the device's, which is waited for by then and at the end of the unit: what backward
   // reads, and its scratch, is left alone for as long.
   int backward_lag = 0;
+  // For the model of a step's time, which counts every tensor of a call once: bytes that the op
+  // reads again.
+  int64_t forward_again = 0, backward_again = 0;
 };
 
 struct OpBuffers {
@@ -122,6 +125,14 @@ class Backend {
   // One of its processors, for whoever then makes ops for it, which multiply as `precision` says.
   // Throws a config error where it has no such. Default: the host, in fp32.
   virtual std::shared_ptr<Device> open(int index = 0, Precision precision = Precision::usual) const;
+  // The names of all of them. `why`, if given, says why there are none.
+  virtual std::vector<std::string> devices(std::string* why = nullptr) const;
+  // One that is not there: for nets that are planned, to be looked at, and never run. Null: those
+  // that are there serve as well.
+  virtual std::shared_ptr<Device> describe(Precision precision = Precision::usual) const {
+    (void)precision;
+    return nullptr;
+  }
   // Whether it works on values of that type at all, for whatever it then leaves to others.
   virtual bool computes(DType dtype) const { return dtype == DType::f32; }
   // The layouts that the op would like, given the layouts its inputs have now (site.in; site.out is

@@ -12,6 +12,8 @@ from pycaffe_clr.errors import ConfigError
 
 if TYPE_CHECKING:
     from pycaffe_clr._core import Net, RecordFeed
+    from pycaffe_clr.devices import Choice
+    from pycaffe_clr.proto import SolverParameter
     from pycaffe_clr.train.log import CaffeLog
 
 _PHASES = {"TRAIN": 0, "TEST": 1}
@@ -25,7 +27,7 @@ FLAGS: dict[str, tuple[Any, Any, str]] = {
     "gpu": (
         str,
         "",
-        "GPUs, separated by commas; here: as many replicas on the CPU",
+        "GPUs, separated by commas, or all; without any here as many replicas on the CPU",
     ),
     "phase": (str, "", "TRAIN or TEST"),
     "level": (int, 0, "the net's level"),
@@ -42,7 +44,10 @@ def add_caffe_flags(parser: argparse.ArgumentParser, names: str) -> None:
         parser.add_argument(f"--{name}", f"-{name}", type=kind, default=default, help=text)
     ours = parser.add_argument_group("not in Caffe")
     ours.add_argument("--data-dir", help="where relative databases lie")
-    ours.add_argument("--device", default="cpu", help="cpu (default), kernels, onednn or reference")
+    ours.add_argument(
+        "--device",
+        help="in place of --gpu: cpu, cuda (cuda:1 the second GPU), kernels, onednn or reference",
+    )
     ours.add_argument("--precision", help="of products: tf32 (default on cuda), fp32 or bf16")
     ours.add_argument("--threads", type=int)
     ours.add_argument("-D", dest="defines", action="append", default=[], metavar="NAME=VALUE")
@@ -66,21 +71,26 @@ def prepare(args: argparse.Namespace) -> tuple[CaffeLog, dict[str, str]]:
     return log, parse_assignments(args.defines, "-D")
 
 
-def gpu_count(args: argparse.Namespace, log: CaffeLog) -> int:
-    """Devices that --gpu asks for, 0 without it. They stand for replicas on the CPU here."""
-    if not args.gpu:
-        log.write("Use CPU.", "caffe.cpp:197")
-        return 0
-    count = len([number for number in args.gpu.split(",") if number.strip()])
-    if args.gpu == "all":
-        count = 1
-    log.write(
-        f"--gpu {args.gpu}: this command runs on the CPU only"
-        f"{f', with {count} replicas' if count > 1 else ''}",
-        "caffe.cpp:218",
-        "W",
-    )
-    return count
+def choose_device(
+    args: argparse.Namespace, log: CaffeLog, solver: SolverParameter | None = None
+) -> Choice:
+    """What --device, --gpu or else the solver means, said in the log. Raises ConfigError."""
+    from pycaffe_clr import devices
+
+    if args.device is not None and args.gpu:
+        raise ConfigError("--device and --gpu exclude each other")
+    if args.device is not None:
+        choice = devices.Choice(args.device, 0, f"Use device {args.device}.")
+    elif args.gpu:
+        choice = devices.of_gpu_flag(args.gpu)
+    elif solver is not None:
+        choice = devices.of_solver(solver)
+    else:
+        choice = devices.Choice("cpu", 0, "Use CPU.")
+    missed = bool(args.gpu) and choice.device == "cpu"
+    place = "caffe.cpp:197" if choice.device == "cpu" else "caffe.cpp:218"
+    log.write(choice.note, place, "W" if missed else "I")
+    return choice
 
 
 def phase_of(args: argparse.Namespace, default: int) -> int:
@@ -98,7 +108,7 @@ def stages_of(args: argparse.Namespace) -> tuple[str, ...]:
 
 
 def build_model(
-    args: argparse.Namespace, log: CaffeLog, defines: dict[str, str], phase: int
+    args: argparse.Namespace, log: CaffeLog, defines: dict[str, str], phase: int, device: str
 ) -> tuple[Net, Mapping[str, RecordFeed]]:
     """(core net, its feeds) of --model, with --weights. Raises ConfigError, DataError."""
     from pycaffe_clr.catalog import find_net
@@ -114,7 +124,7 @@ def build_model(
         phase=phase,
         level=args.level,
         stages=stages_of(args),
-        device=args.device,
+        device=device,
         precision=args.precision,
         fuse=True,
         records=Records(args.data_dir),

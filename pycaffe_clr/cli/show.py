@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pycaffe_clr import catalog
 from pycaffe_clr.cli.messages import show_warnings
+from pycaffe_clr.cli.step_table import cut, step_lines
 
 if TYPE_CHECKING:
     from pycaffe_clr._core import Net
@@ -22,12 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `pycaffe_clr show`."""
     parser.description = (
         "Print the plan of a net, or of a solver's train net: ops after fusion, the backend that "
-        "runs each, layouts, bytes; then memory, and what is not as fast as it could be."
+        "runs each, layouts, bytes; then memory, and what is not as fast as it could be. With "
+        "--device cuda also, without a GPU as well, what each op asks of one, and how long a step "
+        "should take on an H100 and an H200."
     )
     add = parser.add_argument
     add("net", metavar="NET|SOLVER", help="a file, or the name of one that ships")
     add("--phase", choices=["TRAIN", "TEST"], default="TRAIN")
-    add("--device", default="cpu", help="cpu (default), kernels, onednn or reference")
+    add("--device", default="cpu", help="cpu (default), cuda, kernels, onednn or reference")
     add("--precision", help="of products: tf32 (default on cuda), fp32 or bf16")
     add("--data-dir", help="where relative databases lie")
     add("--replicas", type=int)
@@ -41,6 +44,7 @@ def main(args: argparse.Namespace) -> int:
     from pycaffe_clr.cli.stand_in import StandIn
     from pycaffe_clr.engine import build_net
     from pycaffe_clr.prototxt import parse_assignments
+    from pycaffe_clr.train.step_model import samples, step_work
 
     show_warnings()
     defines = parse_assignments(args.defines, "-D")
@@ -51,6 +55,7 @@ def main(args: argparse.Namespace) -> int:
         phase=1 if args.phase == "TEST" else 0,
         device=args.device,
         precision=args.precision,
+        described=True,
         fuse=not args.no_fuse,
         replicas=args.replicas or (replicas if args.phase == "TRAIN" else 1),
         records=StandIn(args.data_dir),
@@ -58,6 +63,10 @@ def main(args: argparse.Namespace) -> int:
     width = shutil.get_terminal_size((80, 24)).columns
     for line in plan_lines(net, width):
         print(line)
+    ops = step_work(net, update=args.phase == "TRAIN")
+    if any(op.launches for op in ops[:-1]):
+        for line in ["", *step_lines(ops, samples(net), width)]:
+            print(line)
     return 0
 
 
@@ -133,16 +142,12 @@ def _row(op: str, layers: str, made: str, output: str, size: str, width: int) ->
     rest = max(width - fixed - 4, 20)
     layer_width = rest // 2
     cells = [
-        _cut(op, 10),
-        _cut(layers, layer_width),
-        _cut(made, rest - layer_width),
-        _cut(output, 19),
+        cut(op, 10),
+        cut(layers, layer_width),
+        cut(made, rest - layer_width),
+        cut(output, 19),
     ]
     return " ".join(cells) + f" {size:>10}"
-
-
-def _cut(text: str, width: int) -> str:
-    return f"{text:<{width}}" if len(text) <= width else f"{text[: width - 2]}.."
 
 
 def _totals(net: Net, rows: Sequence[PlanRow]) -> list[str]:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from pycaffe_clr.cli.caffe_flags import add_caffe_flags, build_model, gpu_count, phase_of, prepare
+from pycaffe_clr.cli.caffe_flags import (
+    add_caffe_flags,
+    build_model,
+    choose_device,
+    phase_of,
+    prepare,
+)
 from pycaffe_clr.errors import ConfigError
 
 
@@ -27,8 +33,8 @@ def main(args: argparse.Namespace) -> int:
     if args.iterations < 1:
         raise ConfigError(f"--iterations must be 1 or more, not {args.iterations}")
     log, defines = prepare(args)
-    gpu_count(args, log)
-    net, _ = build_model(args, log, defines, phase_of(args, 1))
+    device = choose_device(args, log).device
+    net, _ = build_model(args, log, defines, phase_of(args, 1), device)
     log.write(f"Running for {args.iterations} iterations.", "caffe.cpp:281")
 
     def batch_line(batch: int, values: list[tuple[str, float]]) -> None:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from pycaffe_clr.cli.caffe_flags import add_caffe_flags, build_model, gpu_count, phase_of, prepare
+from pycaffe_clr.cli.caffe_flags import (
+    add_caffe_flags,
+    build_model,
+    choose_device,
+    phase_of,
+    prepare,
+)
 from pycaffe_clr.errors import ConfigError
 
 
@@ -12,22 +18,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `caffe time`."""
     parser.description = (
         "Time a net: milliseconds per op (an op stands under the names of the layers it does), "
-        "then in total (caffe.cpp, time)."
+        "then in total (caffe.cpp, time). On a GPU also what each op reaches, beside its floor."
     )
     add_caffe_flags(parser, "model weights gpu iterations phase level stage")
 
 
 def main(args: argparse.Namespace) -> int:
     """Log the times; returns 0."""
+    from pycaffe_clr.cli.step_table import measured_lines
+    from pycaffe_clr.devices import device_number
+    from pycaffe_clr.engine import ready_core
     from pycaffe_clr.train.log import number
     from pycaffe_clr.train.passes import time_ops
+    from pycaffe_clr.train.step_model import gpu_named, step_work
 
     if args.iterations < 1:
         raise ConfigError(f"--iterations must be 1 or more, not {args.iterations}")
     log, defines = prepare(args)
     phase = phase_of(args, 0)
-    gpu_count(args, log)
-    net, _ = build_model(args, log, defines, phase)
+    device = choose_device(args, log).device
+    net, _ = build_model(args, log, defines, phase, device)
     backward = phase == 0
 
     def say(text: str, line: int) -> None:
@@ -56,5 +66,13 @@ def main(args: argparse.Namespace) -> int:
     say(f"Average Backward pass: {number(backward_total)} ms.", 416)
     say(f"Average Forward-Backward: {number(total / args.iterations)} ms.", 418)
     say(f"Total Time: {number(total)} ms.", 420)
+    # Copies of parameters, for ops that the host runs, are no ops of the plan.
+    planned = [op for op in ops if op.op != "copy"]
+    work = step_work(net, update=False)
+    if any(op.launches for op in work):
+        names, _ = ready_core().devices(net.backend)
+        name = names[device_number(device)]
+        lines = measured_lines(work, planned, gpu_named(name))
+        say(f"By the clock of the device, {name}:\n" + "\n".join(lines), 420)
     say("*** Benchmark ends ***", 421)
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pycaffe_clr.cli.caffe_flags import add_caffe_flags, gpu_count, prepare, stages_of
+from pycaffe_clr.cli.caffe_flags import add_caffe_flags, choose_device, prepare, stages_of
 from pycaffe_clr.errors import ConfigError
 
 
@@ -45,14 +45,14 @@ def main(args: argparse.Namespace) -> int:
     if args.weights:
         del solver.weights[:]
         solver.weights.extend(args.weights.split(","))
-    replicas = gpu_count(args, log)
+    choice = choose_device(args, log, solver)
     session = Session(
         solver,
         nets=solver_nets(solver, path, defines, source=source),
-        device=args.device,
+        device=choice.device,
         precision=args.precision,
         seed=solver.random_seed if solver.random_seed >= 0 else new_seed(),
-        replicas=replicas if replicas > 1 else None,
+        replicas=choice.gpus if choice.gpus > 1 else None,
         data_dir=args.data_dir,
         log=log,
     )

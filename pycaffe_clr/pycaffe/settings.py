@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from pycaffe_clr.devices import GPU
 from pycaffe_clr.engine import backend_of, new_seed, ready_core
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.train.log import CaffeLog
@@ -13,6 +14,7 @@ class Settings:
     """What set_mode_cpu, set_random_seed and their like set: the defaults of nets made later."""
 
     device = "cpu"
+    gpu = 0
     seed: int | None = None
     log: CaffeLog | None = None
 
@@ -30,16 +32,22 @@ def set_mode_cpu() -> None:
 
 
 def set_mode_gpu() -> None:
-    """Nets made from now on run on the GPU. Raises ConfigError where this build has none."""
-    backend_of("gpu")
-    Settings.device = "gpu"
+    """Nets made from now on run on the GPU that set_device chose, or the first. Raises ConfigError
+    where there is none."""
+    device = f"{GPU}:{Settings.gpu}"
+    backend_of(device)
+    Settings.device = device
 
 
 def set_device(device: int | str) -> None:
-    """Choose a GPU by number, which has no effect on the CPU; or a backend by name."""
+    """Choose a GPU by number, for set_mode_gpu before or after it; or a device by name."""
     if isinstance(device, str):
         backend_of(device)
         Settings.device = device
+        return
+    Settings.gpu = device
+    if Settings.device.partition(":")[0] == GPU:
+        set_mode_gpu()
 
 
 def set_random_seed(seed: int) -> None:

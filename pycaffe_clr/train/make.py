@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from pycaffe_clr import devices
 from pycaffe_clr.engine import new_seed, ready_core
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.prototxt import SolverNets, unused_defines
@@ -53,7 +54,10 @@ class Maker:
             folder.check_free(spec.overwrite, [path, *nets.paths])
             if spec.threads is not None:
                 ready_core().set_threads(spec.threads)
-            device = spec.device or "cpu"
+            device = spec.device
+            if device is None:
+                device, _, note = devices.of_solver(solver)
+                log.write(note, "caffe.cpp:197" if device == "cpu" else "caffe.cpp:218")
             session = _session(solver, nets, device, spec.precision, spec.data_dir, folder, log)
             if spec.snapshot is not None:
                 session.restore(spec.snapshot, spec.caffe_resume)

@@ -22,9 +22,10 @@ class Score:
 @dataclass(frozen=True)
 class OpTime:
     """One op and the names of the layers that it does, or, of a way between a device and the host,
-    what is copied. forward, backward: milliseconds a pass."""
+    what is copied. op: its kind. forward, backward: milliseconds a pass."""
 
     name: str
+    op: str
     forward: float
     backward: float
 
@@ -92,7 +93,10 @@ def time_ops(
     scale = 1000 / passes
     means = [
         OpTime(
-            _label(row[0], row[1], [layers[i] for i in row[2]]), scale * forward, scale * backward
+            _label(row[0], row[1], [layers[i] for i in row[2]]),
+            row[1],
+            scale * forward,
+            scale * backward,
         )
         for row, (forward, backward) in zip(rows, sums, strict=True)
     ]

@@ -20,6 +20,13 @@ _RESOLVED = ("seed", "replicas", "weights", "snapshot", "defines", "sets")
 _CHANGES = ("net", "batch", "test_batch", "filler", "net_sets", "labels")
 
 
+# What --device may say.
+DEVICES = (
+    "cpu, cuda (an NVIDIA GPU; cuda:1 the second), kernels, onednn or reference; "
+    "default: the solver's solver_mode"
+)
+
+
 class Flag(NamedTuple):
     """How the command line spells a field. kind: type of one value, or of the whole, of
     `bool` (a switch), and of `dict` (NAME=VALUE, any number of times)."""
@@ -45,8 +52,9 @@ class RunSpec:
 
     solver: a path, or the name of one that ships. out: the run's folder; runs/SOLVER by default.
     resume: go on with the run there, if there is one; overwrite: replace it. data_dir: the folder
-    from which relative databases count. device: "cpu", or a backend. precision: what convolutions
-    and matrix products multiply, "tf32" (on cuda), "fp32" or "bf16". threads: of the computation.
+    from which relative databases count. device: "cpu", "cuda", or a backend; None: solver_mode's.
+    precision: what convolutions and matrix products multiply, "tf32" (on cuda), "fp32" or "bf16".
+    threads: of the computation.
     replicas: batches per update, each with BatchNorm statistics of its own. weights, snapshot:
     .caffemodel files, separated by commas, or a .solverstate to start from; caffe_resume: from the
     latter with the data at record 0. max_iter: updates. seed: of weights and data, 0 or more.
@@ -67,7 +75,7 @@ class RunSpec:
     )
     overwrite: bool = _flag("--overwrite", bool, "replace the run in DIR", default=False)
     data_dir: str | None = _flag("--data-dir", str, "where relative databases lie", "DIR")
-    device: str | None = _flag("--device", str, "cpu (default), kernels, onednn or reference")
+    device: str | None = _flag("--device", str, DEVICES)
     precision: str | None = _flag(
         "--precision", str, "of products: tf32 (default on cuda), fp32 or bf16", "PRECISION"
     )

@@ -1,8 +1,10 @@
 // What the tests of our own kernels share: each case on every instruction set that this processor
-// has, and on the simulated CUDA device.
+// has, and on the simulated CUDA device. With PYCAFFE_CLR_TEST_GPU in the environment, on this
+// machine's GPU alone.
 #pragma once
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "backends/cpu/kernels/loops.h"
 #include "op_harness.h"
@@ -10,8 +12,12 @@
 
 namespace pcc {
 
+inline bool tests_gpu() { return std::getenv("PYCAFFE_CLR_TEST_GPU") != nullptr; }
+inline std::string cuda_backend() { return tests_gpu() ? "cuda" : "cuda_host"; }
+
 // The CPU backend, and the one of oneDNN where there is one.
 inline std::vector<std::string> fast_backends() {
+  if (tests_gpu()) return {};
   const std::vector<std::string> names = backend_names();
   const bool both = std::find(names.begin(), names.end(), "onednn") != names.end();
   return both ? std::vector<std::string>{"cpu", "onednn"} : std::vector<std::string>{"cpu"};
@@ -29,10 +35,12 @@ void for_each_isa(Check check) {
 // Compares with the reference, on every instruction set where the backend chooses by that, and
 // demands that the backend answers.
 inline void check_kernels(const OpCase& op, double tolerance, const std::string& backend_name) {
+  // A GPU's functions, and products that it adds unrounded, are not the host's.
+  if (tests_gpu()) tolerance = std::max(tolerance, 1e-4);
   const auto check = [&](const std::string&) {
     CHECK(!compare_with_reference(op, backend_name, tolerance).empty());
   };
-  if (backend_name == "cuda_host")
+  if (backend_name == cuda_backend())
     check("");
   else
     for_each_isa(check);
@@ -40,7 +48,8 @@ inline void check_kernels(const OpCase& op, double tolerance, const std::string&
 
 // Of both backends that have kernels of their own for everything.
 inline void check_kernels(const OpCase& op, double tolerance = 1e-5) {
-  for (const char* name : {"cpu", "cuda_host"}) check_kernels(op, tolerance, name);
+  if (!tests_gpu()) check_kernels(op, tolerance, "cpu");
+  check_kernels(op, tolerance, cuda_backend());
 }
 
 }  // namespace pcc

@@ -10,7 +10,6 @@
 #include <memory>
 
 #include "backends/cuda/host/modes.h"
-#include "guarded.h"
 #include "testing.h"
 
 namespace pcc {
@@ -21,57 +20,72 @@ constexpr uint8_t kGuardByte = 0xA5;
 constexpr uint8_t kGarbage = 0xFF;  // four or eight of them read as NaN
 constexpr double kNoise = 0.5;      // what dparams hold before backward; exact in float
 
+void fill_bytes(Device& device, void* to, uint8_t byte, int64_t bytes) {
+  const std::vector<uint8_t> all(static_cast<size_t>(bytes), byte);
+  device.upload(to, all.data(), bytes);
+}
+
 // Memory of a device between guard bytes.
 class Buffer {
  public:
   Buffer(Device& device, std::string name, int64_t bytes)
-      : name_(std::move(name)), bytes_(bytes), memory_(device.allocate(bytes + 2 * kGuard)) {
-    const GuardedAccess access(memory_->data());
-    std::memset(memory_->data(), kGuardByte, static_cast<size_t>(memory_->bytes()));
-    std::memset(data(), kGarbage, static_cast<size_t>(bytes_));
+      : device_(device),
+        name_(std::move(name)),
+        bytes_(bytes),
+        memory_(device.allocate(bytes + 2 * kGuard)) {
+    fill_bytes(device_, memory_->data(), kGuardByte, memory_->bytes());
+    spoil();
   }
   void* data() const { return memory_->data() + kGuard; }
-  void spoil() const {
-    const GuardedAccess access(data());
-    std::memset(data(), kGarbage, static_cast<size_t>(bytes_));
-  }
+  void spoil() const { fill_bytes(device_, data(), kGarbage, bytes_); }
   void check(const std::string& when) const {
-    const GuardedAccess access(data());
-    const auto* const bytes = reinterpret_cast<const uint8_t*>(memory_->data());
-    for (int64_t i = 0; i < kGuard; ++i)
-      PCC_CHECK(bytes[i] == kGuardByte && bytes[kGuard + bytes_ + i] == kGuardByte, when,
-                " writes out of the bounds of ", name_);
+    uint8_t guards[2][kGuard];
+    device_.download(guards[0], memory_->data(), kGuard);
+    device_.download(guards[1], memory_->data() + kGuard + bytes_, kGuard);
+    for (const auto& guard : guards)
+      for (const uint8_t byte : guard)
+        PCC_CHECK(byte == kGuardByte, when, " writes out of the bounds of ", name_);
   }
 
  private:
+  Device& device_;
   std::string name_;
   int64_t bytes_;
   std::shared_ptr<Memory> memory_;
 };
 
-void store(const Tensor& tensor, const Values& values) {
-  PCC_CHECK(static_cast<int64_t>(values.size()) == tensor.count(), "test gives ", values.size(),
-            " values for shape ", tensor.shape());
-  const GuardedAccess access(tensor.data);
-  for (int64_t i = 0; i < tensor.count(); ++i) {
-    const int64_t at = offset_in_layout(tensor.shape(), tensor.spec.layout, i);
-    const double value = values[static_cast<size_t>(i)];
-    if (tensor.spec.dtype == DType::f32)
-      tensor.as<float>()[at] = static_cast<float>(value);
-    else
-      tensor.as<double>()[at] = value;
-  }
+template <typename T>
+void store_as(Device& device, const Tensor& tensor, const Values& values) {
+  std::vector<T> numbers(values.size());
+  for (int64_t i = 0; i < tensor.count(); ++i)
+    numbers[static_cast<size_t>(offset_in_layout(tensor.shape(), tensor.spec.layout, i))] =
+        static_cast<T>(values[static_cast<size_t>(i)]);
+  device.upload(tensor.data, numbers.data(), tensor.spec.bytes());
 }
 
-Values load(const Tensor& tensor) {
-  Values values(static_cast<size_t>(tensor.count()));
-  const GuardedAccess access(tensor.data);
-  for (int64_t i = 0; i < tensor.count(); ++i) {
-    const int64_t at = offset_in_layout(tensor.shape(), tensor.spec.layout, i);
+void store(Device& device, const Tensor& tensor, const Values& values) {
+  PCC_CHECK(static_cast<int64_t>(values.size()) == tensor.count(), "test gives ", values.size(),
+            " values for shape ", tensor.shape());
+  if (tensor.spec.dtype == DType::f32)
+    store_as<float>(device, tensor, values);
+  else
+    store_as<double>(device, tensor, values);
+}
+
+template <typename T>
+Values load_as(Device& device, const Tensor& tensor) {
+  std::vector<T> numbers(static_cast<size_t>(tensor.count()));
+  device.download(numbers.data(), tensor.data, tensor.spec.bytes());
+  Values values(numbers.size());
+  for (int64_t i = 0; i < tensor.count(); ++i)
     values[static_cast<size_t>(i)] =
-        tensor.spec.dtype == DType::f32 ? tensor.as<float>()[at] : tensor.as<double>()[at];
-  }
+        numbers[static_cast<size_t>(offset_in_layout(tensor.shape(), tensor.spec.layout, i))];
   return values;
+}
+
+Values load(Device& device, const Tensor& tensor) {
+  return tensor.spec.dtype == DType::f32 ? load_as<float>(device, tensor)
+                                         : load_as<double>(device, tensor);
 }
 
 // All memory of one op.
@@ -126,28 +140,23 @@ class OpContext {
     device_.download(&report, report_->data(), sizeof(report));
     return report;
   }
-  // Between calls the test has access to the device's memory.
   void run(const Call& call) {
-    access_.reset();
     device_.run(&call, 1, context_);
     device_.sync();
-    access_.emplace(step_->data());
   }
 
  private:
   Device& device_;
   std::shared_ptr<Memory> step_, report_, feeds_;
   Context context_;
-  std::optional<GuardedAccess> access_;
 };
 
 void check_that(bool right, const std::string& what) {
   if (!right) ::testing::fail(__FILE__, __LINE__, what);
 }
 
-void spoil(const Tensor& tensor) {
-  const GuardedAccess access(tensor.data);
-  std::memset(tensor.data, kGarbage, static_cast<size_t>(tensor.spec.bytes()));
+void spoil(Device& device, const Tensor& tensor) {
+  fill_bytes(device, tensor.data, kGarbage, tensor.spec.bytes());
 }
 
 std::vector<bool> all_or(const std::vector<bool>& wanted, size_t count) {
@@ -273,7 +282,7 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
   }
   for (size_t i = 0; i < site.params.size(); ++i) {
     buffers.params.push_back(memory.tensor(concat("param ", i), site.params[i]));
-    store(buffers.params[i],
+    store(*device, buffers.params[i],
           pick(op.param_values, i, buffers.params[i].count(), op.seed + 200 + i));
   }
 
@@ -333,9 +342,10 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
   memory.check("prepare");
   for (int step = 0; step < op.steps; ++step) {
     for (size_t i = 0; i < site.in.size(); ++i)
-      store(buffers.in[i], pick(op.in_values, i, buffers.in[i].count(), op.seed + 100 + i));
+      store(*device, buffers.in[i],
+            pick(op.in_values, i, buffers.in[i].count(), op.seed + 100 + i));
     for (size_t i = 0; i < site.out.size(); ++i)
-      if (!(i == 0 && over_input)) spoil(buffers.out[i]);
+      if (!(i == 0 && over_input)) spoil(*device, buffers.out[i]);
     scratch.spoil();
     for (size_t f = 0; f < batches.size(); ++f) {
       batches[f] = op.feeds[f]->next(op.out[0][0]);
@@ -347,7 +357,7 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
     const StepReport report = context.report();
     if (report.halt == Halt::label) throw Error(ErrorKind::data, label_message(site.name, report));
     result.out.clear();
-    for (const Tensor& tensor : buffers.out) result.out.push_back(load(tensor));
+    for (const Tensor& tensor : buffers.out) result.out.push_back(load(*device, tensor));
     if (!backward) {
       ++state.pass;
       continue;
@@ -360,29 +370,31 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
     for (size_t i = 0; i < site.in.size(); ++i)
       if (!keeps(needs.in, i) &&
           !(over_input && needs.in_place == static_cast<int>(i) && keeps(needs.out, 0)))
-        spoil(buffers.in[i]);
+        spoil(*device, buffers.in[i]);
     for (size_t i = 0; i < site.out.size(); ++i)
       if (!keeps(needs.out, i) &&
           !(i == 0 && over_input && keeps(needs.in, static_cast<size_t>(needs.in_place))))
-        spoil(buffers.out[i]);
+        spoil(*device, buffers.out[i]);
     for (const Tensor& tensor : buffers.din)
-      if (tensor) spoil(tensor);
+      if (tensor) spoil(*device, tensor);
     for (size_t i = 0; i < buffers.dout.size(); ++i)
-      for (size_t p = 0; p < buffers.dout[i].size(); ++p) store(buffers.dout[i][p], dout[i][p]);
+      for (size_t p = 0; p < buffers.dout[i].size(); ++p)
+        store(*device, buffers.dout[i][p], dout[i][p]);
     for (const Tensor& tensor : buffers.dparams)
       if (tensor && overwrites && came)
-        spoil(tensor);
+        spoil(*device, tensor);
       else if (tensor)
-        store(tensor, Values(static_cast<size_t>(tensor.count()), kNoise));
+        store(*device, tensor, Values(static_cast<size_t>(tensor.count()), kNoise));
     backward_scratch.spoil();
     context.run({made.get(), Call::Action::backward});
     memory.check("backward");
     ++state.pass;
   }
-  for (const Tensor& tensor : buffers.params) result.params.push_back(load(tensor));
-  for (const Tensor& tensor : buffers.din) result.din.push_back(tensor ? load(tensor) : Values{});
+  for (const Tensor& tensor : buffers.params) result.params.push_back(load(*device, tensor));
+  for (const Tensor& tensor : buffers.din)
+    result.din.push_back(tensor ? load(*device, tensor) : Values{});
   for (const Tensor& tensor : buffers.dparams) {
-    result.dparams.push_back(tensor ? load(tensor) : Values{});
+    result.dparams.push_back(tensor ? load(*device, tensor) : Values{});
     if (!(overwrites && came))
       for (double& value : result.dparams.back()) value -= kNoise;
   }

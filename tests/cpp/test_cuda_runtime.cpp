@@ -318,6 +318,41 @@ TEST(recordings_do_the_same_again) {
   }
 }
 
+TEST(marks_tell_when_a_recording_came_by) {
+  for (const Streams streams : {Streams::now, Streams::late}) {
+    const With with(Order::forward, streams);
+    Stream stream(0);
+    const CurrentStream current(stream);
+    Array x(stream, counted(192)), y(stream, {0, 0, 0});
+    Mark before, between, after;
+    stream.begin_capture();
+    before.set(stream);
+    launch(sum_blocks<true>, 3, 64, 0, x.data, y.data);
+    between.set(stream);
+    after.set(stream);
+    stream.replay(stream.end_capture());
+    stream.sync();
+    CHECK(between.seconds_since(before) > 0 && after.seconds_since(between) >= 0);
+    CHECK(after.seconds_since(before) >= between.seconds_since(before));
+  }
+}
+
+TEST(a_rehearsal_counts_and_does_nothing) {
+  Stream stream(0);
+  Array x(stream, {1, 2}), y(stream, {0, 0});
+  const Rehearsal rehearsal;  // no stream is current
+  launch(scale, 1, 1, 0, x.data, y.data, 2.0f, x.count);
+  CHECK_EQ(rehearsal.launches(), 1);
+  {
+    const Rehearsal inner;
+    CHECK(rehearsed());
+    CHECK_EQ(inner.launches(), 1);
+  }
+  CHECK(rehearsed());
+  CHECK_EQ(rehearsal.launches(), 2);
+  CHECK_EQ(y.values(), (std::vector<float>{0, 0}));
+}
+
 TEST(threads_of_the_host_work_side_by_side) {
   const std::vector<float> right = sums<true>(Order::forward);
   std::vector<std::thread> threads;

@@ -15,7 +15,7 @@ constexpr double kTolerance = 5e-6;
 void check(const Conv& c) {
   for (const std::string& backend : fast_backends())
     check_kernels(conv_case(c), kTolerance, backend);
-  check_kernels(conv_case(c), kTolerance, "cuda_host");
+  check_kernels(conv_case(c), kTolerance, cuda_backend());
 }
 
 }  // namespace

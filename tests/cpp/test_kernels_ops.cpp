@@ -93,7 +93,7 @@ TEST(maximum_of_ties_is_the_first) {
 TEST(softmax) {
   const auto check = [](const OpCase& op) {
     for (const std::string& backend : fast_backends()) check_kernels(op, kTolerance, backend);
-    check_kernels(op, kTolerance, "cuda_host");
+    check_kernels(op, kTolerance, cuda_backend());
   };
   check(make_case(SoftmaxDesc{1}, Shape{5, 10}, Shape{5, 10}));
   check(make_case(SoftmaxDesc{1}, Shape{2, 7, 3, 4}, Shape{2, 7, 3, 4}));

@@ -63,6 +63,17 @@ class CudaBackend : public Backend {
     return std::make_shared<CudaDevice>(index, precision == Precision::usual ? usual_ : precision);
   }
 
+  std::vector<std::string> devices(std::string* why) const override {
+    std::vector<std::string> names;
+    for (int i = 0, count = device_count(why); i < count; ++i) names.push_back(properties(i).name);
+    if (names.empty() && why) *why = "no CUDA device: " + *why;
+    return names;
+  }
+
+  std::shared_ptr<Device> describe(Precision precision) const override {
+    return std::make_shared<DescribedDevice>(precision == Precision::usual ? usual_ : precision);
+  }
+
   std::unique_ptr<Op> make(const OpDesc& desc, const OpSite& site) const override {
     const Maker maker = {site};
     const bool is_tally = std::holds_alternative<TallyDesc>(desc);  // sums in double

@@ -29,7 +29,7 @@ class CudaOp : public TypedOp<float> {
 
  protected:
   void clear(const Tensor& tensor) override {
-    current_stream().fill(tensor.data, 0, tensor.spec.bytes());
+    if (!rehearsed()) current_stream().fill(tensor.data, 0, tensor.spec.bytes());
   }
   // Elements of a tensor.
   int64_t in_count(int i = 0) const { return in_shape(i).count(); }

@@ -1,5 +1,10 @@
 #include "backends/cuda/device.h"
 
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+
 #include "core/check.h"
 #include "ops/op.h"
 
@@ -20,6 +25,27 @@ class CudaMemory : public Memory {
   std::shared_ptr<CudaDevice> device_;
   Stream& stream_;
 };
+
+// Addresses that nothing else has, and that nobody may follow.
+class Addresses : public Memory {
+ public:
+  explicit Addresses(int64_t bytes) : Memory(bytes) {
+    void* const place =
+        mmap(nullptr, size(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    PCC_CHECK(place != MAP_FAILED, "no addresses for ", bytes, " bytes");
+    data_ = static_cast<char*>(place);
+  }
+  ~Addresses() override { munmap(data_, size()); }
+
+ private:
+  size_t size() const { return static_cast<size_t>(std::max<int64_t>(bytes(), 1)); }
+};
+
+int64_t count_launches(const Call& call, const Context& context) {
+  const Rehearsal rehearsal;
+  call.make(context);
+  return rehearsal.launches();
+}
 
 // What a unit keeps: how far it has come, and for which context.
 struct Course {
@@ -55,17 +81,51 @@ void CudaDevice::run(Unit& unit, const Context& context) {
     unit.recording = std::make_shared<Course>(Course{context, nullptr});
     return;
   }
-  if (!course->recording) {
-    stream_.begin_capture();
-    try {
-      run(unit.calls.data(), unit.calls.size(), context);
-    } catch (...) {
-      stream_.abandon_capture();
-      throw;
-    }
-    course->recording = stream_.end_capture();
-  }
+  if (!course->recording)
+    course->recording = record([&] { run(unit.calls.data(), unit.calls.size(), context); });
   stream_.replay(course->recording);
+}
+
+std::shared_ptr<const Recording> CudaDevice::record(const std::function<void()>& work) {
+  stream_.begin_capture();
+  try {
+    work();
+  } catch (...) {
+    stream_.abandon_capture();
+    throw;
+  }
+  return stream_.end_capture();
+}
+
+std::vector<double> CudaDevice::time(const Call* calls, size_t count, const Context& context) {
+  std::vector<Mark> marks(count + 1);
+  stream_.replay(record([&] {
+    marks[0].set(stream_);
+    for (size_t i = 0; i < count; ++i) {
+      run(calls + i, 1, context);
+      marks[i + 1].set(stream_);
+    }
+  }));
+  stream_.sync();
+  std::vector<double> seconds;
+  for (size_t i = 0; i < count; ++i) seconds.push_back(marks[i + 1].seconds_since(marks[i]));
+  return seconds;
+}
+
+int64_t CudaDevice::launches(const Call& call, const Context& context) {
+  return count_launches(call, context);
+}
+
+std::shared_ptr<Memory> DescribedDevice::allocate(int64_t bytes) {
+  return std::make_shared<Addresses>(bytes);
+}
+
+void DescribedDevice::download(void* to, const void*, int64_t bytes) {
+  if (bytes > 0) std::memset(to, 0, static_cast<size_t>(bytes));
+}
+
+int64_t DescribedDevice::launches(const Call& call, const Context& context) {
+  return count_launches(call, context);
 }
 
 }  // namespace pcc::cuda

@@ -201,6 +201,7 @@ class NormActOp : public CudaOp {
   void forward_needs(OpNeeds& needs) const override {
     needs.forward_scratch = seen_.scratch_bytes() + (trains() ? 0 : statistics_bytes());
     if (!trains()) needs.in_place = 0;
+    if (!desc_.use_global_stats) needs.forward_again = site_.in[0].bytes();
   }
   void backward_needs(OpNeeds& needs) const override {
     needs.in.assign(site_.in.size(), false);
@@ -208,6 +209,7 @@ class NormActOp : public CudaOp {
     needs.stash_bytes = statistics_bytes() + (keeps_passed() ? out_count() : 0);
     needs.backward_scratch =
         seen_.scratch_bytes() + seen_.sums() * static_cast<int64_t>(sizeof(Means));
+    needs.backward_again = site_.in[0].bytes() + site_.out[0].bytes();
     needs.diff_in_place = 0;
     needs.overwrites_dparams = true;
     Parts::taken(needs);

@@ -10,6 +10,7 @@ namespace pcc::cuda {
 namespace {
 
 constinit thread_local Stream* current = nullptr;
+constinit thread_local Rehearsal* rehearsal = nullptr;
 
 }  // namespace
 
@@ -19,6 +20,14 @@ CurrentStream::~CurrentStream() { current = before_; }
 Stream& current_stream() {
   PCC_CHECK(current, "work for a device outside of a call that the device makes");
   return *current;
+}
+
+Rehearsal::Rehearsal() : before_(rehearsal) { rehearsal = this; }
+Rehearsal::~Rehearsal() { rehearsal = before_; }
+
+bool rehearsed() {
+  if (rehearsal) ++rehearsal->launches_;
+  return rehearsal != nullptr;
 }
 
 std::string place_of(const Launch& launch) {

@@ -93,6 +93,23 @@ class Event {
   std::unique_ptr<State> state_;
 };
 
+// A moment in the work of a stream, or in that of a recording whenever it is replayed.
+class Mark {
+ public:
+  Mark();
+  ~Mark();
+  Mark(const Mark&) = delete;
+  Mark& operator=(const Mark&) = delete;
+  void set(Stream& stream);
+  // Once the stream that this one was set in has been waited for.
+  double seconds_since(const Mark& earlier) const;
+
+  struct State;
+
+ private:
+  std::unique_ptr<State> state_;
+};
+
 // Makes it the stream that launches of this thread go to, for as long as this lives.
 class CurrentStream {
  public:
@@ -106,6 +123,23 @@ class CurrentStream {
 };
 // Throws an engine error where there is none: kernels run only within a call of an op.
 Stream& current_stream();
+
+// While it lives, what this thread would ask of its stream is counted, and not done.
+class Rehearsal {
+ public:
+  Rehearsal();
+  ~Rehearsal();
+  Rehearsal(const Rehearsal&) = delete;
+  Rehearsal& operator=(const Rehearsal&) = delete;
+  int64_t launches() const { return launches_; }  // kernels, copies and fills
+
+ private:
+  friend bool rehearsed();
+  Rehearsal* before_;
+  int64_t launches_ = 0;
+};
+// Whether a rehearsal goes on, which then counts one launch: nothing else is to be done.
+bool rehearsed();
 
 // A kernel and its parameters, their types gone.
 struct Launch {
@@ -141,6 +175,7 @@ void launch(void (*kernel)(Params...), const Dim& grid, const Dim& block, int64_
                 *static_cast<Params*>(at[i])...);
           }(std::index_sequence_for<Params...>{});
         };
+        if (rehearsed()) return;
         launch(current_stream(), Launch{reinterpret_cast<const void*>(kernel), call, grid, block,
                                         shared_bytes, params, sizes, sizeof...(Params)});
       },

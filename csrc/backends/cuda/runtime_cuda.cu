@@ -228,4 +228,28 @@ void Event::sync() const {
   if (state_->event) PCC_CUDA(cudaEventSynchronize(state_->event));
 }
 
+struct Mark::State {
+  cudaEvent_t event = nullptr;  // null: never set
+};
+
+Mark::Mark() : state_(std::make_unique<State>()) {}
+
+Mark::~Mark() {
+  if (state_->event) cudaEventDestroy(state_->event);
+}
+
+void Mark::set(Stream& stream) {
+  const cudaStream_t in = stream.state().choose();
+  if (!state_->event) PCC_CUDA(cudaEventCreate(&state_->event));
+  // In a recording it is work of its own, not a dependence between streams.
+  PCC_CUDA(cudaEventRecordWithFlags(
+      state_->event, in, stream.capturing() ? cudaEventRecordExternal : cudaEventRecordDefault));
+}
+
+double Mark::seconds_since(const Mark& earlier) const {
+  float milliseconds = 0;
+  PCC_CUDA(cudaEventElapsedTime(&milliseconds, earlier.state_->event, state_->event));
+  return static_cast<double>(milliseconds) * 1e-3;
+}
+
 }  // namespace pcc::cuda

@@ -2,6 +2,7 @@
 // by thread (grid.h), streams as queues (modes.h), recordings as lists.
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -232,6 +233,22 @@ void Event::wait(Stream& stream) const {
 
 void Event::sync() const {
   if (state_->queue) state_->queue->finish(state_->position);
+}
+
+struct Mark::State {
+  using Clock = std::chrono::steady_clock;
+  std::shared_ptr<Clock::time_point> when = std::make_shared<Clock::time_point>();
+};
+
+Mark::Mark() : state_(std::make_unique<State>()) {}
+Mark::~Mark() = default;
+
+void Mark::set(Stream& stream) {
+  stream.state().ask([when = state_->when] { *when = State::Clock::now(); });
+}
+
+double Mark::seconds_since(const Mark& earlier) const {
+  return std::chrono::duration<double>(*state_->when - *earlier.state_->when).count();
 }
 
 namespace host {

@@ -1,0 +1,87 @@
+"""Which device trains: from solver_mode, --gpu and --device to the name of one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from pycaffe_clr.engine import backend_of, ready_core
+from pycaffe_clr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pycaffe_clr.proto import SolverParameter
+
+# The backend that GPUs mean.
+GPU = "cuda"
+
+
+class Choice(NamedTuple):
+    """A device by name, and how many GPUs were asked for, 0: none. note: for the log."""
+
+    device: str
+    gpus: int
+    note: str
+
+
+def gpus() -> tuple[list[str], str]:
+    """(names of the GPUs here, by number; why there are none)."""
+    return ready_core().devices(GPU)
+
+
+def device_number(device: str) -> int:
+    """1 of "cuda:1", 0 where no number stands there."""
+    return int(device.partition(":")[2] or 0)
+
+
+def gpu_numbers(text: str, count: int) -> list[int]:
+    """The GPUs of `--gpu 0,2` or `--gpu all` where there are `count`, each once.
+
+    Raises ConfigError for what is no number, comes twice, or is not there.
+    """
+    if text.strip() == "all":
+        return list(range(count))
+    numbers = []
+    for word in text.split(","):
+        if not word.strip().isdecimal():
+            raise ConfigError(f'--gpu "{text}": numbers, separated by commas, or all')
+        numbers.append(int(word))
+    twice = next((n for n in numbers if numbers.count(n) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"--gpu {text}: {twice} stands there twice")
+    if count and max(numbers) >= count:
+        raise ConfigError(
+            f"--gpu {text}: there {f'are {count} GPUs' if count > 1 else 'is 1 GPU'}, "
+            "numbered from 0"
+        )
+    return numbers
+
+
+def of_gpu_flag(text: str) -> Choice:
+    """What `--gpu TEXT` means here: without any GPU the CPU, which the note then says.
+
+    Raises ConfigError for wrong numbers.
+    """
+    names, why = gpus()
+    numbers = gpu_numbers(text, len(names))
+    if not names:
+        asked = max(len(numbers), 1)
+        replicas = f", with {asked} replicas" if asked > 1 else ""
+        return Choice("cpu", asked, f"--gpu {text}: {why}. Use CPU{replicas}.")
+    backend_of(f"{GPU}:{numbers[0]}")
+    used = "; ".join(f"GPU {n}: {names[n]}" for n in numbers)
+    return Choice(f"{GPU}:{numbers[0]}", len(numbers), used)
+
+
+def of_solver(solver: SolverParameter) -> Choice:
+    """What solver_mode and device_id mean here: GPU, Caffe's default, is the CPU without any.
+
+    Raises ConfigError for a device_id that is not there.
+    """
+    if solver.solver_mode == type(solver).CPU:
+        return Choice("cpu", 0, "Use CPU.")
+    names, why = gpus()
+    if not names:
+        return Choice("cpu", 0, f"solver_mode is GPU: {why}. Use CPU.")
+    number = solver.device_id
+    if not 0 <= number < len(names):
+        raise ConfigError(f"device_id: {number}: the GPUs here are numbered 0 to {len(names) - 1}")
+    return Choice(f"{GPU}:{number}", 1, f"GPU {number}: {names[number]}")
