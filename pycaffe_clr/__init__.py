@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # where _HOMES leads, for type checkers
     from pycaffe_clr.errors import EngineError as EngineError
     from pycaffe_clr.errors import PycaffeClrError as PycaffeClrError
     from pycaffe_clr.experiments.logs import read_log as read_log
+    from pycaffe_clr.export.torch_net import to_torch as to_torch
     from pycaffe_clr.net_spec import NetSpec as NetSpec
     from pycaffe_clr.net_spec import layers as layers
     from pycaffe_clr.net_spec import params as params
@@ -74,6 +75,7 @@ _HOMES = {
     "layers": "net_spec",
     "params": "net_spec",
     "to_proto": "net_spec",
+    "to_torch": "export.torch_net",
     "SGDSolver": "pycaffe.solver",
     "NesterovSolver": "pycaffe.solver",
     "AdaGradSolver": "pycaffe.solver",

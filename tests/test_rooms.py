@@ -63,7 +63,7 @@ PACKAGE = Path(__file__).parents[1] / "pycaffe_clr"
 PYTHON_ROOMS = [
     "errors", "version", "atomic", "durations", "native", "core_types", "shaped", "proto",
     "catalog", "prototxt", "weights", "data", "engine", "devices", "python_layer", "train",
-    "pycaffe", "io", "net_spec", "coord_map", "draw", "classifier", "detector", "compat",
+    "pycaffe", "export", "io", "net_spec", "coord_map", "draw", "classifier", "detector", "compat",
     "experiments", "cli", "__main__",
 ]  # fmt: skip
 PYTHON_EXCEPT = {

@@ -34,6 +34,7 @@ VERBS = {
     "convert-imageset": ("convert_imageset", "a list of pictures as a database"),
     "compute-mean": ("compute_mean", "the mean image of a database"),
     "extract-features": ("extract_features", "blobs of a net to databases"),
+    "export": ("export", "a net and its weights as an ONNX file"),
     "train": ("train", "as `caffe train`"),
     "test": ("test", "as `caffe test`"),
     "time": ("time", "as `caffe time`: milliseconds per layer"),
