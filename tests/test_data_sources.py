@@ -119,12 +119,6 @@ def test_an_empty_database_is_refused(tmp_path):
         LmdbSource(tmp_path / "folder")
 
 
-def test_leveldb_is_named(tmp_path):
-    (tmp_path / "CURRENT").write_text("MANIFEST-000001\n")
-    with pytest.raises(DataError, match="LevelDB"):
-        LmdbSource(tmp_path)
-
-
 @pytest.mark.parametrize("keep", [1, 100, 4096, 8192, 40000, 150000])
 def test_a_truncated_database_is_refused(database, keep):
     os.truncate(database / "data.mdb", keep)

@@ -59,11 +59,6 @@ def data_file(path: Path) -> Path:
         file = path / "data.mdb"
         if file.is_file():
             return file
-        if (path / "CURRENT").is_file():
-            raise DataError(
-                f"{path}: this is a LevelDB database; pycaffe_clr reads LMDB. "
-                "Convert it, or make the set again with `pycaffe_clr data ...`"
-            )
         raise DataError(f"{path}: expected an LMDB database, but the folder has no data.mdb")
     if path.is_file():
         return path

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from pycaffe_clr.data import datum, mdb
+from pycaffe_clr.data import datum, leveldb, mdb
 from pycaffe_clr.data.resolve import make_command
 from pycaffe_clr.errors import DataError, shape_text
 
@@ -86,14 +86,8 @@ def output_array(out: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype
     return out
 
 
-class LmdbSource:
-    """The Datum records of an LMDB database, read-only and without a lock.
-
-    path: the folder that holds data.mdb. hold_limit: bytes of pixels up to which `held` loads the
-    whole set. color: see `datum.decode`. Raises DataError when the database is missing, empty,
-    truncated or damaged, or its first record is not a Datum; reading raises it for others.
-    encoded: whether the first record is a compressed image.
-    """
+class _Database:
+    """Datum records whose bytes lie somewhere in an array; see LmdbSource."""
 
     def __init__(
         self, path: str | Path, hold_limit: int = HOLD_LIMIT, color: bool | None = None
@@ -102,9 +96,9 @@ class LmdbSource:
         self.name = str(path)
         if not path.exists():
             raise DataError(f"{path}: no such database. {make_command(path)}")
-        self._file = mdb.data_file(path)
-        self._bytes: np.ndarray | None = mdb.map_file(self._file)
-        self._index = mdb.index_records(self._bytes, self._file)
+        self._path = path
+        self._bytes: np.ndarray | None
+        self._bytes, self._index = self._load(path)
         if not len(self._index):
             raise DataError(f"{path}: the database is empty. {make_command(path)}")
         self._color = color
@@ -115,6 +109,10 @@ class LmdbSource:
         self.encoded = first.encoded
         self._hold = len(self) * first.image.nbytes <= hold_limit and self.dtype == np.uint8
         self._held: Held | None = None
+
+    def _load(self, path: Path) -> tuple[np.ndarray, mdb.RecordIndex]:
+        """The bytes, and where the records lie in them."""
+        raise NotImplementedError
 
     def __len__(self) -> int:
         return len(self._index)
@@ -155,7 +153,7 @@ class LmdbSource:
 
     def _pages(self) -> np.ndarray:
         if self._bytes is None:
-            self._bytes = mdb.map_file(self._file)
+            self._bytes, _ = self._load(self._path)
         return self._bytes
 
     def _value(self, record: int) -> bytes:
@@ -237,6 +235,28 @@ class LmdbSource:
         out[row], labels[row] = image, label
 
 
+class LmdbSource(_Database):
+    """The Datum records of an LMDB database, read-only and without a lock.
+
+    path: the folder that holds data.mdb. hold_limit: bytes of pixels up to which `held` loads the
+    whole set. color: see `datum.decode`. Raises DataError when the database is missing, empty,
+    truncated or damaged, or its first record is not a Datum; reading raises it for others.
+    encoded: whether the first record is a compressed image.
+    """
+
+    def _load(self, path: Path) -> tuple[np.ndarray, mdb.RecordIndex]:
+        file = mdb.data_file(path)
+        pages = mdb.map_file(file)
+        return pages, mdb.index_records(pages, file)
+
+
+class LevelDbSource(_Database):
+    """The Datum records of a LevelDB database, unpacked when it is opened; see LmdbSource."""
+
+    def _load(self, path: Path) -> tuple[np.ndarray, mdb.RecordIndex]:
+        return leveldb.unpack(path)
+
+
 @cache
 def _decoders() -> ThreadPoolExecutor:
     """Threads for all sources; Pillow decodes outside of the interpreter's lock."""
@@ -252,6 +272,8 @@ def _kind(shape: tuple[int, ...], dtype: np.dtype) -> str:
     return f"{shape_text(shape)} (C x H x W) of {dtype}"
 
 
-def open_source(path: str | Path, color: bool | None = None) -> LmdbSource:
-    """The source of a Data layer, whichever `backend` its prototxt names; see LmdbSource."""
-    return LmdbSource(path, color=color)
+def open_source(path: str | Path, color: bool | None = None) -> LmdbSource | LevelDbSource:
+    """The source of a Data layer: LMDB or LevelDB, whichever lies there, not what its `backend`
+    says; see LmdbSource."""
+    kind = LevelDbSource if leveldb.is_leveldb(Path(path)) else LmdbSource
+    return kind(path, color=color)
