@@ -1,7 +1,7 @@
 """Builds the C++ tests and runs each program through ctest.
 
-They are built where `pip install .` built the package (build/package), whose engine they link: what
-is as it was then is not compiled again. Where there is no such folder, or no ninja, it is
+They are built where `pip install .` built the package (build/package), whose engine they link, and
+with the tools that built it: what is as it was then is not compiled again. Where there is no such folder, or no ninja, it is
 build/cpp-tests; PYCAFFE_CLR_TEST_BUILD names another. PYCAFFE_CLR_TEST_CMAKE_ARGS adds options for
 CMake.
 """
@@ -9,6 +9,7 @@ CMake.
 import fcntl
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -36,6 +37,17 @@ def run_or_fail(command: list[str]) -> str:
     return done.stdout + done.stderr
 
 
+def tool_of(folder: Path, entry: str, name: str) -> str | None:
+    """The tool that a build folder was made with, if it is still there: other versions would write
+    other commands, or another log of what is built, and all would be compiled again."""
+    cache = folder / "CMakeCache.txt"
+    if cache.is_file():
+        found = re.search(rf"^{entry}:[A-Z]+=(.+)$", cache.read_text(), re.MULTILINE)
+        if found and os.access(found[1], os.X_OK):
+            return found[1]
+    return tool(name)
+
+
 def build_folder(ninja: str | None) -> Path:
     if chosen := os.environ.get("PYCAFFE_CLR_TEST_BUILD"):
         return Path(chosen)
@@ -46,13 +58,14 @@ def build_folder(ninja: str | None) -> Path:
 @pytest.fixture(scope="module")
 def build() -> Iterator[Path]:
     """Build folder with every C++ test compiled; skips where there is no CMake or compiler."""
-    cmake, ninja = tool("cmake"), tool("ninja")
+    folder = build_folder(tool("ninja"))
+    cmake = tool_of(folder, "CMAKE_COMMAND", "cmake")
+    ninja = tool_of(folder, "CMAKE_MAKE_PROGRAM", "ninja")
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
     if cmake is None:
         pytest.skip("no cmake: pip install cmake")
     if compiler is None:
         pytest.skip("no C++ compiler: install g++, or set CXX")
-    folder = build_folder(ninja)
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as lock:
         # Two test runs at once in one checkout must not compile into each other.
