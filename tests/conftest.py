@@ -3,12 +3,14 @@
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from cpp_build import CppTests
 
+CPP_TESTS = pytest.StashKey[CppTests]()
 ROOT = Path(__file__).parents[1]
 
 
@@ -20,6 +22,8 @@ def leave_checkout_off_the_path() -> None:
 
 
 leave_checkout_off_the_path()
+# Of the engine's threads, here and in children: small nets on busy cores would wait in circles.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -95,6 +99,49 @@ def pytest_configure(config: pytest.Config) -> None:
         take_device(device)
     if precision := config.getoption("--precision"):
         take_precision(precision)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the tests that need the C++ build come last, and of these its programs."""
+
+    def place(item: pytest.Item) -> int:
+        return ("build" in fixtures_of(item)) + ("cpp_tests" in fixtures_of(item))
+
+    items.sort(key=place)
+
+
+def fixtures_of(item: pytest.Item) -> Sequence[str]:
+    return getattr(item, "fixturenames", ())
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build and run C++ tests from now on, if some of the tests will ask for it."""
+    if session.config.getoption("collectonly"):
+        return
+    if any("build" in fixtures_of(item) for item in session.items):
+        names = [
+            item.callspec.params["name"]
+            for item in session.items
+            if isinstance(item, pytest.Function) and "cpp_tests" in item.fixturenames
+        ]
+        session.config.stash[CPP_TESTS] = CppTests(names)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if tests := session.config.stash.get(CPP_TESTS, None):
+        tests.stop()
+
+
+@pytest.fixture(scope="session")
+def cpp_tests(pytestconfig: pytest.Config) -> CppTests:
+    """The C++ tests, as they are built and run beside this."""
+    return pytestconfig.stash[CPP_TESTS]
+
+
+@pytest.fixture(scope="session")
+def build(pytestconfig: pytest.Config) -> Path:
+    """Build folder with every C++ test compiled; skips where there is no CMake or compiler."""
+    return pytestconfig.stash[CPP_TESTS].folder()
 
 
 @pytest.fixture(scope="session")

@@ -3,25 +3,24 @@
 from pathlib import Path
 
 import pytest
-from test_cpp import build  # noqa: F401
 from test_guarded import run_tests
 
 # Orders of threads and of blocks, and when a stream does its work: the results must not know.
 MODES = ["forward", "reversed,late", "shuffled,late"]
 
 
-def test_each_precision_trains(build: Path) -> None:  # noqa: F811
+def test_each_precision_trains(build: Path) -> None:
     library = build / "tests" / "cpp" / "libpcc_cuda_host.so"
     run_tests(["precision"], "precision and not cpu", "--cuda-host", str(library), seconds=120)
 
 
-def test_tables_of_a_step(build: Path) -> None:  # noqa: F811
+def test_tables_of_a_step(build: Path) -> None:
     library = build / "tests" / "cpp" / "libpcc_cuda_host.so"
     run_tests(["gpu_commands"], "cuda_backend", "--cuda-host", str(library))
 
 
 @pytest.mark.parametrize("modes", MODES)
-def test_layers_are_caffes(build: Path, modes: str) -> None:  # noqa: F811
+def test_layers_are_caffes(build: Path, modes: str) -> None:
     library = build / "tests" / "cpp" / "libpcc_cuda_host.so"
     # Every device means this backend there: one name stands for all.
     run_tests(

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from test_cpp import build  # noqa: F401
 
 from pycaffe_clr import proto
 from pycaffe_clr.cli.stand_in import StandIn
@@ -78,7 +77,7 @@ def convolutions(path: Path, phase: int) -> Iterator[tuple[tuple[int, ...], bool
 
 def test_every_shipped_convolution_has_plans(
     environment: dict[str, str],
-    build: Path,  # noqa: F811
+    build: Path,
     tmp_path: Path,
 ) -> None:
     found: dict[tuple[int, ...], tuple[bool, bool, str]] = {}
@@ -97,13 +96,13 @@ def test_every_shipped_convolution_has_plans(
         environment | {"PYCAFFE_CLR_CONVOLUTIONS": str(tmp_path / "list")})  # fmt: skip
 
 
-def test_plans_without_a_device(environment: dict[str, str], build: Path) -> None:  # noqa: F811
+def test_plans_without_a_device(environment: dict[str, str], build: Path) -> None:
     run(build / "tests" / "cpp" / "test_cudnn", environment)
 
 
 def test_half_an_installation_does_not_end_the_process(
     environment: dict[str, str],
-    build: Path,  # noqa: F811
+    build: Path,
     tmp_path: Path,
 ) -> None:
     whole = Path(environment["PYCAFFE_CLR_CUDNN_DIR"])

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_cpp import build  # noqa: F401
 
 HERE = Path(__file__).parent
 FILES = [
@@ -45,6 +44,6 @@ def run_tests(
     assert " passed" in done.stdout
 
 
-def test_nets_in_guarded_memory(build: Path) -> None:  # noqa: F811
+def test_nets_in_guarded_memory(build: Path) -> None:
     library = build / "tests" / "cpp" / "libpcc_guarded.so"
     run_tests(FILES, SHORT, "--guarded", str(library))

@@ -44,12 +44,12 @@ std::vector<Listed> read_list(const std::string& path) {
   return all;
 }
 
-struct Precision {
+struct Numerics {
   const char* name;
   DType dtype;
   bool tf32;
 };
-constexpr Precision kPrecisions[] = {
+constexpr Numerics kNumerics[] = {
     {"fp32", DType::f32, false}, {"tf32", DType::f32, true}, {"bf16", DType::bf16, true}};
 
 void lie_as(Convolution& convolution, DType dtype, Layout layout) {
@@ -122,13 +122,13 @@ TEST(every_convolution_listed_has_plans) {
     const std::string sm = concat("sm_", device.compute_capability / 10);
     for (Listed each : all) {
       for (const Layout layout : {Layout::plain, Layout::nhwc})
-        for (const Precision& precision : kPrecisions) {
+        for (const Numerics& numerics : kNumerics) {
           Convolution& asked = each.convolution;
-          lie_as(asked, precision.dtype, layout);
+          lie_as(asked, numerics.dtype, layout);
           const auto line = [&](const char* what) {
-            return concat(sm, ' ', precision.name, ' ', what, ' ', name_of(layout));
+            return concat(sm, ' ', numerics.name, ' ', what, ' ', name_of(layout));
           };
-          const Limits limits{.tf32 = precision.tf32};
+          const Limits limits{.tf32 = numerics.tf32};
           for (const Step step : {Step::forward, Step::data, Step::weights}) {
             if (step != Step::forward && !each.trains) continue;
             asked.step = step;
@@ -136,14 +136,14 @@ TEST(every_convolution_listed_has_plans) {
           }
           if (each.has_bias) {
             asked.step = Step::forward;
-            asked.bias = TensorSpec{.shape = {asked.y.shape[1]}, .dtype = precision.dtype};
+            asked.bias = TensorSpec{.shape = {asked.y.shape[1]}, .dtype = numerics.dtype};
             table.add(line("forward + bias"), asked, target, limits, each.name, true);
             asked.relu = true;
             table.add(line("forward + bias + relu"), asked, target, limits, each.name, true);
             asked.bias.reset();
             asked.relu = false;
           }
-          if (each.trains && precision.dtype == DType::bf16) {
+          if (each.trains && numerics.dtype == DType::bf16) {
             asked.step = Step::weights;
             asked.w.dtype = DType::f32;
             table.add(line("float32 weights"), asked, target, limits, each.name, false);

@@ -1,0 +1,121 @@
+"""The C++ tests: built, and run through ctest, beside the tests in Python, which come first.
+
+They are built where `pip install .` built the package (build/package), whose engine they link, and
+with the tools that built it: what is as it was then is not compiled again. Where there is no such
+folder, or no ninja, it is build/cpp-tests; PYCAFFE_CLR_TEST_BUILD names another.
+PYCAFFE_CLR_TEST_CMAKE_ARGS adds options for CMake.
+"""
+
+import fcntl
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def tool(name: str) -> str | None:
+    """Path of a build tool: from this Python's environment, activated or not, or the system's."""
+    own = Path(sys.executable).parent / name
+    return str(own) if own.is_file() else shutil.which(name)
+
+
+def tool_of(folder: Path, entry: str, name: str) -> str | None:
+    """The tool that a build folder was made with, if it is still there.
+
+    Another version may write other commands, or another log of what is built, and all would be
+    compiled again.
+    """
+    cache = folder / "CMakeCache.txt"
+    if cache.is_file():
+        found = re.search(rf"^{entry}:[A-Z]+=(.+)$", cache.read_text(), re.MULTILINE)
+        if found and os.access(found[1], os.X_OK):
+            return found[1]
+    return tool(name)
+
+
+def build_folder() -> Path:
+    if chosen := os.environ.get("PYCAFFE_CLR_TEST_BUILD"):
+        return Path(chosen)
+    found = tool("ninja") and (ROOT / "build" / "package" / "build.ninja").exists()
+    return ROOT / "build" / ("package" if found else "cpp-tests")
+
+
+class CppTests:
+    """Builds in threads of its own, and then runs the programs of these names."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._commands: set[subprocess.Popen[str]] = set()
+        self._lock = None
+        count = os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(max_workers=count)
+        self._built = self._pool.submit(self._build, count)
+        # The longest first.
+        ordered = sorted(names, key=lambda name: not name.startswith("test_kernels"))
+        self._ran = {name: self._pool.submit(self._run, name) for name in ordered}
+
+    def folder(self) -> Path:
+        """Folder of the build, once that is done; skips the test where nothing can be built."""
+        return self._built.result()
+
+    def output(self, name: str) -> str:
+        """What that program wrote; the test fails as the program does."""
+        return self._ran[name].result()
+
+    def stop(self) -> None:
+        """Wait for no more than what runs to be ended."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for command in list(self._commands):
+            command.terminate()
+        self._pool.shutdown()
+        if self._lock:
+            self._lock.close()
+
+    def _command(self, words: list[str]) -> str:
+        with subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        ) as process:
+            self._commands.add(process)
+            said, _ = process.communicate()
+            self._commands.discard(process)
+        if process.returncode != 0:
+            pytest.fail(f"{shlex.join(words)}\n{said[-40000:]}", False)
+        return said
+
+    def _build(self, jobs: int) -> Path:
+        folder = build_folder()
+        cmake = tool_of(folder, "CMAKE_COMMAND", "cmake")
+        ninja = tool_of(folder, "CMAKE_MAKE_PROGRAM", "ninja")
+        compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
+        if cmake is None:
+            pytest.skip("no cmake: pip install cmake")
+        if compiler is None:
+            pytest.skip("no C++ compiler: install g++, or set CXX")
+        folder.mkdir(parents=True, exist_ok=True)
+        # Two test runs at once in one checkout must not compile into each other.
+        self._lock = open(folder / ".lock", "w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        configure = [cmake, "-S", str(ROOT), "-B", str(folder), "-DPYCAFFE_CLR_PYTHON=OFF"]
+        configure += ["-DPYCAFFE_CLR_TESTS=ON", f"-DPython_EXECUTABLE={sys.executable}"]
+        is_new = not (folder / "CMakeCache.txt").exists()
+        if ninja and (is_new or (folder / "build.ninja").exists()):
+            configure += ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"]
+        self._command(configure + shlex.split(os.environ.get("PYCAFFE_CLR_TEST_CMAKE_ARGS", "")))
+        self._command([cmake, "--build", str(folder), "--parallel", str(jobs)])
+        return folder
+
+    def _run(self, name: str) -> str:
+        folder = self._built.result()
+        ctest = tool("ctest")
+        assert ctest is not None
+        return self._command(
+            [ctest, "--test-dir", str(folder), "--output-on-failure", "-R", f"^{name}$"]
+        )
