@@ -99,13 +99,16 @@ def test_the_model_of_a_step():
 
 def test_tables_of_a_step():
     text = "\n".join(step_lines(OPS, 512, 80))
-    assert re.search(r"^conv +conv1 +3 +3350.0 +0.00 +\d+$", text, re.M)
+    assert re.search(r"^conv +conv1 +3 +3350.0 +0.00 +1117$", text, re.M)
+    assert re.search(r"^gemm +1 cuda: plain +2 +0.0 +67.00 +1671$", text, re.M)
     assert "a step: 5 launches, 3.35 GB, 67.0 GFLOP" in text
     assert re.search(r"^H200 +0.698 +1.000 +0.010 +1.698 +\d\.\d+ +[\d,]+$", text, re.M)
     times = [OpTime("conv1", "conv", 1.0, 3.0), OpTime("ip", "gemm", 1.0, 0.0)]
     lines = measured_lines(OPS, times, GPUS[0])
-    assert re.search(r"^conv +conv1 +3 +1000.0 +3000.0 +838 +1000.0$", lines[1])
-    assert re.search(r"^gemm +ip +2 +1000.0 +0.0 +0 +67.00 +1000.0$", lines[2])
+    assert re.search(r"^conv +conv1 +3 +1000.0 +3000.0 +838 +1000.0 +1117.1$", lines[1])
+    assert re.search(r"^gemm +ip +2 +1000.0 +0.0 +0 +67.00 +1000.0 +1670.7$", lines[2])
+    both = measured_lines([OPS[0]] * 2, [times[0]] * 2, GPUS[0])
+    assert re.search(r"^conv +2 cuda: tensor +6 +2000.0 +6000.0 +838 +2000.0 +2234.2$", both[5])
     assert "2.50 times the floor" in lines[-1]
     assert "floor" not in measured_lines(OPS, times, None)[-1]
 

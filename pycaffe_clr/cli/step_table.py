@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pycaffe_clr.train.passes import OpTime
 from pycaffe_clr.train.step_model import GPUS, Gpu, OpWork, step_time
 
 # Of all columns but that of the layers' names, which takes the rest of a line.
-_SHOWN, _MEASURED = 52, 73
+_SHOWN, _MEASURED = 57, 87
 
 
 def cut(text: str, width: int) -> str:
@@ -16,8 +16,25 @@ def cut(text: str, width: int) -> str:
     return f"{text:<{width}}" if len(text) <= width else f"{text[: width - 2]}.."
 
 
-def _row(op: str, layers: str, width: int, numbers: Sequence[str]) -> str:
-    return f"{cut(op, 12)} {cut(layers, max(width, 10))}" + "".join(f" {n:>9}" for n in numbers)
+def _row(op: str, layers: str, width: int, numbers: Iterable[str]) -> str:
+    return f"{cut(op, 16)} {cut(layers, max(width, 10))}" + "".join(f" {n:>9}" for n in numbers)
+
+
+def _kinds(ops: Iterable[OpWork]) -> dict[tuple[str, str], list[int]]:
+    """Numbers of the ops of each kind and implementation."""
+    kinds: dict[tuple[str, str], list[int]] = {}
+    for number, op in enumerate(ops):
+        kinds.setdefault((op.op, op.made), []).append(number)
+    return kinds
+
+
+def _asked(ops: Sequence[OpWork], gpu: Gpu) -> list[str]:
+    return [
+        str(sum(op.launches for op in ops)),
+        f"{sum(op.bytes for op in ops) / 1e6:.1f}",
+        f"{sum(op.flops for op in ops) / 1e9:.2f}",
+        f"{1e6 * step_time(ops, gpu).predicted:.0f}",
+    ]
 
 
 def step_lines(ops: Sequence[OpWork], images: int, width: int = 80) -> list[str]:
@@ -26,15 +43,13 @@ def step_lines(ops: Sequence[OpWork], images: int, width: int = 80) -> list[str]
     images: in a step.
     """
     names, first = width - _SHOWN, GPUS[0]
-    lines = [_row("a step's op", "layers", names, ["launches", "MB", "GFLOP", f"us, {first.name}"])]
-    for op in ops:
-        numbers = [
-            str(op.launches),
-            f"{op.bytes / 1e6:.1f}",
-            f"{op.flops / 1e9:.2f}",
-            f"{1e6 * op.predicted(first):.0f}",
-        ]
-        lines.append(_row(op.op, op.layers, names, numbers))
+    columns = ["launches", "MB", "GFLOP", f"us, {first.name}"]
+    lines = [_row("a step's op", "layers", names, columns)]
+    lines += [_row(op.op, op.layers, names, _asked([op], first)) for op in ops]
+    lines += ["", _row("kind", "ops", names, columns)]
+    for (kind, made), members in _kinds(ops).items():
+        numbers = _asked([ops[i] for i in members], first)
+        lines.append(_row(kind, f"{len(members)} {made}", names, numbers))
     lines += [
         "",
         f"a step: {sum(op.launches for op in ops)} launches, "
@@ -54,31 +69,40 @@ def step_lines(ops: Sequence[OpWork], images: int, width: int = 80) -> list[str]
     return lines
 
 
-def measured_lines(
-    ops: Sequence[OpWork], times: Sequence[OpTime], gpu: Gpu | None, width: int = 110
-) -> list[str]:
-    """What each op took and reached, beside its floor on that GPU; None: its rates are unknown.
+def _reached(ops: Sequence[OpWork], times: Sequence[OpTime], gpu: Gpu | None) -> list[str]:
+    forward, backward = sum(t.forward for t in times), sum(t.backward for t in times)
+    seconds = 1e-3 * (forward + backward)
+    moved, computed = sum(op.bytes for op in ops), sum(op.flops for op in ops)
+    model = step_time(ops, gpu) if gpu else None
+    return [
+        str(sum(op.launches for op in ops)),
+        f"{1e3 * forward:.1f}",
+        f"{1e3 * backward:.1f}",
+        f"{moved / seconds / 1e9:.0f}" if seconds else "",
+        f"{computed / seconds / 1e12:.2f}" if seconds and computed else "",
+        f"{1e6 * model.floor:.1f}" if model else "",
+        f"{1e6 * model.predicted:.1f}" if model else "",
+    ]
 
-    times: of the same ops.
+
+def measured_lines(
+    ops: Sequence[OpWork], times: Sequence[OpTime], gpu: Gpu | None, width: int = 120
+) -> list[str]:
+    """What each op took and reached, beside its floor on that GPU and what was predicted there.
+
+    times: of the same ops. gpu: None where its rates are unknown.
     """
     names = width - _MEASURED
-    columns = ["launches", "us forw.", "us backw.", "GB/s", "TFLOP/s", "floor us"]
+    columns = ["launches", "us forw.", "us backw.", "GB/s", "TFLOP/s", "floor us", "predicted"]
     lines = [_row("op", "layers", names, columns)]
-    whole = 0.0
     for op, time in zip(ops, times, strict=True):
-        seconds = 1e-3 * (time.forward + time.backward)
-        whole += seconds
-        reached = [op.bytes / seconds / 1e9, op.flops / seconds / 1e12] if seconds else [0.0, 0.0]
-        numbers = [
-            str(op.launches),
-            f"{1e3 * time.forward:.1f}",
-            f"{1e3 * time.backward:.1f}",
-            f"{reached[0]:.0f}",
-            f"{reached[1]:.2f}" if op.flops else "",
-            f"{1e6 * op.floor(gpu):.1f}" if gpu else "",
-        ]
-        lines.append(_row(op.op, op.layers or time.name, names, numbers))
-    lines.append(f"all ops, without the update: {1e3 * whole:.3f} ms")
+        lines.append(_row(op.op, op.layers or time.name, names, _reached([op], [time], gpu)))
+    lines += ["", _row("kind", "ops", names, columns)]
+    for (kind, made), members in _kinds(ops).items():
+        numbers = _reached([ops[i] for i in members], [times[i] for i in members], gpu)
+        lines.append(_row(kind, f"{len(members)} {made}", names, numbers))
+    whole = 1e-3 * sum(time.forward + time.backward for time in times)
+    lines += ["", f"all ops, without the update: {1e3 * whole:.3f} ms"]
     if gpu:
         model = step_time(ops, gpu)
         lines.append(
