@@ -104,6 +104,18 @@ CASES: dict[str, tuple[list[tuple[int, ...]], str]] = {
         'type: "Permute" permute_param { order: 0 order: 2 order: 3 order: 1 }'),
     "shuffle": ([(2, 6, 3, 2)], 'type: "ShuffleChannel" shuffle_channel_param { group: 3 }'),
     "pyramid": ([(2, 3, 7, 9)], 'type: "SPP" spp_param { pyramid_height: 2 }'),
+    "lstm": ([(3, 2, 4), (3, 2)], """type: "LSTM" recurrent_param { num_output: 5
+        weight_filler { type: "xavier" } bias_filler { type: "uniform" } }"""),
+    "lstm with a static input": ([(3, 2, 4), (3, 2), (2, 3)], """type: "LSTM" recurrent_param {
+        num_output: 5 weight_filler { type: "xavier" } }"""),
+    "lstm with its states": ([(3, 2, 4), (3, 2), (1, 2, 5), (1, 2, 5)], """type: "LSTM"
+        top: "h" top: "c" recurrent_param { num_output: 5 expose_hidden: true
+        weight_filler { type: "xavier" } }"""),
+    "rnn": ([(3, 2, 4), (3, 2)], """type: "RNN" recurrent_param { num_output: 5
+        weight_filler { type: "xavier" } bias_filler { type: "uniform" } }"""),
+    "embed": ([(3, 2)], """type: "Embed" embed_param { num_output: 4 input_dim: 7
+        weight_filler { type: "xavier" } bias_filler { type: "uniform" } }"""),
+    "batch reindex": ([(4, 3), (5,)], 'type: "BatchReindex"'),
     "interp": ([(1, 2, 4, 5)], 'type: "Interp" interp_param { height: 7 width: 9 }'),
 }  # fmt: skip
 
@@ -111,7 +123,7 @@ CASES: dict[str, tuple[list[tuple[int, ...]], str]] = {
 def net_text(name: str) -> str:
     """The prototxt of a case: every layer reads inputs, and its top is `y`."""
     shapes, layer = CASES[name]
-    inputs = "abc"[: len(shapes)]
+    inputs = "abde"[: len(shapes)]
     text = f'name: "{name}"\n'
     for blob, shape in zip(inputs, shapes, strict=True):
         dims = " ".join(f"dim: {size}" for size in shape)

@@ -17,6 +17,7 @@ from pycaffe_clr.data import pictures
 from pycaffe_clr.data.image_list import Conversion, convert, read_list
 from pycaffe_clr.data.sources import open_source
 from pycaffe_clr.data.writer import DatabaseWriter
+from pycaffe_clr.prototxt.upgrade_file import upgraded
 
 PB = caffe.proto.caffe_pb2
 
@@ -83,6 +84,31 @@ def test_what_cannot_be_upgraded_is_told(here, capsys, content):
     assert code == 1 or content == b""
     assert ("error: x" in capsys.readouterr().err) == (code == 1)
     assert cli.main(["upgrade", "nothing", "y"]) == 1
+
+
+def test_hostile_models_are_errors(here):
+    net = PB.NetParameter(name="n")
+    net.layers.add(name="ip", type="INNER_PRODUCT", bottom=["d"], top=["ip"]).blobs.add(
+        num=1, channels=1, height=2, width=3, data=range(6)
+    )
+    whole = net.SerializeToString()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(200):
+        data = bytearray(whole[: rng.integers(1, len(whole) + 1)])
+        data[rng.integers(len(data))] = rng.integers(256)
+        Path("x").write_bytes(data)
+        try:
+            upgraded(Path("x"))
+        except (caffe.DataError, caffe.ConfigError):
+            refused += 1
+    assert refused >= 50
+
+
+def test_tools_answer_to_caffes_names(here):
+    Path("old.prototxt").write_text(V0)
+    assert cli.main(["upgrade_net_proto_text", "old.prototxt", "new.prototxt"]) == 0
+    assert Path("new.prototxt").exists()
 
 
 # --- databases ------------------------------------------------------------------------------------

@@ -40,6 +40,19 @@ VERBS = {
     "time": ("time", "as `caffe time`: milliseconds per layer"),
     "version": ("version", "versions, backends, processor"),
 }
+# Caffe's names of its tools.
+_ALIASES = {
+    "--version": "version",
+    "-V": "version",
+    "compute_image_mean": "compute-mean",
+    "convert_imageset": "convert-imageset",
+    "draw_net": "draw",
+    "extract_features": "extract-features",
+    "parse_log": "parse-log",
+    "upgrade_net_proto_binary": "upgrade",
+    "upgrade_net_proto_text": "upgrade",
+    "upgrade_solver_proto_text": "upgrade",
+}
 # Those that go on where they were stopped.
 _RESUMED = ("range", "search", "recipe")
 DEBUG_VARIABLE = "PYCAFFE_CLR_DEBUG"
@@ -54,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(_usage())
         return 0 if words else 2
-    verb = {"--version": "version", "-V": "version"}.get(words[0], words[0])
+    verb = _ALIASES.get(words[0], words[0])
     if verb not in VERBS:
         print(f"error: {verb!r} is no command; known: {', '.join(VERBS)}", file=sys.stderr)
         return 2

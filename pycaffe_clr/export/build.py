@@ -14,6 +14,7 @@ from pycaffe_clr.export.elementwise import ELEMENTWISE
 from pycaffe_clr.export.graph import Graph, Layer, Shape
 from pycaffe_clr.export.linear import LINEAR
 from pycaffe_clr.export.normalize import NORMALIZE
+from pycaffe_clr.export.recurrent import RECURRENT
 from pycaffe_clr.export.shapes import SHAPES
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-LAYERS = LINEAR | ELEMENTWISE | NORMALIZE | SHAPES
+LAYERS = LINEAR | ELEMENTWISE | NORMALIZE | SHAPES | RECURRENT
 # Layers that make blobs from what is not in the net: their tops are the graph's inputs.
 _SOURCES = {"Data", "HDF5Data", "ImageData", "Input", "MemoryData", "WindowData", "DummyData"}
 # Layers whose result is for training and tests; what they read is an output then.

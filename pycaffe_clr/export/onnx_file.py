@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pycaffe_clr.errors import ConfigError, DataError
 from pycaffe_clr.export.build import graph_of
 from pycaffe_clr.export.graph import Graph, Shape
+from pycaffe_clr.export.recurrent import RECURRENT
 from pycaffe_clr.version import package_version
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def onnx_model(net: Net, dynamic_batch: bool = False) -> Any:
     except ImportError as error:
         raise ConfigError("this needs the package onnx: pip install 'pycaffe_clr[onnx]'") from error
     graph = graph_of(net)
+    if dynamic_batch and any(layer.type in RECURRENT for layer in net.layers):
+        raise ConfigError("axis 0 of a net with LSTM or RNN layers is time, which is written down")
 
     def info(name: str, shape: Shape) -> Any:
         dims: list[int | str] = list(shape)
