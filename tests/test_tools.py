@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import lmdb
@@ -268,6 +269,17 @@ def test_features_are_records_of_floats(shown):
         assert np.array_equal(pool.float_data, net.blobs["pool"].data[n].ravel())
         assert np.array_equal(score.float_data, net.blobs["ip"].data[n])
     assert open_source("i").read(0, 1)[0].shape == (1, 3, 1, 1)
+
+
+def test_the_time_of_a_net_stands_beside_that_of_its_database(here, capsys):
+    value = caffe.io.array_to_datum(np.ones((3, 4, 6), np.float32), 1).SerializeToString()
+    with DatabaseWriter(here / "db") as writer:  # floats are not held in memory
+        for index in range(9):
+            writer.put(b"%d" % index, value)
+    Path("net.prototxt").write_text(NET)
+    assert cli.main(["time", "--model=net.prototxt", "--iterations=2"]) == 0
+    said = re.search(r"db gives (\S+) images/s; a step takes (\S+)", capsys.readouterr().err)
+    assert said is not None and float(said[1]) > 0 and float(said[2]) > 0
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pycaffe_clr.errors import ConfigError
 if TYPE_CHECKING:
     from pycaffe_clr._core import Net, RecordFeed
     from pycaffe_clr.devices import Choice
+    from pycaffe_clr.engine import Records
     from pycaffe_clr.proto import SolverParameter
     from pycaffe_clr.train.log import CaffeLog
 
@@ -108,18 +109,25 @@ def stages_of(args: argparse.Namespace) -> tuple[str, ...]:
 
 
 def build_model(
-    args: argparse.Namespace, log: CaffeLog, defines: dict[str, str], phase: int, device: str
+    args: argparse.Namespace,
+    log: CaffeLog,
+    defines: dict[str, str],
+    phase: int,
+    device: str,
+    records: Records | None = None,
 ) -> tuple[Net, Mapping[str, RecordFeed]]:
-    """(core net, its feeds) of --model, with --weights. Raises ConfigError, DataError."""
+    """(core net, its feeds) of --model, with --weights. records: where its databases are opened.
+
+    Raises ConfigError, DataError."""
+    from pycaffe_clr import engine
     from pycaffe_clr.catalog import find_net
-    from pycaffe_clr.engine import Records, build_net
     from pycaffe_clr.prototxt import format_message, load_net
     from pycaffe_clr.weights import load_weights, read_weights
 
     if not args.model:
         raise ConfigError("need a net: --model FILE")
     param, source = load_net(find_net(args.model), defines)
-    net, feeds = build_net(
+    net, feeds = engine.build_net(
         param,
         phase=phase,
         level=args.level,
@@ -127,7 +135,7 @@ def build_model(
         device=device,
         precision=args.precision,
         fuse=True,
-        records=Records(args.data_dir),
+        records=records or engine.Records(args.data_dir),
         source=source,
     )
     shapes = {name: net.shape(name) for name in net.blobs()}

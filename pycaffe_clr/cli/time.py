@@ -27,7 +27,7 @@ def main(args: argparse.Namespace) -> int:
     """Log the times; returns 0."""
     from pycaffe_clr.cli.step_table import measured_lines
     from pycaffe_clr.devices import device_number
-    from pycaffe_clr.engine import ready_core
+    from pycaffe_clr.engine import Records, ready_core
     from pycaffe_clr.train.log import number
     from pycaffe_clr.train.passes import time_ops
     from pycaffe_clr.train.step_model import gpu_named, step_work
@@ -37,7 +37,8 @@ def main(args: argparse.Namespace) -> int:
     log, defines = prepare(args)
     phase = phase_of(args, 0)
     device = choose_device(args, log).device
-    net, _ = build_model(args, log, defines, phase, device)
+    records = Records(args.data_dir)
+    net, _ = build_model(args, log, defines, phase, device, records)
     backward = phase == 0
 
     def say(text: str, line: int) -> None:
@@ -66,6 +67,10 @@ def main(args: argparse.Namespace) -> int:
     say(f"Average Backward pass: {number(backward_total)} ms.", 416)
     say(f"Average Forward-Backward: {number(total / args.iterations)} ms.", 418)
     say(f"Total Time: {number(total)} ms.", 420)
+    batch = net.shape(net.blobs()[0])[:1]
+    for path, rate in records.rates().items():
+        step = f"; a step takes {number(1e3 * batch[0] * args.iterations / total)}" if batch else ""
+        say(f"{path} gives {number(rate)} images/s{step}", 420)
     # Copies of parameters, for ops that the host runs, are no ops of the plan.
     planned = [op for op in ops if op.op != "copy"]
     work = step_work(net, update=False)
