@@ -82,6 +82,31 @@ def test_a_resume_keeps_the_precision(
 
 
 @on_cuda
+def test_other_kernels_on_resume_are_warned_of(
+    case: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stopped(monkeypatch, case, 2, max_iter=3, whole_test=False, precision="tf32")
+    monkeypatch.setenv("PYCAFFE_CLR_CONVOLUTION", "plain")
+    run(out="out", resume=True)
+    assert "kernels were" in caplog.text
+
+
+@on_cuda
+def test_what_is_measured_is_remembered(
+    case: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PYCAFFE_CLR_CONVOLUTION", "measured")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name in ("a", "b"):
+        run(case, out=name, max_iter=5, precision="tf32")
+    assert results(Path("a")) == results(Path("b"))
+    # Forward in TRAIN and in TEST, and the gradient of the weights.
+    lines = (tmp_path / "pycaffe_clr" / "cuda_choices").read_text().splitlines()
+    assert len(lines) == 1 + 3
+    assert "cuda_choices" not in caplog.text
+
+
+@on_cuda
 def test_another_precision_on_resume_is_warned_of(
     case: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

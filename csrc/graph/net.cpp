@@ -153,6 +153,7 @@ void Net::make_plan(const Net* share) {
   if (options_.fuse) fuse(built_.program);
   fallbacks_.clear();
   choose_ops(built_.program, backend_, *device_, gradients, &fallbacks_);
+  for (std::string& remark : device_->take_remarks()) built_.warnings.push_back(std::move(remark));
   // A loss's weight is its diff, unless a layer sends it one: then that takes its place, as Caffe's
   // layer would overwrite it. Over replicas the gradient is the mean of what each would have alone.
   std::vector<std::pair<int, double>> seeds;

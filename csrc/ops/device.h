@@ -56,6 +56,8 @@ class Device {
   virtual bool host_visible() const = 0;
   // In which its ops multiply; never `usual`.
   virtual Precision precision() const { return Precision::fp32; }
+  // What users should know of how ops were made for it, said once each.
+  virtual std::vector<std::string> take_remarks() { return {}; }
   virtual void run(const Call* calls, size_t count, const Context& context) = 0;
   virtual void run(Unit& unit, const Context& context) {
     run(unit.calls.data(), unit.calls.size(), context);

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--threads", type=int, metavar="N", help="of each run; default: 1, more for few runs")
     add("--data-dir", type=Path, metavar="DIR", help="where relative databases lie")
     add("--device", help="as for `pycaffe_clr run`")
+    add("--precision", help="as for `pycaffe_clr run`")
     add(
         "--scale",
         type=float,
@@ -85,6 +86,7 @@ def main(args: argparse.Namespace) -> int:
         follow=args.follow,
         data_dir=args.data_dir,
         device=args.device,
+        precision=args.precision,
         checkpoint_every=args.checkpoint_every,
     )
     return exit_code(outcomes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ _NUMERICS = (
     ("threads", "were", "are"),
     ("backend", "was", "is"),
     ("precision", "was", "is"),
+    ("kernels", "were", "are"),
     ("features", "were", "are"),
 )
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
@@ -57,12 +59,12 @@ def processor() -> dict[str, str]:
 
 def numerics(core: Module, net: Net) -> dict[str, Any]:
     """What the last bits of a run depend on. core: the compiled module; net: the core train net."""
-    return {
-        "threads": core.threads(),
-        "backend": net.backend,
-        "precision": net.precision,
-        **processor(),
-    }
+    found = {"threads": core.threads(), "backend": net.backend, "precision": net.precision}
+    if net.backend.startswith("cuda"):
+        # Chosen by measurement, which may come out otherwise where its file is lost.
+        made = "\n".join(row["implementation"] for row in net.plan())
+        found["kernels"] = hashlib.sha256(made.encode()).hexdigest()[:8]
+    return {**found, **processor()}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

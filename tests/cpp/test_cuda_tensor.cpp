@@ -25,18 +25,17 @@ OpCase coarse(OpCase op) {
   return op;
 }
 
-// backend: "tf32" or "bf16".
-void check(const Conv& c, const std::string& backend) {
+// backend: "tf32" or "bf16". made: the ways of the steps.
+void check(const OpCase& fine, const std::string& backend, const std::string& made) {
   using namespace cuda::host;
-  const OpCase exact = coarse(conv_case(c)), fine = conv_case(c);
-  CHECK(!compare_with_reference(exact, backend, 1e-6).empty());
+  CHECK(!compare_with_reference(coarse(fine), backend, 1e-6).empty());
 
-  // Half a unit in the last place of either factor, which many terms average out. Where pixels are
-  // skipped the input's gradient is not rounded, and the weights' is in tf32 always.
+  // Half a unit in the last place of either factor, which many terms average out. The weights'
+  // gradient is in tf32 always.
   const OpResult expected = run_op(fine, "reference", DType::f64);
   const OpResult got = run_op(fine, backend, DType::f32);
   const double rounding = backend == "tf32" ? 5e-4 : 4e-3;
-  CHECK_EQ(got.implementation, "cuda tensor");
+  CHECK_EQ(got.implementation, made);
   const double difference = relative_difference(got.out[0], expected.out[0]);
   CHECK(difference > rounding / 100 && difference < rounding);
   CHECK(relative_difference(got.din[0], expected.din[0]) < rounding);
@@ -51,14 +50,26 @@ void check(const Conv& c, const std::string& backend) {
   set_modes(before);
 }
 
-void check(const Conv& c) {
+void check(const OpCase& op, const std::string& made = "cuda tensor") {
   static const bool registered = [] {
     register_backend("tf32", [] { return make_cuda_backend("tf32", Precision::tf32); });
     register_backend("bf16", [] { return make_cuda_backend("bf16", Precision::bf16); });
     return true;
   }();
   if (registered)
-    for (const char* backend : {"tf32", "bf16"}) check(c, backend);
+    for (const char* backend : {"tf32", "bf16"}) check(op, backend, made);
+}
+
+void check(const Conv& c, const std::string& made = "cuda tensor") { check(conv_case(c), made); }
+
+OpCase product(int64_t m, int64_t k, int64_t n, bool transpose, bool bias) {
+  OpCase op;
+  op.desc = GemmDesc{m, k, n, transpose, bias};
+  op.in = {{m, k}};
+  op.out = {{m, n}};
+  op.params = {transpose ? Shape{k, n} : Shape{n, k}};
+  if (bias) op.params.push_back({n});
+  return op;
 }
 
 }  // namespace
@@ -72,12 +83,29 @@ TEST(three_by_three) {
 }
 
 TEST(skipped_pixels) {
-  check({{2, 16, 8, 8}, 32, two(3), two(2), two(1), two(1), 1, false});
-  check({{2, 8, 7, 7}, 8, two(3), two(2), two(0), two(1)});
-  check({{2, 16, 8, 8}, 32, two(1), two(2), two(0), two(1), 1, false});
+  const std::string made = "cuda tensor, data matmul";
+  check({{2, 16, 8, 8}, 32, two(3), two(2), two(1), two(1), 1, false}, made);
+  check({{2, 8, 7, 7}, 8, two(3), two(2), two(0), two(1)}, made);
+  check({{2, 16, 8, 8}, 32, two(1), two(2), two(0), two(1), 1, false}, made);
 }
 
 TEST(one_by_one) {
   check({{5, 16, 4, 4}, 24, two(1), two(1), two(0), two(1)});
   check({{1, 40, 33, 6}, 9, two(1), two(1), two(1), two(1)});
+}
+
+TEST(any_other_convolution) {
+  const std::string made = "cuda matmul";
+  check({{3, 5, 11, 9}, 20, two(5), two(1), two(2), two(1)}, made);
+  check({{2, 12, 9, 9}, 70, two(3), two(1), two(2), two(2), 2, false}, made);
+  check({{2, 3, 6}, 4, {3}, {2}, {1}, {1}}, made);
+  check({{2, 6, 5, 5}, 8, two(4), two(2), two(1), two(1), 2, true, true}, made);
+}
+
+TEST(inner_products) {
+  for (const bool transpose : {false, true}) {
+    check(product(33, 70, 10, transpose, true));
+    check(product(5, 1100, 67, transpose, false));
+  }
+  check(product(600, 19, 21, false, true));
 }

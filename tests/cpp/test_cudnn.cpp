@@ -1,9 +1,10 @@
 // cuDNN's plans without a device: from an op to a convolution of cuDNN's, what the limits leave,
 // what is said of the rest. Skipped in part where cuDNN is not installed (PYCAFFE_CLR_CUDNN_DIR).
 #include <algorithm>
+#include <map>
 #include <thread>
 
-#include "backends/cuda/cudnn/plan.h"
+#include "backends/cuda/cudnn_conv.h"
 #include "testing.h"
 
 using namespace pcc;
@@ -199,19 +200,82 @@ TEST(a_description_that_lacks_something_is_refused) {
   }
 }
 
-TEST(arguments_of_a_plan_are_taken_without_a_device) {
-  const Target target(cudnn_library(), h100());
-  Convolution asked = small(Step::forward);
-  asked.bias = TensorSpec{.shape = {32}};
-  const Plans found = plans(asked, target, {.workspace = 0});
-  REQUIRE(!found.found.empty());
-  alignas(16) float nothing[4] = {};
-  const pcc::cudnn::Call call(found.found[0], asked, {nothing, nothing, nothing, nothing});
-  try {
-    const Handle handle(cudnn_library());
-    SKIP("there is a device, for which other tests are");
-  } catch (const Failure& failure) {
-    CHECK(!failure.unsupported());
-    CHECK(contains(failure.what(), "cuDNN could not use the device: CUDNN_STATUS_"));
+TEST(tensors_fit_their_roles) {
+  const Shape image{2, 4, 9, 9}, map{2, 6, 5, 5}, weights{6, 4, 3, 3};
+  float x, w, bias, dy, y, dx, dw;
+  const cuda::ConvTensors tensors{&x, &w, &bias, &dy, &y, &dx, &dw, false, nullptr, nullptr};
+  for (const bool transposed : {false, true}) {
+    const OpSite site{.in = {{transposed ? map : image}},
+                      .out = {{transposed ? image : map}},
+                      .params = {{weights}}};
+    const ConvDesc desc{.kernel = {3, 3},
+                        .stride = {2, 2},
+                        .pad = {1, 1},
+                        .dilation = {1, 1},
+                        .bias = false,
+                        .transposed = transposed};
+    const std::map<const void*, Shape> shapes = {{&x, site.in[0].shape},  {&dx, site.in[0].shape},
+                                                 {&w, weights},           {&dw, weights},
+                                                 {&y, site.out[0].shape}, {&dy, site.out[0].shape}};
+    for (const Step step : kSteps) {
+      const Convolution made = convolution_of(desc, site, step);
+      const Pointers pointers = cuda::cudnn_pointers(tensors, step, transposed);
+      CHECK_EQ(shapes.at(pointers.x), made.x.shape);
+      CHECK_EQ(shapes.at(pointers.w), made.w.shape);
+      CHECK_EQ(shapes.at(pointers.y), made.y.shape);
+      const void* const written = made.step == Step::forward ? pointers.y
+                                  : made.step == Step::data  ? pointers.x
+                                                             : pointers.w;
+      for (const void* pointer : {pointers.x, pointers.w, pointers.y})
+        CHECK_EQ(pointer == &y || pointer == &dx || pointer == &dw, pointer == written);
+    }
   }
+}
+
+// All but cudnnBackendExecute itself.
+TEST(an_op_runs_a_plan_up_to_the_device) {
+  const Target target(cudnn_library(), h100());
+  const OpSite site{.in = {{Shape{2, 8, 9, 9}}},
+                    .out = {{Shape{2, 16, 9, 9}}},
+                    .params = {{Shape{16, 8, 3, 3}}, {Shape{16}}}};
+  const ConvDesc desc{.kernel = {3, 3}, .stride = {1, 1}, .pad = {1, 1}, .dilation = {1, 1}};
+  alignas(16) float nothing[4] = {};
+  const cuda::ConvTensors tensors{nothing, nothing, nothing, nothing, nothing,
+                                  nothing, nothing, false,   nothing, nothing};
+  int reached = 0;
+  const auto here = [&]() -> const Handle& {
+    ++reached;
+    static const Handle handle(cudnn_library());
+    return handle;
+  };
+  for (const Step step : kSteps) {
+    const auto ways = cuda::cudnn_convs(desc, site, step, Precision::tf32, target, here, 2);
+    REQUIRE(ways.size() == 2);
+    CHECK(ways[0]->name() != ways[1]->name());
+    try {
+      ways[0]->run(tensors);
+      SKIP("there is a device, for which other tests are");
+    } catch (const Failure& failure) {
+      CHECK(!failure.unsupported());
+      CHECK(contains(failure.what(), "cuDNN could not use the device: CUDNN_STATUS_"));
+    }
+  }
+  CHECK_EQ(reached, 3);
+}
+
+TEST(a_bias_of_a_transposed_convolution_is_left_to_others) {
+  const OpSite site{.in = {{Shape{2, 6, 5, 5}}},
+                    .out = {{Shape{2, 4, 9, 9}}},
+                    .params = {{Shape{6, 4, 3, 3}}, {Shape{4}}}};
+  ConvDesc desc{
+      .kernel = {3, 3}, .stride = {2, 2}, .pad = {1, 1}, .dilation = {1, 1}, .transposed = true};
+  const Target target(cudnn_library(), h100());
+  const auto count = [&](Step step) {
+    return cuda::cudnn_convs(desc, site, step, Precision::fp32, target, {}, 1).size();
+  };
+  CHECK_EQ(count(Step::forward), size_t{0});
+  CHECK_EQ(count(Step::data), size_t{1});
+  CHECK_EQ(count(Step::weights), size_t{1});
+  desc.bias = false;
+  CHECK_EQ(count(Step::forward), size_t{1});
 }

@@ -9,7 +9,7 @@
 #include <fstream>
 #include <map>
 
-#include "backends/cuda/cudnn/plan.h"
+#include "backends/cuda/cudnn_conv.h"
 #include "testing.h"
 
 using namespace pcc;
@@ -44,13 +44,12 @@ std::vector<Listed> read_list(const std::string& path) {
   return all;
 }
 
-struct Numerics {
-  const char* name;
+struct Kind {
+  Precision precision;
   DType dtype;
-  bool tf32;
 };
-constexpr Numerics kNumerics[] = {
-    {"fp32", DType::f32, false}, {"tf32", DType::f32, true}, {"bf16", DType::bf16, true}};
+constexpr Kind kKinds[] = {
+    {Precision::fp32, DType::f32}, {Precision::tf32, DType::f32}, {Precision::bf16, DType::bf16}};
 
 void lie_as(Convolution& convolution, DType dtype, Layout layout) {
   for (TensorSpec* spec : {&convolution.x, &convolution.w, &convolution.y}) {
@@ -107,6 +106,30 @@ class Table {
   std::map<std::string, Row> rows_;
 };
 
+// What an op chooses among, as it asks for it: every way fits the limits, and takes its arguments.
+void check_ways(const Listed& listed, const Target& target, Precision precision,
+                const Limits& limits) {
+  const Convolution& c = listed.convolution;
+  const ConvDesc desc{.kernel = {c.w.shape[2], c.w.shape[3]},
+                      .stride = c.stride,
+                      .pad = c.pad,
+                      .dilation = c.dilation,
+                      .group = c.x.shape[1] / c.w.shape[1],
+                      .bias = listed.has_bias};
+  OpSite site{.in = {c.x}, .out = {c.y}, .params = {c.w}};
+  if (listed.has_bias) site.params.push_back({.shape = {c.y.shape[1]}});
+  constexpr int kMost = 4;
+  std::string refusal;
+  const auto ways = cuda::cudnn_convs(desc, site, c.step, precision, target, {}, kMost, &refusal);
+  CHECK_EQ(refusal, "");
+  CHECK(!ways.empty() && ways.size() <= kMost);
+  for (const auto& way : ways) {
+    const int64_t sums = c.step == Step::weights ? c.w.bytes() : 0;
+    CHECK(way->scratch_bytes() <= limits.workspace + 256 + sums);
+    CHECK_EQ(way->name().rfind("cudnn ", 0), size_t{0});
+  }
+}
+
 }  // namespace
 
 TEST(every_convolution_listed_has_plans) {
@@ -122,28 +145,30 @@ TEST(every_convolution_listed_has_plans) {
     const std::string sm = concat("sm_", device.compute_capability / 10);
     for (Listed each : all) {
       for (const Layout layout : {Layout::plain, Layout::nhwc})
-        for (const Numerics& numerics : kNumerics) {
+        for (const Kind& kind : kKinds) {
           Convolution& asked = each.convolution;
-          lie_as(asked, numerics.dtype, layout);
+          lie_as(asked, kind.dtype, layout);
           const auto line = [&](const char* what) {
-            return concat(sm, ' ', numerics.name, ' ', what, ' ', name_of(layout));
+            return concat(sm, ' ', name_of(kind.precision), ' ', what, ' ', name_of(layout));
           };
-          const Limits limits{.tf32 = numerics.tf32};
+          const Limits limits{.tf32 = kind.precision != Precision::fp32};
           for (const Step step : {Step::forward, Step::data, Step::weights}) {
             if (step != Step::forward && !each.trains) continue;
             asked.step = step;
             table.add(line(name_of(step)), asked, target, limits, each.name, true);
+            if (layout == Layout::plain && kind.dtype == DType::f32)
+              check_ways(each, target, kind.precision, limits);
           }
           if (each.has_bias) {
             asked.step = Step::forward;
-            asked.bias = TensorSpec{.shape = {asked.y.shape[1]}, .dtype = numerics.dtype};
+            asked.bias = TensorSpec{.shape = {asked.y.shape[1]}, .dtype = kind.dtype};
             table.add(line("forward + bias"), asked, target, limits, each.name, true);
             asked.relu = true;
             table.add(line("forward + bias + relu"), asked, target, limits, each.name, true);
             asked.bias.reset();
             asked.relu = false;
           }
-          if (each.trains && numerics.dtype == DType::bf16) {
+          if (each.trains && kind.dtype == DType::bf16) {
             asked.step = Step::weights;
             asked.w.dtype = DType::f32;
             table.add(line("float32 weights"), asked, target, limits, each.name, false);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "backends/cuda/conv_way.h"
 #include "backends/cuda/device.h"
 #include "backends/cuda/makers.h"
 
@@ -55,12 +56,15 @@ bool plain_floats(const std::vector<TensorSpec>& specs) {
 
 class CudaBackend : public Backend {
  public:
-  CudaBackend(std::string name, Precision usual) : name_(std::move(name)), usual_(usual) {}
+  CudaBackend(std::string name, Precision precision, std::string conv_choice)
+      : name_(std::move(name)), precision_(precision), conv_choice_(std::move(conv_choice)) {}
 
   std::string name() const override { return name_; }
 
   std::shared_ptr<Device> open(int index, Precision precision) const override {
-    return std::make_shared<CudaDevice>(index, precision == Precision::usual ? usual_ : precision);
+    return std::make_shared<CudaDevice>(index,
+                                        precision == Precision::usual ? precision_ : precision,
+                                        conv_choice_of_environment(conv_choice_));
   }
 
   std::vector<std::string> devices(std::string* why) const override {
@@ -71,7 +75,8 @@ class CudaBackend : public Backend {
   }
 
   std::shared_ptr<Device> describe(Precision precision) const override {
-    return std::make_shared<DescribedDevice>(precision == Precision::usual ? usual_ : precision);
+    return std::make_shared<DescribedDevice>(precision == Precision::usual ? precision_
+                                                                           : precision);
   }
 
   std::unique_ptr<Op> make(const OpDesc& desc, const OpSite& site) const override {
@@ -85,13 +90,15 @@ class CudaBackend : public Backend {
 
  private:
   std::string name_;
-  Precision usual_;
+  Precision precision_;
+  std::string conv_choice_;
 };
 
 }  // namespace
 
-std::unique_ptr<const Backend> make_cuda_backend(const std::string& name, Precision usual) {
-  return std::make_unique<CudaBackend>(name, usual);
+std::unique_ptr<const Backend> make_cuda_backend(const std::string& name, Precision precision,
+                                                 const std::string& conv_choice) {
+  return std::make_unique<CudaBackend>(name, precision, conv_choice);
 }
 
 }  // namespace pcc

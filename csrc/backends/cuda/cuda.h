@@ -9,8 +9,10 @@
 
 namespace pcc {
 
-// usual: the precision of devices that are opened without one.
+// precision: of devices that are opened without one. conv_choice: see choose_conv (conv_way.h);
+// PYCAFFE_CLR_CONVOLUTION in the environment takes its place.
 std::unique_ptr<const Backend> make_cuda_backend(const std::string& name,
-                                                 Precision usual = Precision::fp32);
+                                                 Precision precision = Precision::fp32,
+                                                 const std::string& conv_choice = "first");
 
 }  // namespace pcc

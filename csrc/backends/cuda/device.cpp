@@ -128,4 +128,48 @@ int64_t DescribedDevice::launches(const Call& call, const Context& context) {
   return count_launches(call, context);
 }
 
+std::string CudaDevice::description() {
+  const Properties it = properties(index_);
+  const cudnn::Handle* const handle = cudnn(stream_);
+  return concat(it.name, ", driver ", it.driver, ", CUDA ", it.runtime, ", cuDNN ",
+                handle ? handle->library().version() : 0);
+}
+
+const cudnn::Handle* CudaDevice::cudnn(Stream& stream) {
+  const auto found = cudnn_.find(&stream);
+  if (found != cudnn_.end()) return found->second.get();
+  std::unique_ptr<cudnn::Handle> handle;
+  if (void* const native = stream.native()) {
+    try {
+      const cudnn::Library* const library = cudnn::Library::installed();
+      PCC_CONFIG(library, cudnn::Library::problem());
+      handle = std::make_unique<cudnn::Handle>(*library);
+      handle->set_stream(native);
+    } catch (const Error& error) {
+      handle = nullptr;
+      remark(concat("convolutions go without cuDNN: ", error.what()));
+    }
+  }
+  return (cudnn_[&stream] = std::move(handle)).get();
+}
+
+std::function<double()> CudaDevice::timed(const std::function<void()>& work) {
+  const CurrentStream current(stream_);
+  work();
+  struct Marks {
+    Mark begin, end;
+  };
+  const auto marks = std::make_shared<Marks>();
+  const std::shared_ptr<const Recording> recording = record([&] {
+    marks->begin.set(stream_);
+    work();
+    marks->end.set(stream_);
+  });
+  return [this, marks, recording] {
+    stream_.replay(recording);
+    stream_.sync();
+    return marks->end.seconds_since(marks->begin);
+  };
+}
+
 }  // namespace pcc::cuda

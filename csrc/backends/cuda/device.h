@@ -2,7 +2,14 @@
 #pragma once
 
 #include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "backends/cuda/cudnn/library.h"
 #include "backends/cuda/runtime.h"
 #include "ops/device.h"
 
@@ -11,8 +18,13 @@ namespace pcc::cuda {
 // One thread at a time, as a net is used.
 class CudaDevice : public Device, public std::enable_shared_from_this<CudaDevice> {
  public:
-  explicit CudaDevice(int index, Precision precision = Precision::fp32)
-      : precision_(precision), stream_(index) {}
+  // How it chooses among the ways of a convolution: see choose_conv.
+  explicit CudaDevice(int index, Precision precision = Precision::fp32,
+                      std::string conv_choice = "first")
+      : index_(index),
+        precision_(precision),
+        conv_choice_(std::move(conv_choice)),
+        stream_(index) {}
 
   std::shared_ptr<Memory> allocate(int64_t bytes) override;  // 256-byte aligned
   void upload(void* to, const void* from, int64_t bytes) override {
@@ -33,11 +45,31 @@ class CudaDevice : public Device, public std::enable_shared_from_this<CudaDevice
   std::vector<double> time(const Call* calls, size_t count, const Context& context) override;
   int64_t launches(const Call& call, const Context& context) override;
 
+  Stream& stream() { return stream_; }
+  const std::string& conv_choice() const { return conv_choice_; }
+  // The GPU and what runs it, in words that differ where the speed of a kernel may.
+  std::string description();
+  // Does the work once, and records it. Each call of what it gives replays it and says how many
+  // seconds that took.
+  std::function<double()> timed(const std::function<void()>& work);
+  // cuDNN on a stream of this device; null where it is not to be had, which a remark says.
+  const cudnn::Handle* cudnn(Stream& stream);
+  // Has that said, once.
+  void remark(const std::string& text) {
+    if (!text.empty() && said_.insert(text).second) remarks_.push_back(text);
+  }
+  std::vector<std::string> take_remarks() override { return std::exchange(remarks_, {}); }
+
  private:
   std::shared_ptr<const Recording> record(const std::function<void()>& work);
 
+  int index_;
   Precision precision_;
+  std::string conv_choice_;
+  std::vector<std::string> remarks_;
+  std::set<std::string> said_;
   Stream stream_;
+  std::map<Stream*, std::unique_ptr<const cudnn::Handle>> cudnn_;  // null: it does not work
   Event paces_[2];  // the ends of the latest iterations, in turn
   int64_t paced_ = 0;
 };

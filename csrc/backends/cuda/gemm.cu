@@ -1,6 +1,7 @@
 // InnerProduct: y (M, N) = x (M, K) times the transpose of w (N, K), or times w (K, N).
+#include "backends/cuda/conv_way.h"
 #include "backends/cuda/makers.h"
-#include "backends/cuda/matmul.cuh"
+#include "backends/cuda/tensor_matmul.cuh"
 
 namespace pcc::cuda {
 
@@ -35,6 +36,7 @@ class GemmOp : public CudaOp {
  public:
   GemmOp(const GemmDesc& desc, const OpSite& site)
       : CudaOp(site),
+        precision_(site.device->precision()),
         m_(static_cast<uint32_t>(desc.m)),
         k_(static_cast<uint32_t>(desc.k)),
         n_(static_cast<uint32_t>(desc.n)),
@@ -47,7 +49,10 @@ class GemmOp : public CudaOp {
   void forward(const Context&) override {
     const View w = weights();
     multiply(forward_, {in(0), k_, 1}, {w.data, w.column, w.row}, bias_ ? param(1) : nullptr, out(),
-             false, buffers_.scratch);
+             false, precision_, buffers_.scratch);
+  }
+  std::string implementation() const override {
+    return precision_ == Precision::fp32 ? "cuda" : "cuda tensor";
   }
 
  protected:
@@ -67,28 +72,30 @@ class GemmOp : public CudaOp {
       const View x = {in(0), k_, 1}, y = {dy, n_, 1};
       const View x_transposed = {in(0), 1, k_}, y_transposed = {dy, 1, n_};
       multiply(weights_, transpose_ ? x_transposed : y_transposed, transpose_ ? y : x, nullptr,
-               dparam(0), !overwrites(context, 0), scratch);
+               dparam(0), !overwrites(context, 0), weight_precision(precision_), scratch);
     }
     if (bias_ && dparam(1))
       bias_gradient(columns(), dy, {dparam(1), !overwrites(context, 1)}, scratch);
-    if (din(0)) multiply(data_, {dy, n_, 1}, weights(), nullptr, din(0), false, scratch);
+    if (din(0))
+      multiply(data_, {dy, n_, 1}, weights(), nullptr, din(0), false, precision_, scratch);
   }
 
  private:
   static void multiply(const MatmulShape& shape, const View& a, const View& b, const float* bias,
-                       float* c, bool adds, void* scratch) {
+                       float* c, bool adds, Precision precision, void* scratch) {
     const bool a_deep = a.column == 1, b_deep = b.column != 1;
     if (a_deep && b_deep)
-      matmul(shape, Product<true, true>{a, b, bias, c, shape.columns, adds}, scratch);
+      matmul(shape, Product<true, true>{a, b, bias, c, shape.columns, adds}, precision, scratch);
     else if (a_deep)
-      matmul(shape, Product<true, false>{a, b, bias, c, shape.columns, adds}, scratch);
+      matmul(shape, Product<true, false>{a, b, bias, c, shape.columns, adds}, precision, scratch);
     else
-      matmul(shape, Product<false, false>{a, b, bias, c, shape.columns, adds}, scratch);
+      matmul(shape, Product<false, false>{a, b, bias, c, shape.columns, adds}, precision, scratch);
   }
   // As (N, K).
   View weights() const { return transpose_ ? View{param(0), 1, n_} : View{param(0), k_, 1}; }
   Channels columns() const { return {m_, n_, 1}; }
 
+  Precision precision_;
   uint32_t m_, k_, n_;
   bool transpose_, bias_;
   MatmulShape forward_, data_, weights_;

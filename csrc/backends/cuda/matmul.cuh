@@ -155,16 +155,25 @@ struct JoinSplits {
   }
 };
 
+// Runs a kernel of tiles, each of so many rows, over all of C.
+template <typename Kernel, typename Problem>
+void run_tiles(Kernel kernel, int64_t tile_rows, const MatmulShape& shape, const Problem& problem,
+               void* scratch) {
+  float* const partial = shape.splits == 1 ? nullptr : static_cast<float*>(scratch);
+  launch(kernel,
+         {shape.column_tiles(), (shape.rows + tile_rows - 1) / tile_rows,
+          int64_t{shape.batches} * shape.splits},
+         kTileThreads, 0, problem, shape, partial);
+  if (partial) for_each(shape.count(), JoinSplits<Problem>{problem, shape, partial, shape.count()});
+}
+
 // scratch: shape.scratch_bytes().
 template <typename Problem>
 void matmul(const MatmulShape& shape, const Problem& problem, void* scratch) {
-  float* const partial = shape.splits == 1 ? nullptr : static_cast<float*>(scratch);
   const auto kernel = shape.tile_rows() == 16   ? multiply_tiles<16, Problem>
                       : shape.tile_rows() == 32 ? multiply_tiles<32, Problem>
                                                 : multiply_tiles<64, Problem>;
-  launch(kernel, {shape.column_tiles(), shape.row_tiles(), int64_t{shape.batches} * shape.splits},
-         kTileThreads, 0, problem, shape, partial);
-  if (partial) for_each(shape.count(), JoinSplits<Problem>{problem, shape, partial, shape.count()});
+  run_tiles(kernel, shape.tile_rows(), shape, problem, scratch);
 }
 
 struct Plain {

@@ -7,7 +7,9 @@ namespace pcc {
 
 namespace {
 
-std::unique_ptr<const Backend> make() { return make_cuda_backend("cuda", Precision::tf32); }
+std::unique_ptr<const Backend> make() {
+  return make_cuda_backend("cuda", Precision::tf32, "measured");
+}
 
 }  // namespace
 

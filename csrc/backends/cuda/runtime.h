@@ -29,6 +29,7 @@ struct Properties {
   std::string name;
   int major = 0, minor = 0;
   int multiprocessors = 0;
+  int driver = 0, runtime = 0;  // versions: 13000 is CUDA 13.0
   int64_t memory_bytes = 0;
   int64_t shared_bytes = 0;  // the most that one block may ask for
 };
@@ -68,6 +69,10 @@ class Stream {
   void abandon_capture() noexcept;
   bool capturing() const;
   void replay(const std::shared_ptr<const Recording>& recording);
+
+  // For other libraries of CUDA's: the cudaStream_t, its device chosen for the calling thread. Null
+  // on the host, where those do not work.
+  void* native();
 
   struct State;
   State& state() { return *state_; }

@@ -44,10 +44,14 @@ int device_count(std::string* why) {
 Properties properties(int device) {
   cudaDeviceProp all;
   PCC_CUDA(cudaGetDeviceProperties(&all, device));
+  int driver = 0;
+  PCC_CUDA(cudaDriverGetVersion(&driver));
   return {.name = all.name,
           .major = all.major,
           .minor = all.minor,
           .multiprocessors = all.multiProcessorCount,
+          .driver = driver,
+          .runtime = CUDART_VERSION,
           .memory_bytes = static_cast<int64_t>(all.totalGlobalMem),
           .shared_bytes = static_cast<int64_t>(all.sharedMemPerBlockOptin)};
 }
@@ -175,6 +179,8 @@ void Stream::abandon_capture() noexcept {
   if (graph) cudaGraphDestroy(graph);
   cudaGetLastError();
 }
+
+void* Stream::native() { return state_->choose(); }
 
 bool Stream::capturing() const { return state_->capturing; }
 

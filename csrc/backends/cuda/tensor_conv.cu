@@ -141,15 +141,17 @@ void convolve_for(const Direction& d, int side, const float* x, const void* weig
 
 }  // namespace
 
-bool TensorConv::covers(const ConvDesc& desc, const OpSite& site, Precision precision) {
+bool TensorConv::covers(const ConvDesc& desc, const OpSite& site, Precision precision,
+                        ConvStep step) {
   constexpr int64_t kMost = int64_t{1} << 31;
   const auto both = [](const std::vector<int64_t>& list, int64_t value) {
     return list.size() == 2 && list[0] == value && list[1] == value;
   };
   return precision != Precision::fp32 && !desc.transposed && desc.group == 1 &&
          (both(desc.kernel, 3) || both(desc.kernel, 1)) && both(desc.dilation, 1) &&
-         (both(desc.stride, 1) || both(desc.stride, 2)) && both(desc.pad, desc.pad[0]) &&
-         site.in[0].shape.count() < kMost && site.out[0].shape.count() < kMost;
+         (both(desc.stride, 1) || (both(desc.stride, 2) && step != ConvStep::data)) &&
+         both(desc.pad, desc.pad[0]) && site.in[0].shape.count() < kMost &&
+         site.out[0].shape.count() < kMost;
 }
 
 TensorConv::TensorConv(const ConvDesc& desc, const OpSite& site, Precision precision)
@@ -170,26 +172,21 @@ TensorConv::TensorConv(const ConvDesc& desc, const OpSite& site, Precision preci
            size(x, 3), 1,          side_ - 1 - forward_.pad};
 }
 
-int64_t TensorConv::prepared_bytes(bool backward) const {
-  const int taps = side_ * side_;
-  const auto both = [&](auto number) {
-    using Number = decltype(number);
-    return fragments_bytes<Number>(forward_, taps) +
-           (backward && covers_data() ? fragments_bytes<Number>(data_, taps) : 0);
-  };
-  return precision_ == Precision::bf16 ? both(Bf16()) : both(Tf32());
+int64_t TensorConv::prepared_bytes(ConvStep step) const {
+  if (step == ConvStep::weights) return 0;
+  const Direction& d = step == ConvStep::forward ? forward_ : data_;
+  return precision_ == Precision::bf16 ? fragments_bytes<Bf16>(d, side_ * side_)
+                                       : fragments_bytes<Tf32>(d, side_ * side_);
 }
 
-void TensorConv::prepare(const float* w, bool backward, void* prepared) const {
-  const int taps = side_ * side_;
-  const auto both = [&](auto number) {
-    using Number = decltype(number);
-    prepare_for<Number>(forward_, taps, false, w, prepared);
-    if (backward && covers_data())
-      prepare_for<Number>(data_, taps, true, w,
-                          static_cast<char*>(prepared) + fragments_bytes<Number>(forward_, taps));
-  };
-  precision_ == Precision::bf16 ? both(Bf16()) : both(Tf32());
+void TensorConv::prepare(ConvStep step, const float* w, void* prepared) const {
+  if (step == ConvStep::weights) return;
+  const bool flipped = step == ConvStep::data;
+  const Direction& d = flipped ? data_ : forward_;
+  if (precision_ == Precision::bf16)
+    prepare_for<Bf16>(d, side_ * side_, flipped, w, prepared);
+  else
+    prepare_for<Tf32>(d, side_ * side_, flipped, w, prepared);
 }
 
 void TensorConv::forward(const float* x, const void* prepared, const float* bias, float* y) const {
@@ -200,13 +197,10 @@ void TensorConv::forward(const float* x, const void* prepared, const float* bias
 }
 
 void TensorConv::data_gradient(const float* dy, const void* prepared, float* dx) const {
-  const auto run = [&](auto number) {
-    using Number = decltype(number);
-    const auto* const flipped =
-        static_cast<const char*>(prepared) + fragments_bytes<Number>(forward_, side_ * side_);
-    convolve_for<Number>(data_, side_, dy, flipped, nullptr, dx);
-  };
-  precision_ == Precision::bf16 ? run(Bf16()) : run(Tf32());
+  if (precision_ == Precision::bf16)
+    convolve_for<Bf16>(data_, side_, dy, prepared, nullptr, dx);
+  else
+    convolve_for<Tf32>(data_, side_, dy, prepared, nullptr, dx);
 }
 
 }  // namespace pcc::cuda

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "ops/op.h"
+#include "backends/cuda/conv_way.h"
 
 namespace pcc::cuda {
 
@@ -21,14 +21,14 @@ class TensorConv {
     int stride = 1, pad = 0;
   };
 
-  static bool covers(const ConvDesc& desc, const OpSite& site, Precision precision);
+  static bool covers(const ConvDesc& desc, const OpSite& site, Precision precision, ConvStep step);
   TensorConv(const ConvDesc& desc, const OpSite& site, Precision precision);
 
-  bool covers_data() const { return forward_.stride == 1; }
-  int64_t prepared_bytes(bool backward) const;
+  int64_t prepared_bytes(ConvStep step) const;
   int64_t weight_scratch_bytes() const;
 
-  void prepare(const float* w, bool backward, void* prepared) const;
+  // Of a step of its own; weights has nothing to prepare.
+  void prepare(ConvStep step, const float* w, void* prepared) const;
   // bias: null where there is none.
   void forward(const float* x, const void* prepared, const float* bias, float* y) const;
   void data_gradient(const float* dy, const void* prepared, float* dx) const;

@@ -150,10 +150,6 @@ class Builder {
 
 }  // namespace
 
-const char* name_of(Step step) {
-  return step == Step::forward ? "forward" : step == Step::data ? "data" : "weights";
-}
-
 Convolution convolution_of(const ConvDesc& desc, const OpSite& site, Step step) {
   Convolution c{.step = step,
                 .x = site.in[0],

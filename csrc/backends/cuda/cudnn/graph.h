@@ -6,14 +6,14 @@
 #include <optional>
 #include <vector>
 
+#include "backends/cuda/conv_way.h"
 #include "backends/cuda/cudnn/device.h"
 #include "ops/op.h"
 
 namespace pcc::cudnn {
 
 // What is computed: y = x * w, dx = dy * w transposed, or dw = x * dy.
-enum class Step { forward, data, weights };
-const char* name_of(Step step);
+using Step = cuda::ConvStep;
 
 // x (N, C, d1..dk), w (O, C/group, kernel..), y (N, O, e1..ek), k from 1 to 3, each a value or its
 // gradient, as plain or nhwc (w too: (O, kernel.., C/group) then). float32 or bfloat16, all alike;

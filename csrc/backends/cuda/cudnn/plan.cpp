@@ -121,8 +121,10 @@ Plans plans(const Convolution& convolution, const Target& target, const Limits& 
     const Graph graph = graph_of(convolution, target);
     for (const int mode : {api::kHeuristicA, api::kHeuristicFallback})
       unless_refused([&] {
-        for (const Descriptor& config : offers(graph, target, mode))
+        for (const Descriptor& config : offers(graph, target, mode)) {
+          if (static_cast<int>(all.found.size()) >= limits.most) return;
           consider(config, float32, target, limits, names, all);
+        }
       });
   });
   return all;

@@ -1,6 +1,7 @@
 // cuDNN's plans for one convolution: asked of its heuristics, filtered, finalised, run.
 #pragma once
 
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,7 +15,8 @@ namespace pcc::cudnn {
 struct Limits {
   bool tf32 = true;           // tensor cores for float32, which round its products' factors
   bool deterministic = true;  // equal bits from equal inputs
-  int64_t workspace = int64_t{256} << 20;  // bytes
+  int64_t workspace = int64_t{256} << 20;      // bytes
+  int most = std::numeric_limits<int>::max();  // plans to be found, before no more are looked at
 };
 
 class Plan {

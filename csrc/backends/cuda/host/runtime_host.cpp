@@ -197,6 +197,8 @@ std::shared_ptr<const Recording> Stream::end_capture() {
 
 void Stream::abandon_capture() noexcept { state_->recording = nullptr; }
 
+void* Stream::native() { return nullptr; }
+
 bool Stream::capturing() const { return state_->recording != nullptr; }
 
 void Stream::replay(const std::shared_ptr<const Recording>& recording) {
