@@ -32,6 +32,14 @@ def device_number(device: str) -> int:
     return int(device.partition(":")[2] or 0)
 
 
+def gpu_name(device: str) -> str | None:
+    """The name of the GPU that a device means; None of any other device."""
+    if device.partition(":")[0] != GPU:
+        return None
+    names, number = gpus()[0], device_number(device)
+    return names[number] if number < len(names) else None
+
+
 def gpu_numbers(text: str, count: int) -> list[int]:
     """The GPUs of `--gpu 0,2` or `--gpu all` where there are `count`, each once.
 

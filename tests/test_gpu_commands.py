@@ -36,6 +36,12 @@ def test_gpu_numbers():
             devices.gpu_numbers(text, 2)
 
 
+def test_the_name_of_a_gpu(monkeypatch):
+    monkeypatch.setattr(devices, "gpus", lambda: (["NVIDIA A", "NVIDIA B"], ""))
+    names = [devices.gpu_name(device) for device in ("cuda", "cuda:1", "cuda:2", "cpu")]
+    assert names == ["NVIDIA A", "NVIDIA B", None, None]
+
+
 @pytest.fixture
 def two_gpus(monkeypatch):
     monkeypatch.setattr(devices, "gpus", lambda: (["NVIDIA A", "NVIDIA B"], ""))
@@ -130,7 +136,7 @@ def test_show_and_time_on_the_cuda_backend(tmp_path, capfd, request):
 
     assert cli.main(["time", f"--model={model}", "--device=cuda", "--iterations=2"]) == 0
     said = capfd.readouterr().err
-    assert "By the clock of the device, host:" in said
+    assert "By the clock of cuda:" in said
     measured = re.search(r"^conv +conv +(\d+) +(\d+\.\d) +(\d+\.\d) ", said, re.M)
     assert measured and measured[1] == rows["conv"]
     assert float(measured[2]) > 0 and float(measured[3]) > 0

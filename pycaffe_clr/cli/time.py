@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Log the times; returns 0."""
     from pycaffe_clr.cli.step_table import measured_lines
-    from pycaffe_clr.devices import device_number
-    from pycaffe_clr.engine import Records, ready_core
+    from pycaffe_clr.devices import gpu_name
+    from pycaffe_clr.engine import Records
     from pycaffe_clr.train.log import number
     from pycaffe_clr.train.passes import time_ops
     from pycaffe_clr.train.step_model import gpu_named, step_work
@@ -75,9 +75,8 @@ def main(args: argparse.Namespace) -> int:
     planned = [op for op in ops if op.op != "copy"]
     work = step_work(net, update=False)
     if any(op.launches for op in work):
-        names, _ = ready_core().devices(net.backend)
-        name = names[device_number(device)]
+        name = gpu_name(device) or device
         lines = measured_lines(work, planned, gpu_named(name))
-        say(f"By the clock of the device, {name}:\n" + "\n".join(lines), 420)
+        say(f"By the clock of {name}:\n" + "\n".join(lines), 420)
     say("*** Benchmark ends ***", 421)
     return 0

@@ -116,6 +116,7 @@ def _machine(record: Mapping[str, Any]) -> Pairs:
     how = [record.get("backend", ""), precision if precision != "fp32" else ""]
     pairs = {
         "processor": str(processor.get("model", "")),
+        "GPU": str(record.get("gpu") or ""),
         "device": f"{device} ({', '.join(filter(None, how))})" if any(how) else str(device),
         "threads": str(record.get("threads", "")),
         "commit": str(record.get("git_commit") or "")[:12],

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pycaffe_clr.devices import gpu_name
 from pycaffe_clr.engine import ready_core
 from pycaffe_clr.train import facts, machine, summary
 from pycaffe_clr.train.session import Session
@@ -31,6 +32,7 @@ def start(
         "threads": ready_core().threads(),
         "backend": session.net.backend,
         "processor": machine.processor(),
+        "gpu": gpu_name(device),
         "versions": machine.versions(),
         "cwd": str(Path.cwd()),
         "data_dir": None if spec.data_dir is None else str(Path(spec.data_dir).absolute()),

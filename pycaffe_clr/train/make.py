@@ -54,14 +54,15 @@ class Maker:
             folder.check_free(spec.overwrite, [path, *nets.paths])
             if spec.threads is not None:
                 ready_core().set_threads(spec.threads)
-            device = spec.device
+            device, note = spec.device, ""
             if device is None:
                 device, _, note = devices.of_solver(solver)
-                log.write(note, "caffe.cpp:197" if device == "cpu" else "caffe.cpp:218")
+                _tell_device(log, device, note)
             session = _session(solver, nets, device, spec.precision, spec.data_dir, folder, log)
             if spec.snapshot is not None:
                 session.restore(spec.snapshot, spec.caffe_resume)
             record = describe.start(spec, path, solver, session, device)
+            record["device_note"] = note
             record["net_files"] = [str(file.absolute()) for file in nets.paths]
             folder.lock()
             # Another run may have begun here meanwhile.
@@ -102,6 +103,7 @@ class Maker:
         head = io.StringIO()
         log = CaffeLog(head)
         with notes_to(log):
+            _tell_device(log, record["device"], record.get("device_note", ""))
             session = self._session_again(folder, record, solver, nets, log)
             if record["snapshot"] is not None:
                 session.restore(record["snapshot"], record["caffe_resume"])
@@ -192,6 +194,12 @@ def _read(spec: RunSpec) -> tuple[SolverParameter, SolverNets]:
         del solver.weights[:]
         solver.weights.extend(str(Path(w).absolute()) for w in spec.weights.split(","))
     return solver, nets
+
+
+def _tell_device(log: CaffeLog, device: str, note: str) -> None:
+    """The line of a device that solver_mode chose, where Caffe tells of it."""
+    if note:
+        log.write(note, "caffe.cpp:197" if device == "cpu" else "caffe.cpp:218")
 
 
 def _session(
