@@ -6,13 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from test_cpp import build  # noqa: F401
-
 CHECK = Path(__file__).parent / "gpu" / "check.sh"
 PARTS = ["smoke", "plans", "train-lenet_sample-bf16-1"]
 
 
-def test_parts_run_and_leave_what_they_found(build: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_parts_run_and_leave_what_they_found(build: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     library = build / "tests" / "cpp" / "libpcc_cuda_host.so"
     command = ["bash", CHECK, "--out", out, "--host", library, "--minutes", "2"]
