@@ -71,8 +71,8 @@ class OpWork:
 def _op(row: PlanRow, precision: str) -> OpWork:
     works: list[Work] = [row["forward_work"], row["backward_work"]]
     made = row["implementation"]
-    # Our plain kernels multiply on the ordinary cores, whatever was asked for.
-    rounded = "tensor" in made or "cudnn" in made
+    # Others multiply on the ordinary cores, whatever was asked for.
+    rounded = any(word in made for word in ("tensor", "matmul", "cudnn"))
     return OpWork(
         op=row["op"],
         layers="+".join(row["layers"]),
