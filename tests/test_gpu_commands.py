@@ -7,7 +7,7 @@ import re
 import pytest
 
 from pycaffe_clr import cli, devices
-from pycaffe_clr.cli.step_table import measured_lines, step_lines
+from pycaffe_clr.cli.step_table import count_tests, measured_lines, run_line, step_lines
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.prototxt import parse_solver
 from pycaffe_clr.train.passes import OpTime
@@ -117,6 +117,21 @@ def test_tables_of_a_step():
     assert re.search(r"^conv +2 cuda: tensor +6 +2000.0 +6000.0 +838 +2000.0 +2234.2$", both[5])
     assert "2.50 times the floor" in lines[-1]
     assert "floor" not in measured_lines(OPS, times, None)[-1]
+
+
+def test_the_time_of_a_run():
+    every_ten = solver('max_iter: 100 test_net: "t" test_iter: 5 test_interval: 10')
+    assert count_tests(every_ten) == 11  # before 0, 10, .. 90, and at the end
+    odd = solver('max_iter: 95 test_net: "t" test_iter: 5 test_interval: 10')
+    odd.test_initialization = False
+    assert count_tests(odd) == 9
+    assert count_tests(solver("max_iter: 100")) == 0
+    text = run_line(OPS, [OPS], every_ten)
+    # 100 steps, and 55 batches without their launches.
+    assert text == (
+        "a run, 100 iterations and 55 batches of tests: H100 0.4 s, 0.2 of them tests; "
+        "H200 0.4 s, 0.1 of them tests"
+    )
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -6,16 +6,16 @@ import argparse
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pycaffe_clr import catalog
 from pycaffe_clr.cli.messages import show_warnings
-from pycaffe_clr.cli.step_table import cut, step_lines
+from pycaffe_clr.cli.step_table import cut, run_line, step_lines
 
 if TYPE_CHECKING:
     from pycaffe_clr._core import Net
     from pycaffe_clr.core_types import PlanRow
-    from pycaffe_clr.proto import NetParameter
+    from pycaffe_clr.proto import NetParameter, SolverParameter
     from pycaffe_clr.prototxt import Parsed
 
 
@@ -43,35 +43,51 @@ def main(args: argparse.Namespace) -> int:
     """Print the plan; returns 0. Raises ConfigError, DataError."""
     from pycaffe_clr.cli.stand_in import StandIn
     from pycaffe_clr.engine import build_net
-    from pycaffe_clr.prototxt import parse_assignments
     from pycaffe_clr.train.step_model import samples, step_work
 
     show_warnings()
-    defines = parse_assignments(args.defines, "-D")
-    (param, source), replicas = _find(args, defines)
-    net, _ = build_net(
-        param,
-        source=source,
-        phase=1 if args.phase == "TEST" else 0,
-        device=args.device,
-        precision=args.precision,
-        described=True,
-        fuse=not args.no_fuse,
-        replicas=args.replicas or (replicas if args.phase == "TRAIN" else 1),
-        records=StandIn(args.data_dir),
-    )
+    found = _find(args)
+    records = StandIn(args.data_dir)
+
+    def build(parsed: Parsed[NetParameter], phase: int) -> Net:
+        net, _ = build_net(
+            parsed.message,
+            source=parsed.source,
+            phase=phase,
+            device=args.device,
+            precision=args.precision,
+            described=True,
+            fuse=not args.no_fuse,
+            replicas=(args.replicas or found.replicas) if phase == 0 else args.replicas or 1,
+            records=records,
+        )
+        return net
+
+    phase = 1 if args.phase == "TEST" else 0
+    net = build(found.tests[0] if found.solver and phase == 1 else found.net, phase)
     width = shutil.get_terminal_size((80, 24)).columns
     for line in plan_lines(net, width):
         print(line)
-    ops = step_work(net, update=args.phase == "TRAIN")
-    if any(op.launches for op in ops[:-1]):
+    ops = step_work(net, update=phase == 0)
+    if any(row["forward_work"]["launches"] for row in net.plan()):
         for line in ["", *step_lines(ops, samples(net), width)]:
             print(line)
+        if found.solver and phase == 0:
+            tests = [step_work(build(test, 1), update=False) for test in found.tests]
+            print(run_line(ops, tests, found.solver))
     return 0
 
 
-def _find(args: argparse.Namespace, defines: dict[str, str]) -> tuple[Parsed[NetParameter], int]:
-    """((NetParameter, its source), replicas) of what the user named, be it a net or a solver."""
+class _Found(NamedTuple):
+    """What the user named. solver: None where that is a net; tests: the solver's test nets."""
+
+    net: Parsed[NetParameter]
+    replicas: int = 1
+    solver: SolverParameter | None = None
+    tests: Sequence[Parsed[NetParameter]] = ()
+
+
+def _find(args: argparse.Namespace) -> _Found:
     from pycaffe_clr.errors import ConfigError
     from pycaffe_clr.prototxt import (
         Parsed,
@@ -82,17 +98,17 @@ def _find(args: argparse.Namespace, defines: dict[str, str]) -> tuple[Parsed[Net
         solver_nets,
     )
 
+    defines = parse_assignments(args.defines, "-D")
     sets = parse_assignments(args.sets, "--set")
     path = _file(args.net)
-    if is_solver(path):
-        solver, read_from = load_solver(path, defines, sets)
-        nets = solver_nets(solver, path, defines, source=read_from)
-        if args.phase == "TEST":
-            if not nets.tests:
-                raise ConfigError(f"{path}: the solver has no test net")
-            return Parsed(nets.tests[0], nets.sources[1]), 1
-        return Parsed(nets.train, nets.sources[0]), solver.replicas
-    return load_net(path, defines, sets), 1
+    if not is_solver(path):
+        return _Found(load_net(path, defines, sets))
+    solver, read_from = load_solver(path, defines, sets)
+    nets = solver_nets(solver, path, defines, source=read_from)
+    if args.phase == "TEST" and not nets.tests:
+        raise ConfigError(f"{path}: the solver has no test net")
+    train, *tests = map(Parsed, [nets.train, *nets.tests], nets.sources)
+    return _Found(train, solver.replicas, solver, tests)
 
 
 def _file(name: str) -> Path:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from pycaffe_clr.train.passes import OpTime
 from pycaffe_clr.train.step_model import GPUS, Gpu, OpWork, step_time
+
+if TYPE_CHECKING:
+    from pycaffe_clr.proto import SolverParameter
 
 # Of all columns but that of the layers' names, which takes the rest of a line.
 _SHOWN, _MEASURED = 57, 87
@@ -67,6 +71,35 @@ def step_lines(ops: Sequence[OpWork], images: int, width: int = 80) -> list[str]
         texts = "".join(f"{1e3 * seconds:>{wide}.3f}" for seconds, wide in parts)
         lines.append(f"{gpu.name:<6}{texts}{images / time.predicted:>10,.0f}")
     return lines
+
+
+def run_line(
+    step: Sequence[OpWork], tests: Sequence[Sequence[OpWork]], solver: SolverParameter
+) -> str:
+    """How long a solver's whole run should take. tests: a pass of each of its test nets."""
+    passes = [solver.test_iter[i] * count_tests(solver) for i in range(len(tests))]
+    times = []
+    for gpu in GPUS:
+        training = solver.max_iter * step_time(step, gpu).predicted
+        # Several batches of a test go through at once, so that launches cost next to nothing.
+        testing = 0.0
+        for ops, count in zip(tests, passes, strict=True):
+            model = step_time(ops, gpu)
+            testing += count * (model.predicted - model.launches)
+        times.append(f"{gpu.name} {training + testing:.1f} s, {testing:.1f} of them tests")
+    return (
+        f"a run, {solver.max_iter:,} iterations and {sum(passes):,} batches of tests: "
+        f"{'; '.join(times)}"
+    )
+
+
+def count_tests(solver: SolverParameter) -> int:
+    """How often a run tests its nets: before the iterations that divide, and at the end."""
+    interval = solver.test_interval
+    if not interval:
+        return 0
+    before = (solver.max_iter - 1) // interval + int(solver.test_initialization)
+    return before + int(solver.max_iter % interval == 0)
 
 
 def _reached(ops: Sequence[OpWork], times: Sequence[OpTime], gpu: Gpu | None) -> list[str]:
