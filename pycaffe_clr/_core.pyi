@@ -1,7 +1,9 @@
 """Types of the compiled module. Made by csrc/bindings/make_stub.py: do not edit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias, overload, type_check_only
+
+from numpy import ndarray
 
 from pycaffe_clr.core_types import (
     Fields,
@@ -20,6 +22,31 @@ from pycaffe_clr.core_types import (
     SolverSettings,
     Values,
 )
+
+class Group:
+    """Processes that train one net together. See csrc/ops/group.h."""
+
+    def __init__(self, rank: int, ranks: int, from_: int, to: int, words: Sequence[int]) -> None:
+        """Over connected sockets, by descriptor, that the caller keeps open: from the rank
+        before, to the one behind; words: of rank 0 one for every rank, -1 for its own,
+        of the others the one to rank 0."""
+
+    def abort(self) -> None:
+        """Ends what goes on and all that comes, by an error; from any thread."""
+
+    def broadcast(self, array: ndarray) -> None:
+        """Rank 0's values come to all."""
+
+    def end(self) -> None:
+        """Rank 0 says that no iteration comes any more."""
+
+    @property
+    def rank(self) -> int:
+        """The number of this process."""
+
+    @property
+    def ranks(self) -> int:
+        """How many there are."""
 
 class Net:
     """A net that was built and planned. See csrc/graph/net.h."""
@@ -118,6 +145,10 @@ class Net:
     def python_layer(self, layer: int) -> object:
         """The object that computes a layer written in Python, else None."""
 
+    @property
+    def ranks(self) -> int:
+        """How many processes train it together, each with a share of its batches."""
+
     def read(self, blob: str) -> list[float]:
         """Values of an output; under replicas those of replica 0."""
 
@@ -183,13 +214,18 @@ class Schedule:
 class Solver:
     """Iterations over one train net. See csrc/solver/solver.h."""
 
-    def __init__(self, net: Net, settings: SolverSettings) -> None: ...
+    def __init__(self, net: Net, settings: SolverSettings, group: Group | None = None) -> None:
+        """group: those with whom the net is trained."""
+
     def apply_update(self) -> None:
         """Second half: the update."""
 
     @property
     def current_step(self) -> int:
         """Steps that step and multistep have taken."""
+
+    def follow(self) -> None:
+        """For other ranks than 0: makes the iterations that rank 0 begins, until it ends."""
 
     def forward_backward(self) -> float:
         """First half of an iteration: gradients. Returns the loss, averaged over
@@ -319,6 +355,7 @@ def version() -> str:
     """Version of the package this module was built for."""
 
 _ArrayFeed: TypeAlias = ArrayFeed
+_Group: TypeAlias = Group
 _Net: TypeAlias = Net
 _RecordFeed: TypeAlias = RecordFeed
 _Schedule: TypeAlias = Schedule
@@ -331,6 +368,8 @@ class Module(Protocol):
 
     @property
     def ArrayFeed(self) -> type[_ArrayFeed]: ...
+    @property
+    def Group(self) -> type[_Group]: ...
     @property
     def Net(self) -> type[_Net]: ...
     @property

@@ -51,7 +51,8 @@ class NetSettings(TypedDict, total=False):
     """How a net is built. backend: by name, "" for the default; described: to be looked at, for a
     device that need not be there; dtype: "float32" or "float64"; precision: "fp32", "tf32", "bf16",
     or "" for the backend's own; keep_blobs: every blob can be looked at, which fuse does not go
-    with (default: without it); index: 0 for a train net, 1 + i for test net i."""
+    with (default: without it); index: 0 for a train net, 1 + i for test net i;
+    rank, ranks: of the processes that train it together, each with so many replicas."""
 
     train: bool
     backend: str
@@ -62,6 +63,8 @@ class NetSettings(TypedDict, total=False):
     keep_blobs: bool
     keep: list[str]
     replicas: int
+    rank: int
+    ranks: int
     seed: int
     index: int
     force_backward: bool

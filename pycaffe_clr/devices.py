@@ -79,6 +79,15 @@ def of_gpu_flag(text: str) -> Choice:
     return Choice(f"{GPU}:{numbers[0]}", len(numbers), used)
 
 
+def all_of_gpu_flag(text: str) -> Choice:
+    """The same for what runs on several at a time: "cuda:0,2" of `--gpu 0,2`."""
+    choice = of_gpu_flag(text)
+    if choice.gpus < 2 or not choice.device.startswith(GPU):
+        return choice
+    numbers = gpu_numbers(text, len(gpus()[0]))
+    return choice._replace(device=f"{GPU}:{','.join(map(str, numbers))}")
+
+
 def of_solver(solver: SolverParameter) -> Choice:
     """What solver_mode and device_id mean here: GPU, Caffe's default, is the CPU without any.
 

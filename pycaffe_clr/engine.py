@@ -215,6 +215,8 @@ def build_net(
     fuse: bool = False,
     keep: Sequence[str] = (),
     replicas: int = 1,
+    rank: int = 0,
+    ranks: int = 1,
     seed: int = 1,
     index: int = 0,
     records: Records | None = None,
@@ -226,12 +228,13 @@ def build_net(
 
     net: upgraded NetParameter; phase, level and stages as in layer_specs. share: a core Net whose
     parameters are used. index: 0 for the train net, 1 + i for test net i (it keys the random
-    numbers). described: the net is only looked at, and its device need not be there. precision:
-    what convolutions and matrix products multiply, "fp32", "tf32" or "bf16"; None: tf32 on device
-    cuda, fp32 elsewhere, which have no other. feeds: records for Data layers, by their names, in
-    place of databases: arrays {field: (n, ..)}, or an object with fields {name: shape}, next(count)
-    -> {name: array}, position and seek(position); each top takes the field of its name. source:
-    where the net was read from, for errors. Raises ConfigError and DataError.
+    numbers). rank, ranks: of the processes that train it together, this one's number and how many
+    they are; replicas: of each. described: the net is only looked at, and its device need not be
+    there. precision: what convolutions and matrix products multiply, "fp32", "tf32" or "bf16";
+    None: tf32 on device cuda, fp32 elsewhere, which have no other. feeds: records for Data layers,
+    by their names, in place of databases: arrays {field: (n, ..)}, or an object with fields {name:
+    shape}, next(count) -> {name: array}, position and seek(position); each top takes the field of
+    its name. source: where the net was read from, for errors. Raises ConfigError and DataError.
     """
     module = ready_core()
     note_threads(module)
@@ -256,6 +259,8 @@ def build_net(
         "fuse": fuse,
         "keep": list(keep),
         "replicas": replicas,
+        "rank": rank,
+        "ranks": ranks,
         "seed": seed,
         "index": index,
         "force_backward": bool(net.force_backward),

@@ -27,6 +27,7 @@ from pycaffe_clr.experiments.jobs import Job
 from pycaffe_clr.experiments.pool import LocalPool
 from pycaffe_clr.train import checkpoint
 from pycaffe_clr.train.result import read_record
+from pycaffe_clr.train.run_folder import CHECKPOINT
 from pycaffe_clr.train.spec import RunSpec
 
 # A worker that trains nothing: its solver's name says what becomes of it.
@@ -137,6 +138,62 @@ def test_memory_limits_the_runs_at_a_time(fake, monkeypatch):
         assert local.has_room(job(fake, "c")) and not local.has_room(large)
     finally:
         local.close()
+
+
+def test_runs_on_one_device_are_threads_of_one_process(tmp_path, monkeypatch):
+    solver = str(make_case(tmp_path))
+    fields = {"solver": solver, "data_dir": tmp_path, "device": "kernels", "curve": False}
+
+    def jobs(root: str, **more: object) -> list[Job]:
+        return [
+            Job(name=f"{n}", spec=RunSpec(out=tmp_path / root / f"{n}", seed=n, **fields | more))
+            for n in (1, 2, 3)
+        ]
+
+    apart = run_jobs(jobs("apart"), at_once=2, threads=1)
+    processes: list[str] = []
+    begin = LocalPool._process
+
+    def counted(self, device):
+        processes.append(device)
+        return begin(self, device)
+
+    monkeypatch.setattr(LocalPool, "_process", counted)
+    monkeypatch.setattr(pool, "shared_device", lambda job: "here")
+    beside = run_jobs(jobs("beside"), at_once=3, threads=1)
+    assert processes == ["here"]
+    assert [o.state for o in beside] == [o.state for o in apart] == ["finished"] * 3
+    for n in (1, 2, 3):
+        assert results(tmp_path / "beside" / f"{n}") == results(tmp_path / "apart" / f"{n}")
+
+    class Stopping(Board):
+        def event(self, event):
+            if event.values.get("iteration", 0) > 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    endless = {"max_iter": 1000000, "whole_test": False}
+    stopped = run_jobs(jobs("stopped", **endless), at_once=3, threads=1, board=Stopping())
+    assert [o.state for o in stopped] == ["stopped"] * 3
+    assert all((o.job.folder / CHECKPOINT).exists() for o in stopped)
+
+    class Killing(Board):
+        def event(self, event):
+            if event.values.get("iteration", 0) > 0:
+                for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+                    os.kill(int(pid), signal.SIGKILL)
+
+    killed = run_jobs(jobs("killed", **endless), at_once=3, threads=1, board=Killing())
+    assert {o.state for o in killed} == {"killed"}
+    assert all("its process ended by SIGKILL" in o.reason for o in killed)
+
+
+def test_gpus_are_shared_and_processors_are_not(tmp_path):
+    shared = {"cuda": "cuda", "cuda:1": "cuda:1", "cpu": "", None: "", "cuda:0,1": ""}
+    for device, expected in shared.items():
+        spec = RunSpec(solver="x", out=tmp_path, device=device)
+        assert pool.shared_device(Job(name="a", spec=spec)) == expected
+    spec = RunSpec(solver="x", out=tmp_path, device="cuda", ranks=2)
+    assert pool.shared_device(Job(name="a", spec=spec)) == ""
 
 
 def test_a_branch_follows_its_base(fake, capsys):

@@ -39,6 +39,8 @@ NetPointer make_net(const py::typing::List<typed::LayerSpec>& layers,
   options.keep_blobs = take<bool>(settings, "keep_blobs", !options.fuse);
   options.keep = take<std::vector<std::string>>(settings, "keep", {});
   options.replicas = take<int64_t>(settings, "replicas", 1);
+  options.rank = take<int64_t>(settings, "rank", 0);
+  options.ranks = take<int64_t>(settings, "ranks", 1);
   options.seed = take<uint64_t>(settings, "seed", 1);
   options.index = take<uint32_t>(settings, "index", 0);
   options.force_backward = take<bool>(settings, "force_backward", false);
@@ -272,6 +274,9 @@ void bind_net(py::module_& m) {
       .def_property_readonly(
           "arena_bytes", [](const Net& net) { return net.plan().arena_bytes(); },
           "Of it, what values share.")
+      .def_property_readonly(
+          "ranks", [](const Net& net) { return net.options().ranks; },
+          "How many processes train it together, each with a share of its batches.")
       .def_property(
           "pass_count", [](Net& net) { return net.state().pass; },
           [](Net& net, uint64_t pass) { net.state().pass = pass; },

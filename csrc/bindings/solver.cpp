@@ -24,7 +24,8 @@ ScheduleParams schedule_from(const py::dict& settings) {
 }
 
 std::shared_ptr<Solver> make_solver(const std::shared_ptr<Net>& net,
-                                    const typed::SolverSettings& settings) {
+                                    const typed::SolverSettings& settings,
+                                    const std::shared_ptr<Group>& group) {
   SolverParams params;
   params.type = take<std::string>(settings, "type", "SGD");
   params.schedule = schedule_from(settings);
@@ -35,7 +36,8 @@ std::shared_ptr<Solver> make_solver(const std::shared_ptr<Net>& net,
   params.regularization_type = take<std::string>(settings, "regularization_type", "L2");
   params.clip_gradients = take<float>(settings, "clip_gradients", -1);
   params.iter_size = take<int64_t>(settings, "iter_size", 1);
-  return std::make_shared<Solver>(net, std::move(params));
+  py::gil_scoped_release release;
+  return std::make_shared<Solver>(net, std::move(params), group);
 }
 
 std::tuple<std::vector<double>, bool, bool> run(Solver& solver, int64_t count, double seconds,
@@ -81,9 +83,34 @@ void bind_solver(py::module_& m) {
         return types;
       },
       "Histories that a solver keeps for each parameter, by its type.");
+  py::class_<Group, std::shared_ptr<Group>>(
+      m, "Group", "Processes that train one net together. See csrc/ops/group.h.")
+      .def(py::init<int, int, int, int, std::vector<int>>(), arg("rank"), arg("ranks"),
+           arg("from_"), arg("to"), arg("words"),
+           "Over connected sockets, by descriptor, that the caller keeps open: from the rank "
+           "before, to the one behind; words: of rank 0 one for every rank, -1 for its own, of the "
+           "others the one to rank 0.")
+      .def(
+          "broadcast",
+          [](Group& group, py::array array) {
+            PCC_CONFIG(array.writeable() && (array.flags() & py::array::c_style),
+                       "broadcast takes a writable array without gaps");
+            void* const data = array.mutable_data();
+            const auto bytes = static_cast<int64_t>(array.nbytes());
+            py::gil_scoped_release release;
+            group.broadcast(data, bytes);
+          },
+          arg("array"), "Rank 0's values come to all.")
+      .def("end", &Group::end, py::call_guard<py::gil_scoped_release>(),
+           "Rank 0 says that no iteration comes any more.")
+      .def("abort", &Group::abort, py::call_guard<py::gil_scoped_release>(),
+           "Ends what goes on and all that comes, by an error; from any thread.")
+      .def_property_readonly("rank", &Group::rank, "The number of this process.")
+      .def_property_readonly("ranks", &Group::ranks, "How many there are.");
   py::class_<Solver, std::shared_ptr<Solver>>(
       m, "Solver", "Iterations over one train net. See csrc/solver/solver.h.")
-      .def(py::init(&make_solver), arg("net"), arg("settings"))
+      .def(py::init(&make_solver), arg("net"), arg("settings"), arg("group") = nullptr,
+           "group: those with whom the net is trained.")
       .def("forward_backward", &Solver::forward_backward, py::call_guard<py::gil_scoped_release>(),
            "First half of an iteration: gradients. Returns the loss, averaged over iter_size.")
       .def("apply_update", &Solver::apply_update, py::call_guard<py::gil_scoped_release>(),
@@ -92,6 +119,8 @@ void bind_solver(py::module_& m) {
            "Whole iterations, at most `count`, for about `seconds`: (losses, stopped, diverged). "
            "on_gradients: called in each between gradients and update, may read and change diffs; "
            "what it raises ends the run before that update.")
+      .def("follow", &Solver::follow, py::call_guard<py::gil_scoped_release>(),
+           "For other ranks than 0: makes the iterations that rank 0 begins, until it ends.")
       .def("request_stop", &Solver::request_stop,
            "Makes a run end after its current iteration; callable from a signal handler.")
       .def("restore", &Solver::restore, arg("iteration"), arg("current_step") = 0,

@@ -23,6 +23,9 @@ struct NetOptions {
   std::vector<std::string> keep;
   bool fuse = false;  // layers in a row may run as one op, without the blobs between: not kept ones
   int64_t replicas = 1;
+  // Where so many processes train together: the number of this one, which has the replicas from
+  // rank * replicas on, of ranks * replicas in all.
+  int64_t rank = 0, ranks = 1;
   uint64_t seed = 1;
   uint32_t index = 0;  // RandomStream::net: 0 the train net, 1 + i test net i
   bool force_backward = false;

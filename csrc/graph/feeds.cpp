@@ -2,8 +2,11 @@
 
 namespace pcc {
 
-Feeds::Feeds(std::shared_ptr<Device> device, std::vector<FeedUse> uses)
-    : device_(std::move(device)) {
+Feeds::Feeds(std::shared_ptr<Device> device, std::vector<FeedUse> uses, const NetOptions& options)
+    : device_(std::move(device)),
+      rank_(options.rank),
+      ranks_(options.ranks),
+      replicas_(options.replicas) {
   for (FeedUse& use : uses) {
     Source source;
     source.fields = use.records->fields();
@@ -23,7 +26,13 @@ void Feeds::advance(int first, int last) {
   for (size_t s = 0; s < sources_.size(); ++s) {
     Source& source = sources_[s];
     if (source.use.layer < first || source.use.layer > last) continue;
-    latest_[s] = on_host_[s] = source.use.records->next(source.use.samples);
+    // The records of all ranks, of which each takes those of its replicas.
+    RecordBatch& batch = on_host_[s];
+    batch = source.use.records->next(ranks_ * source.use.samples);
+    batch.first += rank_ * replicas_;
+    batch.run = replicas_;
+    batch.step = ranks_ * replicas_;
+    latest_[s] = batch;
     if (!device_->host_visible()) bring(source, latest_[s]);
     any = true;
   }
@@ -52,7 +61,7 @@ void Feeds::bring(Source& source, RecordBatch& batch) {
 void Feeds::rewind(int64_t passes) {
   for (const Source& source : sources_) {
     RecordFeed& records = *source.use.records;
-    records.seek(records.position() - passes * source.use.samples);
+    records.seek(records.position() - passes * ranks_ * source.use.samples);
   }
 }
 

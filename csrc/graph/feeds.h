@@ -12,7 +12,8 @@ namespace pcc {
 class Feeds {
  public:
   Feeds() = default;
-  Feeds(std::shared_ptr<Device> device, std::vector<FeedUse> uses);
+  // options: which share of each batch is taken.
+  Feeds(std::shared_ptr<Device> device, std::vector<FeedUse> uses, const NetOptions& options);
 
   // The next records of the layers [first, last]. Throws data errors.
   void advance(int first, int last);
@@ -33,6 +34,7 @@ class Feeds {
   void bring(Source& source, RecordBatch& batch);
 
   std::shared_ptr<Device> device_;
+  int64_t rank_ = 0, ranks_ = 1, replicas_ = 1;
   std::vector<Source> sources_;
   std::vector<RecordBatch> on_host_, latest_;  // where the records lie on the host; for the device
   std::shared_ptr<Memory> block_;

@@ -31,6 +31,7 @@ struct LayerFeed {
 struct LayerContext {
   bool train = true;  // the net's phase
   DType dtype = DType::f32;
+  int64_t ranks = 1;  // processes that train together, each with as many samples of its own
   int64_t replicas =
       1;  // data layers make replicas x batch_size samples; statistics and losses are per replica
   LayerFeed feed;

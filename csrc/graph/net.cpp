@@ -58,10 +58,13 @@ Net::Net(const std::vector<LayerSpec>& specs, const std::map<std::string, LayerF
   PCC_CONFIG(!options_.fuse || !options_.keep_blobs,
              "a net that keeps every blob cannot fuse layers: fuse or keep_blobs, not both");
   PCC_CONFIG(options_.replicas >= 1, "replicas must be at least 1, not ", options_.replicas);
+  PCC_CONFIG(options_.rank >= 0 && options_.rank < options_.ranks, "rank ", options_.rank, " of ",
+             options_.ranks);
   const InUse::Pass pass(*in_use_);
   const ThreadScope scope(threads_);
   step_.seed = options_.seed;
   step_.net = options_.index;
+  step_.share = static_cast<uint64_t>(options_.rank);
   params_version_ = share_ ? share_->params_version_ : std::make_shared<uint64_t>(1);
   step_memory_ = device_->allocate(sizeof(StepBlock));
   report_memory_ = device_->allocate(sizeof(StepReport));
@@ -130,6 +133,13 @@ void Net::make_params(const Net* share) {
   }
 }
 
+Tensor Net::gradients() const {
+  int64_t end = data_block_.count();
+  for (const int p : learnable_)
+    if (at(built_.program.params, p).statistic) end = std::min(end, at(offsets_, p));
+  return {diff_block_.data, plain(Shape{end}, options_.dtype)};
+}
+
 void Net::fill_params() {
   std::vector<double> values;
   for (const int p : learnable_) {
@@ -160,14 +170,15 @@ void Net::make_plan(const Net* share) {
   for (const LayerInfo& layer : built_.layers)
     for (size_t t = 0; t < layer.tops.size(); ++t)
       if (layer.loss_weights[t] != 0 && !gets_gradient(built_, layer, t))
-        seeds.emplace_back(layer.top_values[t],
-                           layer.loss_weights[t] / static_cast<double>(options_.replicas));
+        seeds.emplace_back(
+            layer.top_values[t],
+            layer.loss_weights[t] / static_cast<double>(options_.replicas * options_.ranks));
   std::shared_ptr<Memory> lend = share && !keep ? share->plan_->arena() : nullptr;
   plan_ = std::make_unique<Plan>(built_.program, backend_, device_, keep, gradients, seeds,
                                  std::move(lend));
   fallbacks_.insert(fallbacks_.end(), plan_->fallbacks().begin(), plan_->fallbacks().end());
   hosts_.assign(built_.blobs.size(), {});
-  feeds_ = Feeds(device_, built_.feeds);
+  feeds_ = Feeds(device_, built_.feeds, options_);
   prepared_ = 0;
   test_sums_.reset();
   make_tally();
@@ -197,8 +208,8 @@ void Net::make_tally() {
       // In every layout replica 0's samples come first.
       const Tensor& top = plan_->data(layer.top_values[t]);
       desc.weights.push_back(layer.loss_weights[t]);
-      desc.counts.push_back(top.count() /
-                            at(built_.blobs, layer.top_blobs[t]).parts(options_.replicas));
+      const int64_t parts = at(built_.blobs, layer.top_blobs[t]).parts(options_.replicas);
+      desc.counts.push_back(options_.rank == 0 ? top.count() / parts : 0);
       site.in.push_back(top.spec);
       buffers.in.push_back(top);
       tally_layers_.push_back(static_cast<int>(l));

@@ -46,8 +46,8 @@ class Net {
       NetOptions options, std::shared_ptr<Net> share = nullptr);
 
   // A whole pass, or the layers [first, last]. A part needs a net that keeps its blobs. Returns the
-  // sum of the weighted losses of the layers that ran; under replicas, those of replica 0. Throws a
-  // data error for a label that is no class.
+  // sum of the weighted losses of the layers that ran; under replicas, those of replica 0, and 0
+  // for a rank that does not have it. Throws a data error for a label that is no class.
   double forward() { return forward(0, static_cast<int>(built_.layers.size()) - 1); }
   double forward(int first, int last);
   // From layer `first` down to `last`. Parameters' diffs are added to.
@@ -57,8 +57,9 @@ class Net {
   // report. The parameters' diffs are added to, but those of the first pass take the place of what
   // is there. rates: the iteration, its lr, ..., and which of its passes this is.
   void accumulate(const StepBlock& rates);
-  // Runs an op beside the plan, such as the solver's update, after the passes of an iteration.
-  void run_beside(Unit& unit, const StepBlock& rates);
+  // Runs ops beside the plan, such as the solver's update, after the passes of an iteration.
+  // changes: they change parameters' values.
+  void run_beside(Unit& unit, const StepBlock& rates, bool changes = true);
   // Forward passes of a test net: per output blob the sum of each element over the passes, and the
   // sum of the losses, added up in double where the net runs and read once. Ends early where
   // `poll`, called after each pass, is false. Throws a data error for a label that is no class.
@@ -123,6 +124,8 @@ class Net {
   // All of this net's own parameters lie in one block each.
   Tensor data_block() const { return data_block_; }
   Tensor diff_block() const { return diff_block_; }
+  // Of the latter, up to the statistics, which have no gradients.
+  Tensor gradients() const;
   // The host's view of one use of a parameter: memory that an array may look at, and where in it.
   // The parameter may be another net's.
   struct HostParam {

@@ -110,7 +110,7 @@ bool Net::looked_at() const {
                      [](const HostBlob& host) { return host.data || host.diff; });
 }
 
-void Net::run_beside(Unit& unit, const StepBlock& rates) {
+void Net::run_beside(Unit& unit, const StepBlock& rates, bool changes) {
   const InUse::Pass pass(*in_use_);
   const ThreadScope scope(threads_);
   set_rates(rates);
@@ -118,7 +118,7 @@ void Net::run_beside(Unit& unit, const StepBlock& rates) {
   upload_step();
   if (host_report_.halt != Halt::none) tell_device();
   device_->run(unit, context());
-  ++*params_version_;
+  if (changes) ++*params_version_;
   give_back_params();
 }
 

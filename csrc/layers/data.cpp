@@ -196,6 +196,11 @@ class DummyDataLayer : public SourceLayer {
 
  protected:
   std::vector<Shape> infer(const std::vector<Shape>&) override {
+    for (const FillerDesc& filler : fillers_)
+      require(context().ranks == 1 || filler.type == FillerDesc::Type::constant ||
+                  filler.type == FillerDesc::Type::uniform,
+              "data_filler of type ", name_of(filler.type),
+              " cannot be shared by several processes; constant and uniform can");
     for (size_t i = 0; i < shapes_.size(); ++i)
       check_filler(concat(title(), ": the filler of top '", spec().tops[i], "'"), fillers_[i],
                    shapes_[i]);

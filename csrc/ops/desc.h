@@ -221,6 +221,12 @@ struct TallyDesc {
 // laid out as the value, to which this pass's are added. Made beside the plan.
 struct AccumulateDesc {};
 
+// The sum over all ranks of the values of params[0], in their place. Made beside the plan.
+class Group;
+struct AllReduceDesc {
+  std::shared_ptr<Group> group;
+};
+
 // A function of the user's: any ins -> any outs, with any params, called back with plain arrays in
 // host memory (ops/host.h). over: pairs of an output and the input over which it stands, as Caffe's
 // in-place layers have it: forward copies the one to the other before the call.
@@ -271,7 +277,7 @@ using OpDesc =
     std::variant<ConvDesc, PoolDesc, LrnDesc, NormActDesc, AffineDesc, PointwiseDesc, DropoutDesc,
                  EltwiseDesc, ConcatDesc, SliceDesc, GemmDesc, SoftmaxDesc, SoftmaxLossDesc,
                  AccuracyDesc, FillDesc, TransformDesc, FieldDesc, TallyDesc, AccumulateDesc,
-                 HostOpDesc, TransferDesc, ReorderDesc, SumDesc, UpdateDesc>;
+                 AllReduceDesc, HostOpDesc, TransferDesc, ReorderDesc, SumDesc, UpdateDesc>;
 
 // "conv", "pool", "norm+scale+add+relu": for plans and errors.
 std::string name_of(const OpDesc& desc);

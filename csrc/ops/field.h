@@ -45,7 +45,7 @@ class HostField : public TypedOp<T> {
              [&](int64_t begin, int64_t end, int) {
                for (int64_t k = begin; k < end; ++k) {
                  const int64_t sample = k % desc_.replicas * of_each + k / desc_.replicas;
-                 const From* record = records + (batch.first + k) % batch.total * size_;
+                 const From* record = records + batch.index(k) * size_;
                  std::transform(record, record + size_, y + sample * size_,
                                 [](From value) { return static_cast<T>(value); });
                }

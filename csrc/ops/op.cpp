@@ -79,6 +79,7 @@ struct Namer {
   std::string operator()(const FieldDesc&) const { return "field"; }
   std::string operator()(const TallyDesc&) const { return "losses"; }
   std::string operator()(const AccumulateDesc&) const { return "sums over passes"; }
+  std::string operator()(const AllReduceDesc&) const { return "sum over ranks"; }
   std::string operator()(const HostOpDesc&) const { return "host function"; }
   std::string operator()(const ReorderDesc&) const { return "reorder"; }
   std::string operator()(const TransferDesc& d) const {

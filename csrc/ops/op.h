@@ -144,7 +144,7 @@ class Backend {
   virtual FormChoice forms(const OpDesc& desc, const OpSite& site) const;
   // The op, or null: "not mine", and the planner asks the reference backend, whose op then runs on
   // the host. A backend whose memory the host cannot reach must answer ReorderDesc (between its own
-  // forms), SumDesc, TallyDesc, AccumulateDesc and UpdateDesc.
+  // forms), SumDesc, TallyDesc, AccumulateDesc, AllReduceDesc and UpdateDesc.
   virtual std::unique_ptr<Op> make(const OpDesc& desc, const OpSite& site) const = 0;
 };
 

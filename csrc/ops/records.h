@@ -26,9 +26,14 @@ struct RecordBatch {
 
   const void* fields[kMaxFields] = {};
   RecordType types[kMaxFields] = {};
-  int64_t first = 0, total = 1;  // record k of the batch lies at index (first + k) % total
+  int64_t first = 0, total = 1;  // the batch begins at index `first`, and index 0 follows the last
+  // Of each `step` records from there on the first `run` belong to the batch.
+  int64_t run = 1, step = 1;
   // Not 0: the fields are a whole database, which stays as it is for as long as this number.
   uint64_t resident = 0;
+
+  // The index of record k of the batch.
+  int64_t index(int64_t k) const { return (first + k / run * step + k % run) % total; }
 };
 
 // Where a data layer's records come from, in order, beginning anew at the end. Implementations read

@@ -19,9 +19,14 @@ struct StepBlock {
   // Which of the passes of one iteration this is (iter_size); parts 0: it belongs to none, and
   // nobody keeps its loss.
   int32_t part = 0, parts = 0;
+  // Where several processes train together: which of the equal shares of each batch this one has.
+  uint64_t share = 0;
 
-  // The numbers that an op draws in this pass; stream: OpSite::stream.
-  constexpr RandomStream random(uint32_t stream) const { return {seed, net, stream, pass}; }
+  // The numbers that an op draws in this pass; stream: OpSite::stream. elements: how many it draws
+  // for a share of the batch, so that each share has those that it would have within the whole.
+  constexpr RandomStream random(uint32_t stream, int64_t elements) const {
+    return {seed, net, stream, pass, share * static_cast<uint64_t>(elements)};
+  }
 };
 
 // What goes wrong in an op. It is seen where the report is read next; until then no update is made.

@@ -2,7 +2,9 @@
 
 namespace pcc {
 
-Iteration::Iteration(std::shared_ptr<Net> net, const UpdateDesc& desc) : net_(std::move(net)) {
+Iteration::Iteration(std::shared_ptr<Net> net, const UpdateDesc& desc,
+                     const std::shared_ptr<Group>& group)
+    : net_(std::move(net)) {
   const Tensor data = net_->data_block(), diff = net_->diff_block();
   Device& device = *net_->device();
   OpBuffers buffers;
@@ -22,11 +24,25 @@ Iteration::Iteration(std::shared_ptr<Net> net, const UpdateDesc& desc) : net_(st
   buffers.scratch = scratch_->data();
   op_->bind(buffers);
   update_.calls.push_back({op_.get()});
+  if (!group) return;
+  buffers = {};
+  buffers.params = {net_->gradients()};
+  buffers.dparams.resize(1);
+  site.name = "sum over ranks";
+  site.params = {buffers.params[0].spec};
+  site.want_dparam = {false};
+  sum_ = net_->make_beside(AllReduceDesc{group}, site);
+  sum_->bind(buffers);
+  over_ranks_.calls.push_back({sum_.get()});
 }
 
 void Iteration::accumulate(StepBlock rates, int32_t passes) {
   rates.parts = passes;
   for (rates.part = 0; rates.part < passes; ++rates.part) net_->accumulate(rates);
+  if (!sum_) return;
+  // Where that can be seen at once a bad label must not go into everybody's gradients.
+  if (net_->device()->host_visible()) net_->take_error();
+  net_->run_beside(over_ranks_, rates, false);
 }
 
 void Iteration::update(const StepBlock& rates) {

@@ -6,15 +6,17 @@
 #include <vector>
 
 #include "graph/net.h"
+#include "ops/group.h"
 
 namespace pcc {
 
 class Iteration {
  public:
-  Iteration(std::shared_ptr<Net> net, const UpdateDesc& desc);
+  // group: null, or those with whom the net is trained.
+  Iteration(std::shared_ptr<Net> net, const UpdateDesc& desc, const std::shared_ptr<Group>& group);
 
-  // Adds up the parameters' diffs of `passes` passes. Nothing is read: the loss goes to the net's
-  // report.
+  // Adds up the parameters' diffs of `passes` passes, and those of all ranks. Nothing is read: the
+  // loss goes to the net's report.
   void accumulate(StepBlock rates, int32_t passes);
   // Moves the weights, if nothing went wrong before.
   void update(const StepBlock& rates);
@@ -24,8 +26,8 @@ class Iteration {
   std::shared_ptr<Net> net_;
   std::vector<Mirror> histories_;  // each a block like the parameters'
   std::shared_ptr<Memory> scratch_;
-  std::unique_ptr<Op> op_;
-  Unit update_;
+  std::unique_ptr<Op> op_, sum_;
+  Unit update_, over_ranks_;
 };
 
 }  // namespace pcc

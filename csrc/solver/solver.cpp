@@ -5,12 +5,17 @@
 
 namespace pcc {
 
-Solver::Solver(std::shared_ptr<Net> net, SolverParams params)
+Solver::Solver(std::shared_ptr<Net> net, SolverParams params, std::shared_ptr<Group> group)
     : net_(std::move(net)),
+      group_(std::move(group)),
       params_(std::move(params)),
       rule_(update_rule(params_.type)),
       schedule_(params_.schedule),
-      step_(net_, update()) {}
+      step_(net_, update(), group_) {
+  PCC_CONFIG(!group_ || (group_->rank() == net_->options().rank &&
+                         group_->ranks() == net_->options().ranks),
+             "the net is not that of rank ", group_->rank(), " of ", group_->ranks());
+}
 
 // What the parameters ask for, once it is checked.
 UpdateDesc Solver::update() const {
@@ -56,6 +61,7 @@ StepBlock Solver::rates() const {
 void Solver::accumulate() {
   if (halted_) net_->clear_halt();
   halted_ = false;
+  if (group_ && group_->rank() == 0) group_->begin();
   step_.accumulate(rates(), static_cast<int32_t>(params_.iter_size));
 }
 
@@ -121,6 +127,22 @@ Solver::Run Solver::run(int64_t count, double seconds, const std::function<void(
   if (!halted_) read(unread, made, run.losses);
   run.diverged = halted_;
   return run;
+}
+
+void Solver::follow() {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::chrono::seconds kUnseen(1);
+  const InUse::Run alone(net_->in_use());
+  Clock::time_point seen = Clock::now();
+  while (group_->begins()) {
+    accumulate();
+    apply_update();
+    net_->device()->pace();
+    if (Clock::now() - seen < kUnseen) continue;
+    net_->take_error();
+    seen = Clock::now();
+  }
+  net_->take_error();
 }
 
 Net::HostParam Solver::history(int param, int k) {

@@ -29,7 +29,9 @@ struct SolverParams {
 
 class Solver {
  public:
-  Solver(std::shared_ptr<Net> net, SolverParams params);
+  // group: null, or those with whom the net is trained, of which rank 0 leads: its iterations are
+  // everybody's, who stand where it stood when it made the first one.
+  Solver(std::shared_ptr<Net> net, SolverParams params, std::shared_ptr<Group> group = nullptr);
 
   // The first half of an iteration: clears the parameters' diffs, iter_size forward and backward
   // passes. Returns the loss averaged over them (Caffe's display); the loss blob holds that of the
@@ -49,6 +51,8 @@ class Solver {
   Run run(int64_t count, double seconds, const std::function<void()>& poll,
           const std::function<void()>& on_gradients = {});
   void request_stop() { stop_ = true; }
+  // For the other ranks: makes the iterations that rank 0 begins, until it ends.
+  void follow();
 
   int64_t iteration() const { return iteration_; }
   // Goes on at `iteration`; current_step is what a snapshot of a multistep run holds.
@@ -77,6 +81,7 @@ class Solver {
   bool read(int64_t first, int64_t made, std::vector<double>& losses);
 
   std::shared_ptr<Net> net_;
+  std::shared_ptr<Group> group_;
   SolverParams params_;
   const UpdateRule& rule_;
   Schedule schedule_;

@@ -75,7 +75,10 @@ def prepare(args: argparse.Namespace) -> tuple[CaffeLog, dict[str, str]]:
 def choose_device(
     args: argparse.Namespace, log: CaffeLog, solver: SolverParameter | None = None
 ) -> Choice:
-    """What --device, --gpu or else the solver means, said in the log. Raises ConfigError."""
+    """What --device, --gpu or else the solver means, said in the log. Raises ConfigError.
+
+    solver: given by what trains, on all GPUs that are named; others take the first.
+    """
     from pycaffe_clr import devices
 
     if args.device is not None and args.gpu:
@@ -83,7 +86,8 @@ def choose_device(
     if args.device is not None:
         choice = devices.Choice(args.device, 0, f"Use device {args.device}.")
     elif args.gpu:
-        choice = devices.of_gpu_flag(args.gpu)
+        of_flag = devices.of_gpu_flag if solver is None else devices.all_of_gpu_flag
+        choice = of_flag(args.gpu)
     elif solver is not None:
         choice = devices.of_solver(solver)
     else:

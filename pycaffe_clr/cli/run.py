@@ -29,6 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for field, flag in flags().items():
         add_flag(parser, field, flag)
     parser.add_argument(
+        "--gpu",
+        metavar="N,N...|all",
+        help="train on these GPUs, a process on each (as --device cuda:N,N)",
+    )
+    parser.add_argument(
         "--runs",
         type=int,
         metavar="N",
@@ -90,7 +95,20 @@ def _several(spec: RunSpec, runs: int, jobs: int | None) -> int:
 
 def spec_of(args: argparse.Namespace) -> RunSpec:
     """The RunSpec of a parsed command line. Raises ConfigError."""
-    return RunSpec(**given_fields(args, flags()))
+    values = given_fields(args, flags())
+    if args.gpu is None:
+        return RunSpec(**values)
+    from pycaffe_clr.devices import all_of_gpu_flag
+
+    if "device" in values:
+        raise ConfigError("--device and --gpu exclude each other")
+    choice = all_of_gpu_flag(args.gpu)
+    values["device"] = choice.device
+    if choice.device == "cpu":
+        print(f"warning: {choice.note}", file=sys.stderr)
+        if choice.gpus > 1:
+            values.setdefault("replicas", choice.gpus)
+    return RunSpec(**values)
 
 
 def given_fields(args: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:

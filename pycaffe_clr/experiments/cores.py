@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from pycaffe_clr.errors import ConfigError
+from pycaffe_clr.train.meeting import LAUNCHER_VARIABLES
 
 _CPUS = Path("/sys/devices/system/cpu")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -56,6 +57,9 @@ def environment(threads: int) -> dict[str, str]:
     Threads that spin take the core from the run beside them.
     """
     found = dict(os.environ)
+    # Each run is one by itself, whatever launcher started the queue.
+    for name in LAUNCHER_VARIABLES:
+        found.pop(name, None)
     # Bound threads of several processes would all sit on the first cores.
     for name in ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY"):
         found.pop(name, None)

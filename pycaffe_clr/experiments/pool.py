@@ -1,4 +1,12 @@
-"""Runs in processes of this machine, several at a time."""
+"""Runs in processes of this machine, several at a time.
+
+Runs on one GPU are threads of one process. A GPU gives the kernels of one process at a time all of
+it, and those of another nothing meanwhile: small nets, which need a part of it only, would wait for
+each other. The streams of one process share it, and so do its start and its memory for the driver
+(some hundreds of MB each time). What that costs: a run that ends its process, or leaves the GPU in
+error, ends the others with it; they go on from their checkpoints. On the CPU each run has a process
+of its own.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +27,7 @@ from pycaffe_clr.experiments.cores import environment, free_memory
 from pycaffe_clr.experiments.jobs import Event, Job
 
 COMMAND = (sys.executable, "-m", "pycaffe_clr.experiments.worker")
+_GPUS = ("cuda", "cuda_host")
 # What a run is taken to need before anything of its kind was measured.
 _MEMORY = 1 << 30
 _LAST_WORDS = 2000
@@ -52,17 +61,27 @@ class Pool(Protocol):
 
 @dataclass
 class _Child:
-    job: Job
+    """A process with its runs. device: that its runs share as threads; "": it has one run."""
+
     process: subprocess.Popen[bytes]
     errors: IO[bytes]
-    started: float = field(default_factory=time.monotonic)
-    rest: bytes = b""
-    told: bool = False
+    device: str
+    jobs: dict[str, Job] = field(default_factory=dict)
+    started: dict[str, float] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
     ended: dict[str, Any] | None = None
+    rest: bytes = b""
+
+
+def shared_device(job: Job) -> str:
+    """The GPU on which a run is to be beside others; "" for one that has a process of its own."""
+    device = job.spec.device or ""
+    alone = job.spec.ranks not in (None, 1) or "," in device
+    return "" if alone or device.partition(":")[0] not in _GPUS else device
 
 
 class LocalPool:
-    """Up to `jobs` processes with `threads` threads each, as far as memory allows."""
+    """Up to `jobs` runs with `threads` threads each, as far as memory allows."""
 
     def __init__(self, jobs: int, threads: int, follow: bool = False) -> None:
         self.jobs = jobs
@@ -74,17 +93,37 @@ class LocalPool:
         self._kill_at = math.inf
 
     def has_room(self, job: Job) -> bool:
-        """Whether a process more is allowed, and has the memory. One always has."""
-        if not self._children:
+        """Whether a run more is allowed, and has the memory. One always has."""
+        running = sum(len(child.jobs) for child in self._children.values())
+        if not running:
             return True
-        if len(self._children) >= self.jobs:
+        if running >= self.jobs:
             return False
         # Those that have not trained yet do not hold yet what they will need.
-        promised = sum(_need(c.job) for c in self._children.values() if not c.told)
+        promised = sum(
+            _need(waiting)
+            for child in self._children.values()
+            for name, waiting in child.jobs.items()
+            if name not in child.told
+        )
         return free_memory() - promised >= _need(job)
 
     def start(self, job: Job) -> None:
         """Begin with a job. Raises OSError where the system gives no more processes."""
+        device = shared_device(job)
+        beside = [c for c in self._children.values() if device and c.device == device]
+        child = beside[0] if beside else self._process(device)
+        child.jobs[job.name] = job
+        child.started[job.name] = time.monotonic()
+        order = {"spec": job.spec.to_json(), "follow": self.follow, "watch": job.watch}
+        if device:
+            order["job"] = job.name
+        assert child.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # gone already: its end tells
+            child.process.stdin.write(json.dumps(order).encode() + b"\n")
+            child.process.stdin.flush()
+
+    def _process(self, device: str) -> _Child:
         errors = tempfile.TemporaryFile()
         process = subprocess.Popen(
             COMMAND,
@@ -95,15 +134,12 @@ class LocalPool:
             # Ctrl-C on a terminal reaches the queue alone, which passes it on in its own way.
             process_group=0,
         )
-        assert process.stdin is not None and process.stdout is not None
-        order = {"spec": job.spec.to_json(), "follow": self.follow, "watch": job.watch}
-        with contextlib.suppress(BrokenPipeError):  # gone already: its end tells
-            process.stdin.write(json.dumps(order).encode() + b"\n")
-            process.stdin.flush()
+        assert process.stdout is not None
         descriptor = process.stdout.fileno()
         os.set_blocking(descriptor, False)
-        self._children[descriptor] = _Child(job, process, errors)
+        child = self._children[descriptor] = _Child(process, errors, device)
         self._selector.register(descriptor, selectors.EVENT_READ)
+        return child
 
     def poll(self, seconds: float) -> list[Event]:
         """See Pool."""
@@ -120,28 +156,38 @@ class LocalPool:
             for line in lines:
                 values = json.loads(line)
                 kind = values.pop("kind")
-                child.told = True
-                if kind == "ended":
-                    child.ended = values
+                name = values.pop("job", None) or next(iter(child.jobs))
+                child.told.add(name)
+                if kind != "ended":
+                    events.append(Event(name, kind, values))
+                elif child.device:
+                    events.append(self._ended(child, name, values))
                 else:
-                    events.append(Event(child.job.name, kind, values))
+                    child.ended = values  # and its process is about to be
             if not block:
-                events.append(self._end(key.fd))
+                events += self._end(key.fd)
         return events
 
-    def _end(self, descriptor: int) -> Event:
-        """Take leave of a process that has closed its stdout."""
+    def _ended(self, child: _Child, name: str, values: dict[str, Any]) -> Event:
+        del child.jobs[name]
+        values.setdefault("seconds", time.monotonic() - child.started[name])
+        return Event(name, "ended", values)
+
+    def _end(self, descriptor: int) -> list[Event]:
+        """Take leave of a process that has closed its stdout; the ends of its runs."""
         child = self._children.pop(descriptor)
         self._selector.unregister(descriptor)
         code = child.process.wait()
-        values = child.ended or self._killed(child, code)
-        values.setdefault("seconds", time.monotonic() - child.started)
+        ends = [
+            self._ended(child, name, child.ended or self._killed(child, code))
+            for name in list(child.jobs)
+        ]
         assert child.process.stdin is not None and child.process.stdout is not None
         with contextlib.suppress(OSError):
             child.process.stdin.close()
         child.process.stdout.close()
         child.errors.close()
-        return Event(child.job.name, "ended", values)
+        return ends
 
     def _killed(self, child: _Child, code: int) -> dict[str, Any]:
         """The end of a process that could not tell it."""

@@ -1,9 +1,12 @@
-"""One run in a process of its own: `python -m pycaffe_clr.experiments.worker`.
+"""One run in a process of its own, or several: `python -m pycaffe_clr.experiments.worker`.
 
 The first line of stdin is the order: {"spec": a RunSpec as JSON, "follow": tell the log's lines,
 "watch": MODULE:NAME of what makes a callback of the run's folder, or null}. What happens is told on
 stdout, a JSON object in each line, as `Event` has it. Where stdin ends, the process that gave the
 order is gone: the run writes its checkpoint and stops.
+
+Where the order has a "job", a name, which then stands in what is told, more orders may follow: each
+run is a thread. SIGTERM, or the end of stdin, stops all.
 """
 
 from __future__ import annotations
@@ -31,14 +34,19 @@ from pycaffe_clr.train.spec import RunSpec
 
 if TYPE_CHECKING:
     from pycaffe_clr.train.events import Run
+    from pycaffe_clr.train.session import Session
 
 _TELL_SECONDS = 0.25
+_writing = threading.RLock()  # a handler of a signal may write, too
 
 
 def main() -> int:
-    """Make one run; the exit code is 0 whatever became of it, since stdout has told it."""
+    """Make one run, or several; the exit code is 0 whatever became of them: stdout has told it."""
     channel = Channel(_private_stdout())
     order = json.loads(_read_line(0))
+    if "job" in order:
+        Several(channel).serve(order)
+        return 0
     threading.Thread(target=_watch_parent, name="parent", daemon=True).start()
     spec = RunSpec.from_json(order["spec"])
     channel.tell("ended", make(spec, channel, bool(order["follow"]), order.get("watch")))
@@ -46,15 +54,21 @@ def main() -> int:
 
 
 class Channel:
-    """Where events are written. Nobody may be there to read them any more."""
+    """Where events are written. Nobody may be there to read them any more. job: whose they are,
+    where several runs tell theirs."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, job: str | None = None) -> None:
         self._descriptor = descriptor
+        self._more = {} if job is None else {"job": job}
+
+    def of(self, job: str) -> Channel:
+        """The same for one of several runs."""
+        return Channel(self._descriptor, job)
 
     def tell(self, kind: str, values: Mapping[str, Any], needed: bool = True) -> None:
         """Write one event; one that is not needed is dropped while the reader is behind."""
-        line = json.dumps({"kind": kind, **values}).encode() + b"\n"
-        with contextlib.suppress(OSError):
+        line = json.dumps({"kind": kind, **self._more, **values}).encode() + b"\n"
+        with _writing, contextlib.suppress(OSError):
             if needed or select.select([], [self._descriptor], [], 0)[1]:
                 while line:
                     line = line[os.write(self._descriptor, line) :]
@@ -96,6 +110,65 @@ class Reporter:
         self._channel.tell("running", known, needed=False)
 
 
+class _Ended(Exception):
+    """SIGTERM came."""
+
+
+class Several:
+    """Runs as threads of this process, each with a stream of its own on the device."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._lock = threading.Lock()
+        self._sessions: dict[int, Session] = {}  # by thread
+        self._stopping = False
+
+    def serve(self, order: dict[str, Any]) -> None:
+        """Make what is ordered until stdin ends or SIGTERM comes; then stop what still runs."""
+        threads = []
+
+        def end(*_: object) -> None:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            raise _Ended
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, end)
+        with contextlib.suppress(_Ended):
+            while True:
+                threads.append(threading.Thread(target=self._make, args=(order,)))
+                threads[-1].start()
+                line = _read_line(0)
+                if not line:
+                    break
+                order = json.loads(line)
+        self._stop()
+        for thread in threads:
+            thread.join()
+
+    def _make(self, order: dict[str, Any]) -> None:
+        channel = self._channel.of(order["job"])
+        spec = RunSpec.from_json(order["spec"])
+        follow, watch = bool(order["follow"]), order.get("watch")
+        # What the process holds is not one run's alone.
+        ended = make(spec, channel, follow, watch, [self]) | {"memory": 0}
+        with self._lock:
+            self._sessions.pop(threading.get_ident(), None)
+        channel.tell("ended", ended)
+
+    def started(self, run: Run) -> None:
+        """One of the runs begins or goes on."""
+        with self._lock:
+            self._sessions[threading.get_ident()] = run.session
+            if self._stopping:
+                run.session.stop()
+
+    def _stop(self) -> None:
+        with self._lock:
+            self._stopping = True
+            for session in self._sessions.values():
+                session.stop()
+
+
 class _LogLines(io.StringIO):
     """A stream whose lines are told one by one."""
 
@@ -111,18 +184,24 @@ class _LogLines(io.StringIO):
         return len(text)
 
 
-def make(spec: RunSpec, channel: Channel, follow: bool, watch: str | None = None) -> dict[str, Any]:
+def make(
+    spec: RunSpec,
+    channel: Channel,
+    follow: bool,
+    watch: str | None = None,
+    callbacks: Sequence[Any] = (),
+) -> dict[str, Any]:
     """Make the run, or go on with it; how it ended, as fields of Outcome."""
     from pycaffe_clr.train.run import train
 
     console = _LogLines(channel) if follow else None
     begun = time.monotonic()
-    callbacks: list[Any] = [Reporter(channel)]
+    told = [Reporter(channel), *callbacks]
     if watch:
         module, _, name = watch.partition(":")
-        callbacks.append(getattr(import_module(module), name)(Path(str(spec.out))))
+        told.append(getattr(import_module(module), name)(Path(str(spec.out))))
     try:
-        result = train(spec, callbacks=callbacks, console=console, owns_process=True)
+        result = train(spec, callbacks=told, console=console, owns_process=True)
     except PycaffeClrError as error:
         # Two processes began at the same time, and this one came second.
         if not isinstance(error, DataError) and is_locked(Path(str(spec.out))):

@@ -28,6 +28,7 @@ def start(
         "prefix": solver.snapshot_prefix,
         "seed": int(solver.random_seed),
         "replicas": session.replicas,
+        "ranks": session.net.ranks,
         "device": device,
         "threads": ready_core().threads(),
         "backend": session.net.backend,

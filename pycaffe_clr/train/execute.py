@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+from typing import TYPE_CHECKING
 
-from pycaffe_clr.errors import PycaffeClrError
+from pycaffe_clr.errors import EngineError, PycaffeClrError
 from pycaffe_clr.train import run_folder, summary
 from pycaffe_clr.train.evaluate import WholeTest
 from pycaffe_clr.train.iterations import Diverged
@@ -12,9 +13,12 @@ from pycaffe_clr.train.recorder import Recorder
 from pycaffe_clr.train.result import RunResult, read_run
 from pycaffe_clr.train.signals import Signals
 
+if TYPE_CHECKING:
+    from pycaffe_clr.train.team import Team
 
-def execute(recorder: Recorder, owns_process: bool) -> RunResult:
-    """Train to the end. owns_process: as in run.train.
+
+def execute(recorder: Recorder, owns_process: bool, team: Team | None = None) -> RunResult:
+    """Train to the end. owns_process: as in run.train. team: the other ranks.
 
     Raises what training raises; what was trained until then can be resumed.
     """
@@ -23,7 +27,7 @@ def execute(recorder: Recorder, owns_process: bool) -> RunResult:
     quiet = not owns_process and recorder.stream is None
     with Signals(session, ends_process=owns_process, quiet=quiet) as signals:
         try:
-            state, whole = _train(recorder, signals)
+            state, whole = _train(recorder, signals, team)
         except KeyboardInterrupt:
             reason = "at once, by a second signal"
             recorder.end("stopped", reason, received=signals.received, at_once=True)
@@ -53,15 +57,23 @@ def execute(recorder: Recorder, owns_process: bool) -> RunResult:
     return result
 
 
-def _train(recorder: Recorder, signals: Signals) -> tuple[str, list[WholeTest | None]]:
+def _train(
+    recorder: Recorder, signals: Signals, team: Team | None
+) -> tuple[str, list[WholeTest | None]]:
     """(state, tests on the whole test sets) once training is over."""
     session = recorder.session
     try:
         recorder.begin()
         recorder.train()
+        if team is not None:
+            team.finish()
     except Diverged as error:
         recorder.stop_reason = str(error)
         return "diverged", []
+    except EngineError as error:
+        if team is None:
+            raise
+        raise team.explain(error) from error
     recorder.note_speed()
     if session.stopping:
         if signals.received is not None or recorder.stop_reason is None:

@@ -20,6 +20,7 @@ _FEATURES = ("sse4_1", "avx", "avx2", "fma", "avx_vnni", "avx512", "amx")
 # The names of numerics, and the verbs that go with them.
 _NUMERICS = (
     ("threads", "were", "are"),
+    ("ranks", "were", "are"),
     ("backend", "was", "is"),
     ("precision", "was", "is"),
     ("kernels", "were", "are"),
@@ -59,7 +60,12 @@ def processor() -> dict[str, str]:
 
 def numerics(core: Module, net: Net) -> dict[str, Any]:
     """What the last bits of a run depend on. core: the compiled module; net: the core train net."""
-    found = {"threads": core.threads(), "backend": net.backend, "precision": net.precision}
+    found = {
+        "threads": core.threads(),
+        "ranks": net.ranks,
+        "backend": net.backend,
+        "precision": net.precision,
+    }
     if net.backend.startswith("cuda"):
         # Chosen by measurement, which may come out otherwise where its file is lost.
         made = "\n".join(row["implementation"] for row in net.plan())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -16,6 +17,7 @@ from pycaffe_clr.train import checkpoint, describe, machine, run_folder
 from pycaffe_clr.train.events import Callbacks
 from pycaffe_clr.train.execute import execute
 from pycaffe_clr.train.log import CaffeLog, notes_to
+from pycaffe_clr.train.ranks import Before, Ranks, ranks_of, share_replicas
 from pycaffe_clr.train.read_spec import read_spec
 from pycaffe_clr.train.recorder import Recorder
 from pycaffe_clr.train.result import FINAL_STATES, RunResult, read_run
@@ -25,6 +27,7 @@ from pycaffe_clr.train.spec import RunSpec, check_resume
 
 if TYPE_CHECKING:
     from pycaffe_clr.proto import SolverParameter
+    from pycaffe_clr.train.team import Team
 
 _log = logging.getLogger(__name__)
 
@@ -52,26 +55,30 @@ class Maker:
         with notes_to(log):
             solver, nets = _read(spec)
             folder.check_free(spec.overwrite, [path, *nets.paths])
-            if spec.threads is not None:
-                ready_core().set_threads(spec.threads)
             device, note = spec.device, ""
             if device is None:
                 device, _, note = devices.of_solver(solver)
                 _tell_device(log, device, note)
-            session = _session(solver, nets, device, spec.precision, spec.data_dir, folder, log)
-            if spec.snapshot is not None:
-                session.restore(spec.snapshot, spec.caffe_resume)
-            record = describe.start(spec, path, solver, session, device)
-            record["device_note"] = note
-            record["net_files"] = [str(file.absolute()) for file in nets.paths]
-            folder.lock()
-            # Another run may have begun here meanwhile.
-            folder.check_free(spec.overwrite, [])
-            folder.clear(solver.snapshot_prefix)
-            folder.write_record(record)
-            record["nets"] = run_folder.write_resolved(folder, solver, nets)
-            folder.open()
-            return self._execute(folder, session, record, head)
+            ranks = ranks_of(device, spec.ranks)
+            share_replicas(solver, ranks.number)
+            self._set_threads(ranks, None)
+            with ranks.team() as team:
+                session = self._session(
+                    solver, nets, ranks, team, spec.precision, spec.data_dir, folder, log
+                )
+                if spec.snapshot is not None:
+                    session.restore(spec.snapshot, spec.caffe_resume)
+                record = describe.start(spec, path, solver, session, ranks.device)
+                record["device_note"] = note
+                record["net_files"] = [str(file.absolute()) for file in nets.paths]
+                folder.lock()
+                # Another run may have begun here meanwhile.
+                folder.check_free(spec.overwrite, [])
+                folder.clear(solver.snapshot_prefix)
+                folder.write_record(record)
+                record["nets"] = run_folder.write_resolved(folder, solver, nets)
+                folder.open()
+                return self._execute(folder, session, record, head, team=team)
 
     def resume(self, folder: RunFolder, record: dict[str, Any]) -> RunResult:
         """Go on with the run whose record lies there; read it where it is over."""
@@ -90,41 +97,62 @@ class Maker:
         if spec.max_iter is not None and spec.max_iter != solver.max_iter:
             run_folder.rewrite_max_iter(folder, spec.max_iter)
             solver.max_iter = record["max_iter"] = spec.max_iter
-        ready_core().set_threads(spec.threads or int(record["threads"]))
+        before = Before(int(record.get("ranks", 1)), record["device"])
+        ranks = ranks_of(spec.device or before.device, spec.ranks, before)
+        share_replicas(solver, ranks.number)
+        self._set_threads(ranks, record)
         path = folder / run_folder.CHECKPOINT
-        if path.exists():
-            return self._go_on(folder, record, solver, nets, checkpoint.read(path))
-        return self._begin_again(folder, record, solver, nets)
+        point = checkpoint.read(path) if path.exists() else None
+        with ranks.team() as team:
+            again = partial(self._session_again, ranks, team, folder, record, solver, nets)
+            if point is not None:
+                solver.ClearField("weights")  # the checkpoint has them
+                return self._go_on(folder, record, again, team, point)
+            return self._begin_again(folder, record, again, team)
+
+    def _set_threads(self, ranks: Ranks, record: Mapping[str, Any] | None) -> None:
+        """As many as asked for, as the run had that is resumed, or as the ranks have cores."""
+        core = ready_core()
+        threads = self.spec.threads
+        if threads is None and record is not None and record.get("ranks", 1) == ranks.number:
+            threads = int(record["threads"])
+        if threads is None and ranks.number > 1:
+            threads = ranks.threads(core.threads())
+        if threads is not None:
+            core.set_threads(threads)
 
     def _begin_again(
-        self, folder: RunFolder, record: dict[str, Any], solver: SolverParameter, nets: SolverNets
+        self,
+        folder: RunFolder,
+        record: dict[str, Any],
+        again: Callable[[CaffeLog], Session],
+        team: Team | None,
     ) -> RunResult:
         """Resume a run that was stopped before its first checkpoint."""
         head = io.StringIO()
         log = CaffeLog(head)
         with notes_to(log):
             _tell_device(log, record["device"], record.get("device_note", ""))
-            session = self._session_again(folder, record, solver, nets, log)
+            session = again(log)
             if record["snapshot"] is not None:
                 session.restore(record["snapshot"], record["caffe_resume"])
             folder.open()
             self._say(f"{folder.path}: no checkpoint yet; starting from the beginning")
-            return self._execute(folder, session, record, head)
+            return self._execute(folder, session, record, head, team=team)
 
     def _go_on(
         self,
         folder: RunFolder,
         record: dict[str, Any],
-        solver: SolverParameter,
-        nets: SolverNets,
+        again: Callable[[CaffeLog], Session],
+        team: Team | None,
         point: checkpoint.Checkpoint,
     ) -> RunResult:
-        """Resume a run from its checkpoint, which has its weights."""
-        solver.ClearField("weights")
+        """Resume a run from its checkpoint."""
         log = CaffeLog()
         # The log has what was said on building the nets.
         with notes_to(None):
-            session = self._session_again(folder, record, solver, nets, log)
+            session = again(log)
         name = str(folder / run_folder.CHECKPOINT)
         session.set_state(checkpoint.state_of(point, name), name)
         folder.open(point.header["files"])
@@ -135,10 +163,13 @@ class Maker:
                     "%s since the checkpoint: the run goes on, but not bit for bit", difference
                 )
             self._say(f"{folder.path}: going on at iteration {session.iteration}")
-            return self._execute(folder, session, record, None, point.header.get("clock"))
+            clock = point.header.get("clock")
+            return self._execute(folder, session, record, None, clock, team)
 
     def _session_again(
         self,
+        ranks: Ranks,
+        team: Team | None,
         folder: RunFolder,
         record: dict[str, Any],
         solver: SolverParameter,
@@ -151,7 +182,39 @@ class Maker:
         device, precision = self.spec.device or record["device"], self.spec.precision
         if precision is None and device == record["device"]:
             precision = record.get("precision")
-        return _session(solver, nets, device, precision, data_dir, folder, log)
+        return self._session(solver, nets, ranks, team, precision, data_dir, folder, log)
+
+    def _session(
+        self,
+        solver: SolverParameter,
+        nets: SolverNets,
+        ranks: Ranks,
+        team: Team | None,
+        precision: str | None,
+        data_dir: str | None,
+        folder: RunFolder,
+        log: CaffeLog,
+    ) -> Session:
+        """The session of this process, and the order for the others."""
+        seed = int(solver.random_seed)
+        if team is not None:
+            if self.callbacks.gradients is not None:
+                raise ConfigError(
+                    "a callback changes gradients, which it would do on one of the ranks only: "
+                    "leave ranks out"
+                )
+            team.order(solver, nets.train, seed, ranks, precision, data_dir)
+        return Session(
+            solver,
+            nets=nets,
+            device=ranks.own,
+            precision=precision,
+            seed=seed,
+            group=team.group if team else None,
+            data_dir=data_dir,
+            folder=folder.path,
+            log=log,
+        )
 
     def _execute(
         self,
@@ -160,7 +223,10 @@ class Maker:
         record: dict[str, Any],
         head: io.StringIO | None,
         clock: Sequence[float] | None = None,
+        team: Team | None = None,
     ) -> RunResult:
+        if team is not None:
+            team.begin(session)
         record.update(describe.measures(session.param, session))
         if head is None and clock is None:
             # A checkpoint of a version that kept no times: speed is measured from here on.
@@ -168,7 +234,7 @@ class Maker:
         recorder = Recorder(
             self.spec, folder, session, record, head, self.callbacks, self.stream, clock
         )
-        return execute(recorder, self.owns_process)
+        return execute(recorder, self.owns_process, team)
 
     def _say(self, text: str) -> None:
         if self.stream is not None:
@@ -200,24 +266,3 @@ def _tell_device(log: CaffeLog, device: str, note: str) -> None:
     """The line of a device that solver_mode chose, where Caffe tells of it."""
     if note:
         log.write(note, "caffe.cpp:197" if device == "cpu" else "caffe.cpp:218")
-
-
-def _session(
-    solver: SolverParameter,
-    nets: SolverNets,
-    device: str,
-    precision: str | None,
-    data_dir: str | None,
-    folder: RunFolder,
-    log: CaffeLog,
-) -> Session:
-    return Session(
-        solver,
-        nets=nets,
-        device=device,
-        precision=precision,
-        seed=int(solver.random_seed),
-        data_dir=data_dir,
-        folder=folder.path,
-        log=log,
-    )

@@ -50,17 +50,18 @@ def seek(net: Net, feeds: Feeds, passes: int) -> None:
 
 
 def records_per_pass(net: Net, layer: str) -> int:
-    """Records that a data layer consumes in one forward pass, all replicas together."""
+    """Records that a data layer consumes in one forward pass, replicas and ranks together."""
     top = next(row["tops"][0] for row in net.layers() if row["name"] == layer)
-    return int(net.shape(top)[0])
+    return int(net.shape(top)[0]) * int(net.ranks)
 
 
 def samples_per_pass(net: Net) -> int:
-    """Samples in one forward pass: the first axis of the first blob; 0 for a net without blobs."""
+    """Samples in one forward pass: the first axis of the first blob, of all ranks together; 0 for a
+    net without blobs."""
     for name in net.blobs():
         shape = net.shape(name)
         if shape:
-            return int(shape[0])
+            return int(shape[0]) * int(net.ranks)
     return 0
 
 

@@ -13,6 +13,7 @@ from pycaffe_clr.catalog import find_solver
 from pycaffe_clr.engine import ready_core
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.train.events import Callback, Callbacks
+from pycaffe_clr.train.follow import follows
 from pycaffe_clr.train.make import Maker
 from pycaffe_clr.train.result import RunResult
 from pycaffe_clr.train.run_folder import RunFolder, default_folder
@@ -34,6 +35,9 @@ def run(
     over, is only read. callbacks: objects with any of the methods of Listener, or functions, which
     are called with every Row, TestResult and Snapshot; one ends the run for good by returning
     "stop". console: where the log or a live line goes; True: to stdout.
+
+    Under torchrun or mpirun every process calls this: that of rank 0 makes the run, and the others
+    help it and end with it (SystemExit).
 
     In the main thread Ctrl-C and SIGTERM stop the run, which can be resumed, and then interrupt the
     caller as they would without it. A run that diverges returns its result, too. Raises
@@ -60,6 +64,8 @@ def train(
     A run that a signal stops then just returns its result, whose record names the signal; a second
     signal may end the process.
     """
+    if follows(spec.data_dir):
+        raise SystemExit(0)
     path = None if spec.solver is None else find_solver(spec.solver)
     if path is None and (spec.out is None or not spec.resume):
         raise ConfigError("name a solver, or give --resume with the --out of a run")

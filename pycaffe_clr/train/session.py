@@ -19,6 +19,7 @@ from pycaffe_clr.train.training import Training
 from pycaffe_clr.weights import load_weights, read_weights
 
 if TYPE_CHECKING:
+    from pycaffe_clr._core import Group
     from pycaffe_clr.proto import SolverParameter
 
 
@@ -27,7 +28,9 @@ class Session(Training):
 
     solver: SolverParameter as read_solver gives it. path: its file, against which `net:` resolves.
     nets: what solver_nets gave for it, where it was called already. fuse: build the fast plans.
-    log: where Caffe's lines go. folder: where a relative snapshot_prefix counts from. Raises
+    replicas: of all ranks together. group: the ranks with whom it trains, of which this process is
+    number 0; it must then be told to them where the session begins. log: where Caffe's lines go.
+    folder: where a relative snapshot_prefix counts from. Raises
     ConfigError and DataError.
     """
 
@@ -43,6 +46,7 @@ class Session(Training):
         fuse: bool = True,
         seed: int = 1,
         replicas: int | None = None,
+        group: Group | None = None,
         data_dir: str | Path | None = None,
         folder: str | Path = "",
         log: CaffeLog | None = None,
@@ -60,9 +64,10 @@ class Session(Training):
             fuse=fuse,
             seed=seed,
             replicas=self.replicas,
+            ranks=group.ranks if group else 1,
             data_dir=data_dir,
         )
-        super().__init__(solver, built, Path(folder), log, listener or Listener())
+        super().__init__(solver, built, Path(folder), log, listener or Listener(), group)
         self._iterations = Iterations(self)
         self._tests = Tests(self)
         self._snapshot_wanted = False

@@ -54,8 +54,9 @@ class RunSpec:
     resume: go on with the run there, if there is one; overwrite: replace it. data_dir: the folder
     from which relative databases count. device: "cpu", "cuda", or a backend; None: solver_mode's.
     precision: what convolutions and matrix products multiply, "tf32" (on cuda), "fp32" or "bf16".
-    threads: of the computation.
-    replicas: batches per update, each with BatchNorm statistics of its own. weights, snapshot:
+    threads: of the computation. replicas: batches per update, each with BatchNorm statistics of its
+    own. ranks: processes that train together, each with as many of the replicas: one, unless
+    replicas says more; "cuda:0,1" as the device means as many. weights, snapshot:
     .caffemodel files, separated by commas, or a .solverstate to start from; caffe_resume: from the
     latter with the data at record 0. max_iter: updates. seed: of weights and data, 0 or more.
     checkpoint_every: seconds. whole_test: test on the whole test set in the end.
@@ -82,6 +83,9 @@ class RunSpec:
     threads: int | None = _flag("--threads", int, "default: one per core", "N")
     replicas: int | None = _flag(
         "--replicas", int, "batches per step, BatchNorm over each by itself", "R"
+    )
+    ranks: int | None = _flag(
+        "--ranks", int, "processes that share each batch, on a device each", "N"
     )
     max_iter: int | None = _flag("--max-iter", int, "default: the solver's", "N")
     seed: int | None = _flag("--seed", int, "default: the solver's random_seed, or a new one", "N")
@@ -205,6 +209,7 @@ _INT32, _INT64 = 2**31 - 1, 2**63 - 1
 _LIMITS = (
     ("threads", 1, 1024),
     ("replicas", 1, _INT32),
+    ("ranks", 1, 1024),
     ("batch", 1, _INT32),
     ("test_batch", 1, _INT32),
     ("max_iter", 1, _INT32),

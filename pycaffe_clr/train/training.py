@@ -16,11 +16,14 @@ from pycaffe_clr.train.nets import Nets
 from pycaffe_clr.train.schedule import core_settings
 
 if TYPE_CHECKING:
+    from pycaffe_clr._core import Group
     from pycaffe_clr.proto import SolverParameter
 
 
 class Training:
     """What iterations, tests and snapshots work on.
+
+    group: those with whom the net is trained; None: nobody.
 
     param: the SolverParameter, which may be changed between iterations. core: the core solver; with
     other settings another one takes its place. callbacks: functions called before each iteration,
@@ -28,7 +31,13 @@ class Training:
     """
 
     def __init__(
-        self, solver: SolverParameter, nets: Nets, folder: Path, log: CaffeLog, listener: Listener
+        self,
+        solver: SolverParameter,
+        nets: Nets,
+        folder: Path,
+        log: CaffeLog,
+        listener: Listener,
+        group: Group | None = None,
     ) -> None:
         self.param = solver
         self.log = log
@@ -39,7 +48,7 @@ class Training:
         self.net, self.feeds = nets.train.net, nets.train.feeds
         self.test_nets = [test.net for test in nets.tests]
         self.records = nets.records
-        self.core = ready_core().Solver(self.net, core_settings(solver))
+        self.core = ready_core().Solver(self.net, core_settings(solver), group)
         self.losses: deque[float] = deque(maxlen=max(1, solver.average_loss))
         self.stopping = False
         self.callbacks: list[tuple[Callable[[], None], Callable[[], None]]] = []

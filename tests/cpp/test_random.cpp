@@ -38,6 +38,18 @@ TEST(elements_are_addressable) {
   for (uint64_t i = 0; i < 12; ++i) CHECK_EQ(stream.bits(i), stream.block(i / 4)[i % 4]);
 }
 
+TEST(a_share_has_the_numbers_of_its_place) {
+  const RandomStream whole{5, 0, 9, 2};
+  for (uint64_t first = 0; first < 9; ++first) {
+    RandomStream share = whole;
+    share.first = first;
+    for (uint64_t i = 0; i < 12; ++i) {
+      CHECK_EQ(share.bits(i), whole.bits(first + i));
+      CHECK_EQ(share.block(i / 4)[i % 4], whole.bits(first + i));
+    }
+  }
+}
+
 TEST(uniform_moments) {
   const RandomStream stream{42, 0, 1, 0};
   const int count = 100000;

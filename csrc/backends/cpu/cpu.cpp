@@ -4,6 +4,7 @@
 
 #include "backends/cpu/makers.h"
 #include "ops/field.h"
+#include "ops/group.h"
 #include "ops/host.h"
 #include "ops/tally.h"
 
@@ -41,6 +42,7 @@ struct Maker {
   Made operator()(const FieldDesc& d) const { return std::make_unique<HostField<float>>(d, site); }
   Made operator()(const TallyDesc& d) const { return std::make_unique<HostTally<float>>(d); }
   Made operator()(const AccumulateDesc&) const { return std::make_unique<HostAccumulate>(); }
+  Made operator()(const AllReduceDesc& d) const { return make_host_all_reduce(d, site); }
   Made operator()(const HostOpDesc& d) const { return make_host_op(d, site); }
   Made operator()(const ReorderDesc& d) const { return make_reorder(d, site); }
   Made operator()(const TransferDesc&) const { return nullptr; }

@@ -39,6 +39,7 @@ struct Maker {
   Made operator()(const SumDesc& d) const { return make_sum(d, site); }
   Made operator()(const UpdateDesc& d) const { return make_update(d, site); }
   Made operator()(const TallyDesc& d) const { return make_tally(d, site); }
+  Made operator()(const AllReduceDesc& d) const { return make_all_reduce(d, site); }
   Made operator()(const AccumulateDesc& d) const { return make_accumulate(d, site); }
   template <typename Desc>
   Made operator()(const Desc&) const {

@@ -25,8 +25,9 @@ __global__ void __launch_bounds__(kBlock)
   const int64_t k = blockIdx.x;
   const auto [at_of_replica, replica] = divide(k, t.replicas);
   const int64_t sample = replica * (t.samples / t.replicas) + at_of_replica;
-  const int64_t record = divide(batch->first + k, batch->total).rest;
-  const RandomStream stream = step->random(t.stream);
+  const auto [before, at_of_run] = divide(k, batch->run);
+  const int64_t record = divide(batch->first + before * batch->step + at_of_run, batch->total).rest;
+  const RandomStream stream = step->random(t.stream, 3 * t.samples);
   const uint64_t draw = 3 * static_cast<uint64_t>(sample);
   const bool mirrored = t.mirror && (stream.bits(draw) & 1);
   const int64_t row = crop_offset(t.train, t.record_rows - t.rows, stream, draw + 1);
@@ -109,7 +110,7 @@ struct Constant {
 // deviation b. One thread takes the numbers of a block.
 __global__ void __launch_bounds__(kBlock) draw(const StepBlock* step, uint32_t of_site, bool normal,
                                                double a, double b, int64_t count, float* y) {
-  const RandomStream stream = step->random(of_site);
+  const RandomStream stream = step->random(of_site, count);
   const int64_t each = normal ? 2 : 4;
   for (int64_t block = first_element(); each * block < count; block += element_stride()) {
     const auto bits = stream.block(static_cast<uint64_t>(block));

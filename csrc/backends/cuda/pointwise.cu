@@ -142,7 +142,7 @@ class PreluOp : public CudaOp {
 __global__ void __launch_bounds__(kBlock)
     drop(const StepBlock* step, uint32_t of_site, uint32_t threshold, int64_t count, const float* x,
          float scale, uint8_t* mask, float* y) {
-  const RandomStream stream = step->random(of_site);
+  const RandomStream stream = step->random(of_site, count);
   const int64_t blocks = (count + 3) / 4;
   for (int64_t block = first_element(); block < blocks; block += element_stride()) {
     const auto bits = stream.block(static_cast<uint64_t>(block));

@@ -15,7 +15,7 @@ class Fill : public ReferenceOp<T> {
   void forward(const Context& context) override {
     const int64_t count = this->out_shape().count();
     double* values = static_cast<double*>(this->buffers_.scratch);
-    fill(desc_.filler, this->out_shape(), context.step->random(this->site_.stream), values);
+    fill(desc_.filler, this->out_shape(), context.step->random(this->site_.stream, count), values);
     T* y = this->out();
     for_each(count, [=](int64_t i) { y[i] = static_cast<T>(values[i]); });
   }
@@ -47,10 +47,10 @@ class Transform : public ReferenceOp<T> {
 
   void forward(const Context& context) override {
     const RecordBatch& batch = context.feeds[desc_.feed];
-    const RandomStream stream = context.step->random(this->site_.stream);
+    const RandomStream stream = context.step->random(this->site_.stream, 3 * samples_);
     for_each_piece(samples_, record_.count(), [&, this](int64_t k) {
       const int64_t sample = k % desc_.replicas * (samples_ / desc_.replicas) + k / desc_.replicas;
-      const int64_t record = (batch.first + k) % batch.total;
+      const int64_t record = batch.index(k);
       if (batch.types[0] == RecordType::f32)
         transform(static_cast<const float*>(batch.fields[0]) + record * record_.count(), sample,
                   stream);

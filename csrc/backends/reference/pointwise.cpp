@@ -87,7 +87,7 @@ class Dropout : public ReferenceOp<T> {
     const T* x = this->in(0);
     T* y = this->out();
     uint8_t* mask = static_cast<uint8_t*>(this->buffers_.stash);
-    const RandomStream stream = context.step->random(this->site_.stream);
+    const RandomStream stream = context.step->random(this->site_.stream, count());
     const uint32_t threshold = desc_.threshold();
     const bool keep = this->site_.backward();
     for_each((count() + 3) / 4, [=, this](int64_t block) {

@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "backends/reference/reference_op.h"
+#include "ops/group.h"
 #include "ops/host.h"
 
 namespace pcc {
@@ -35,6 +36,8 @@ class ReferenceBackend : public Backend {
         [&](const auto& each) {
           if constexpr (std::is_same_v<decltype(each), const HostOpDesc&>)
             return make_host_op(each, site);
+          else if constexpr (std::is_same_v<decltype(each), const AllReduceDesc&>)
+            return make_host_all_reduce(each, site);
           else
             return dtype_of(site) == DType::f32 ? reference::make_op<float>(each, site)
                                                 : reference::make_op<double>(each, site);

@@ -25,10 +25,10 @@ class TransformOp : public KernelOp {
 
   void forward(const Context& context) override {
     const RecordBatch& batch = context.feeds[desc_.feed];
-    const RandomStream stream = context.step->random(site_.stream);
+    const RandomStream stream = context.step->random(site_.stream, 3 * samples_);
     for_pieces(samples_, record_.count(), [&, this](int64_t k) {
       const int64_t sample = k % desc_.replicas * (samples_ / desc_.replicas) + k / desc_.replicas;
-      const int64_t record = (batch.first + k) % batch.total;
+      const int64_t record = batch.index(k);
       transform(batch, record * record_.count(), sample, stream);
       if (site_.out.size() > 1)
         out(1)[sample] = static_cast<float>(static_cast<const int32_t*>(batch.fields[1])[record]);
@@ -87,7 +87,7 @@ class FillOp : public KernelOp {
       return;
     }
     double* values = static_cast<double*>(buffers_.scratch);
-    fill(desc_.filler, site_.out[0].shape, context.step->random(site_.stream), values);
+    fill(desc_.filler, site_.out[0].shape, context.step->random(site_.stream, out_count()), values);
     for_elements(out_count(), [=, this](int64_t first, int64_t count) {
       for (int64_t i = first; i < first + count; ++i) out()[i] = static_cast<float>(values[i]);
     });

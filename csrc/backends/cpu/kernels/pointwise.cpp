@@ -164,7 +164,7 @@ class DropoutOp : public KernelOp {
   }
 
   void forward(const Context& context) override {
-    const RandomStream stream = context.step->random(site_.stream);
+    const RandomStream stream = context.step->random(site_.stream, out_count());
     if (blocked_)
       draw_rows(stream);
     else

@@ -12,6 +12,7 @@
 
 #include "backends/cuda/host/grid.h"
 #include "backends/cuda/host/guarded_memory.h"
+#include "backends/cuda/host/library.h"
 #include "backends/cuda/host/modes.h"
 #include "backends/cuda/runtime.h"
 #include "core/check.h"
@@ -254,6 +255,8 @@ double Mark::seconds_since(const Mark& earlier) const {
 }
 
 namespace host {
+
+void ask(Stream& stream, std::function<void()> work) { stream.state().ask(std::move(work)); }
 
 namespace {
 

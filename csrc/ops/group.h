@@ -1,0 +1,68 @@
+// Group: the processes that train one net together, each on its share of every batch, and how they
+// speak to each other through the host's memory.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "ops/op.h"
+
+namespace pcc {
+
+// Calls block until the others have come as far. Where one of them is gone, or abort() was called,
+// they throw an engine error, and so do all that follow. One thread at a time, but for abort.
+class Group {
+ public:
+  // Over sockets that are open for as long as the group lives: in a ring, from the rank before and
+  // to the one behind; and from rank 0 to every other by its number (its own: -1), of which those
+  // have one, at [0].
+  Group(int rank, int ranks, int from, int to, std::vector<int> words);
+
+  int rank() const { return rank_; }
+  int ranks() const { return ranks_; }
+
+  // Values become their sum over all ranks, the same bits in each. Its order depends on the number
+  // of ranks and of values only.
+  void sum(float* values, int64_t count);
+  void sum(double* values, int64_t count);
+  // Rank 0's bytes come to all.
+  void broadcast(void* data, int64_t bytes);
+
+  // Rank 0 has an iteration begin, or says that none comes any more.
+  void begin() { say('i'); }
+  void end() { say('e'); }
+  // The others wait for that: whether one begins.
+  bool begins();
+
+  // Ends what goes on and all that comes, from any thread: these calls throw, and so do those that
+  // on_abort names.
+  void abort() noexcept;
+  // For who speaks to the other ranks in its own way; not called after it was replaced by {}.
+  void on_abort(std::function<void()> act);
+
+ private:
+  template <typename T>
+  void sum_typed(T* values, int64_t count);
+  void say(char word);
+  void exchange(const char* out, int64_t out_bytes, char* in, int64_t in_bytes);
+  void send(int socket, const char* data, int64_t bytes);
+  void receive(int socket, char* data, int64_t bytes);
+  [[noreturn]] void lost(int socket) const;
+
+  int rank_, ranks_, from_, to_;
+  std::vector<int> words_;
+  std::vector<char> room_;
+  std::atomic<bool> aborted_ = false;
+  std::mutex mutex_;
+  std::function<void()> act_;
+};
+
+// AllReduceDesc for every backend whose memory is the host's.
+std::unique_ptr<Op> make_host_all_reduce(const AllReduceDesc& desc, const OpSite& site);
+
+}  // namespace pcc
