@@ -19,6 +19,21 @@ def test_tables_of_a_step(build: Path) -> None:
     run_tests(["gpu_commands"], "cuda_backend", "--cuda-host", str(library))
 
 
+# Of every rule, of clipping and of parts of an iteration; other runs are of the same ops.
+RUNS = "first_iterations or (replicas and kernels) or cuda_training"
+
+
+def test_runs(build: Path) -> None:
+    library = build / "tests" / "cpp" / "libpcc_cuda_host.so"
+    run_tests(
+        ["cuda_training", "golden_trajectories", "replicas"],
+        RUNS,
+        "--cuda-host",
+        str(library),
+        PYCAFFE_CLR_CUDA_HOST="late",
+    )
+
+
 @pytest.mark.parametrize("modes", MODES)
 def test_layers_are_caffes(build: Path, modes: str) -> None:
     library = build / "tests" / "cpp" / "libpcc_cuda_host.so"

@@ -182,6 +182,18 @@ def test_a_run_goes_as_caffes_did(name, backend, fuse, monkeypatch, tmp_path):
     follow(name, backend, fuse, monkeypatch, tmp_path)
 
 
+# One of each rule, of clipping, and of several passes in an iteration.
+RULES = (
+    "v_sgd", "v_sgd_clip", "v_sgd_iter2", "v_nesterov", "v_adagrad", "v_rmsprop", "v_adadelta",
+    "v_adam",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [n for n in RULES if n in RUNS])
+def test_the_first_iterations_go_as_caffes_did(name, monkeypatch, tmp_path):
+    follow(name, "kernels", True, monkeypatch, tmp_path, 3)
+
+
 @pytest.mark.parametrize("name", [n for n in SLOW if n in RUNS])
 def test_a_larger_net_goes_as_caffes_did(name, monkeypatch, tmp_path):
     follow(name, "cpu", True, monkeypatch, tmp_path)

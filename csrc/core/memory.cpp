@@ -8,7 +8,7 @@
 #include <limits>
 #include <string>
 
-#include "core/check.h"
+#include "core/out_of_memory.h"
 
 namespace pcc {
 
@@ -36,20 +36,22 @@ HostMemory::HostMemory(int64_t bytes) : Memory(bytes) {
     const int64_t size = round_up(bytes, kAlign);
     data_ = static_cast<char*>(
         std::aligned_alloc(static_cast<size_t>(kAlign), static_cast<size_t>(size)));
-    PCC_CHECK(data_, "out of memory: ", size, " bytes wanted");
+    if (!data_) throw OutOfMemory(concat("out of memory: ", size_text(size), " wanted"));
     std::memset(data_, 0, static_cast<size_t>(size));
     return;
   }
   // Fresh pages are zero and cost nothing until they are touched: a net is built, and looked at,
   // without paying for the gigabytes that its first step will write.
   // Mapping more than there is may succeed, and end the process later.
-  PCC_CHECK(bytes <= available(), "out of memory: ", bytes >> 20, " MiB wanted, ",
-            available() >> 20, " MiB are available. Use a smaller batch_size");
+  const auto refuse = [&] {
+    throw OutOfMemory(concat("out of memory: ", size_text(bytes), " wanted, ",
+                             size_text(available()), " are available. Use a smaller batch_size"));
+  };
+  if (bytes > available()) refuse();
   mapped_ = round_up(bytes, kHugePage) + kHugePage;
   void* const base = mmap(nullptr, static_cast<size_t>(mapped_), PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  PCC_CHECK(base != MAP_FAILED, "out of memory: ", bytes >> 20,
-            " MiB wanted. Use a smaller batch_size");
+  if (base == MAP_FAILED) refuse();
   base_ = static_cast<char*>(base);
   data_ = base_ + (kHugePage - static_cast<int64_t>(reinterpret_cast<uintptr_t>(base) % kHugePage));
 #ifdef MADV_HUGEPAGE

@@ -41,9 +41,8 @@ Plan::Plan(Program& program, const Backend& backend, std::shared_ptr<Device> dev
   const Placement on_host = place(blocks_, Place::host);
   host_persistent_ = std::make_shared<HostMemory>(on_host.persistent);
   host_arena_ = std::make_shared<HostMemory>(on_host.arena);
-  persistent_ = device_->allocate(sizes_.persistent);
-  arena_ =
-      lend && lend->bytes() >= sizes_.arena ? std::move(lend) : device_->allocate(sizes_.arena);
+  persistent_ = allocate(sizes_.persistent);
+  arena_ = lend && lend->bytes() >= sizes_.arena ? std::move(lend) : allocate(sizes_.arena);
   bind();
   line_up();
 }

@@ -112,6 +112,8 @@ class Plan {
   void bind();
   void line_up();
   Tensor tensor(int block, const TensorSpec& spec) const;
+  std::shared_ptr<Memory> allocate(int64_t bytes) const;
+  std::string largest_buffers() const;
 
   Program& program_;
   const Backend& backend_;

@@ -1,6 +1,7 @@
 // Of a plan: how long each block of memory lives, and which blocks may be one.
 #include <algorithm>
 
+#include "core/out_of_memory.h"
 #include "graph/plan.h"
 
 namespace pcc {
@@ -93,6 +94,50 @@ void Plan::live() {
   }
   for (size_t s = 0; s < sum_blocks_.size(); ++s)
     for (const int block : sum_blocks_[s]) use(block, forward_steps + static_cast<int>(s));
+}
+
+std::shared_ptr<Memory> Plan::allocate(int64_t bytes) const {
+  try {
+    return device_->allocate(bytes);
+  } catch (const OutOfMemory& error) {
+    throw OutOfMemory(concat(error.what(), ". Largest in this net: ", largest_buffers()));
+  }
+}
+
+std::string Plan::largest_buffers() const {
+  constexpr size_t kShown = 5;
+  struct Named {
+    int64_t bytes;
+    std::string name;
+  };
+  std::vector<Named> list;
+  std::vector<bool> seen(blocks_.size(), false);
+  const auto add = [&](int block, const std::string& name) {
+    if (block < 0) return;
+    const auto root = static_cast<size_t>(find(block));
+    if (seen[root] || blocks_[root].place != Place::device) return;
+    seen[root] = true;
+    list.push_back({blocks_[root].bytes, name});
+  };
+  for (size_t v = 0; v < values_.size(); ++v)
+    add(values_[v].data, program_.name_of(static_cast<int>(v)));
+  for (size_t v = 0; v < values_.size(); ++v) {
+    const std::string name = concat("the gradient of ", program_.name_of(static_cast<int>(v)));
+    add(values_[v].diff, name);
+    for (const Part& part : values_[v].parts) add(part.block, name);
+  }
+  for (size_t n = 0; n < nodes_.size(); ++n) {
+    const NodeMemory& memory = nodes_[n];
+    for (const int block :
+         {memory.stash, memory.prepared, memory.forward_scratch, memory.backward_scratch})
+      add(block, concat("memory of ", program_.nodes[n].name));
+  }
+  std::stable_sort(list.begin(), list.end(),
+                   [](const Named& a, const Named& b) { return a.bytes > b.bytes; });
+  std::string text;
+  for (size_t i = 0; i < std::min(kShown, list.size()); ++i)
+    text += concat(i ? ", " : "", list[i].name, " (", size_text(list[i].bytes), ")");
+  return text;
 }
 
 // Lets an op write over an input, or over the diff it reads, that nobody needs afterwards.

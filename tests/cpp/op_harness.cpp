@@ -7,7 +7,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <memory>
+#include <tuple>
 
 #include "backends/cuda/host/modes.h"
 #include "testing.h"
@@ -186,10 +188,11 @@ OpSite site_of(const OpCase& op, DType dtype) {
 // Cuts a gradient into parts whose sum it is.
 std::vector<Values> parts_of(const Values& whole, int parts, uint64_t seed) {
   std::vector<Values> cut(static_cast<size_t>(parts), Values(whole.size()));
+  const Values draws = random_values(static_cast<int64_t>(whole.size()) * (parts - 1), seed);
   for (size_t i = 0; i < whole.size(); ++i) {
     double rest = whole[i];
     for (int p = 0; p + 1 < parts; ++p) {
-      const double part = random_values(1, seed + 977 * i + static_cast<uint64_t>(p))[0];
+      const double part = draws[i * static_cast<size_t>(parts - 1) + static_cast<size_t>(p)];
       cut[static_cast<size_t>(p)][i] = part;
       rest -= part;
     }
@@ -201,11 +204,14 @@ std::vector<Values> parts_of(const Values& whole, int parts, uint64_t seed) {
 }  // namespace
 
 Values random_values(int64_t count, uint64_t seed, double low, double high) {
+  // Each variation of a case, on each backend, asks for the same ones.
+  thread_local std::map<std::tuple<int64_t, uint64_t, double, double>, Values> drawn;
+  if (drawn.size() > 64) drawn.clear();
+  Values& values = drawn[{count, seed, low, high}];
   const RandomStream stream{.seed = seed, .layer = 99};
-  Values values(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; ++i)
-    values[static_cast<size_t>(i)] =
-        static_cast<float>(low + (high - low) * stream.uniform(static_cast<uint64_t>(i)));
+  for (int64_t i = static_cast<int64_t>(values.size()); i < count; ++i)
+    values.push_back(
+        static_cast<float>(low + (high - low) * stream.uniform(static_cast<uint64_t>(i))));
   return values;
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <functional>
 #include <thread>
 #include <vector>
 
@@ -31,6 +32,15 @@ struct With {
   ~With() { host::set_modes(before); }
   host::Modes before;
 };
+
+std::string message_of(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
 
 // Floats of a device.
 struct Array {
@@ -353,6 +363,68 @@ TEST(a_rehearsal_counts_and_does_nothing) {
   CHECK_EQ(y.values(), (std::vector<float>{0, 0}));
 }
 
+// x -> y on the first stream, y -> z on the second, which waits for that, and z -> x again;
+// meanwhile y is cleared on the first, after the second is done with it or, if it does not `wait`,
+// whenever.
+std::vector<float> x_after_a_forked_recording(Streams streams, bool waits) {
+  const With with(Order::forward, streams);
+  Stream first(0), second(0);
+  Array x(first, {1, 2}), y(first, {0, 0}), z(first, {0, 0});
+  first.sync();
+  Event forked, used, joined;
+  first.begin_capture();
+  const auto scale_on = [](Stream& stream, const Array& from, const Array& to, float by) {
+    const CurrentStream current(stream);
+    launch(scale, 1, 1, 0, from.data, to.data, by, from.count);
+  };
+  scale_on(first, x, y, 2.0f);
+  forked.record(first);
+  forked.wait(second);
+  CHECK(second.capturing());
+  scale_on(second, y, z, 3.0f);
+  used.record(second);
+  if (waits) used.wait(first);
+  first.fill(y.data, 0, 8);
+  joined.record(second);
+  joined.wait(first);
+  first.copy(x.data, z.data, 8);
+  const std::shared_ptr<const Recording> recording = first.end_capture();
+  CHECK(!second.capturing());
+  CHECK_THROWS_WITH("has ended", forked.wait(second));
+  CHECK_EQ(x.values(), (std::vector<float>{1, 2}));
+  for (int k = 0; k < 2; ++k) first.replay(recording);
+  return x.values();
+}
+
+TEST(recordings_of_two_streams) {
+  const std::vector<float> right = {36, 72};
+  for (const Streams streams : {Streams::now, Streams::late})
+    CHECK_EQ(x_after_a_forked_recording(streams, true), right);
+  // A missing wait shows.
+  CHECK(x_after_a_forked_recording(Streams::late, false) != right);
+}
+
+TEST(what_recordings_of_two_streams_must_not_do) {
+  Stream first(0), second(0), third(0);
+  Array x(first, {1, 2});
+  first.sync();
+  Event event, outside;
+  outside.record(third);
+  first.begin_capture();
+  CHECK_THROWS_WITH("an event from outside", outside.wait(first));
+  event.record(first);
+  CHECK_THROWS_WITH("the host waits for an event of a recording", event.sync());
+  third.begin_capture();
+  CHECK_THROWS_WITH("an event of another recording", event.wait(third));
+  third.abandon_capture();
+  event.wait(second);
+  second.fill(x.data, 0, 8);
+  CHECK_THROWS_WITH("never began on this stream", second.end_capture());
+  CHECK_THROWS_WITH("before the work of a stream", first.end_capture());
+  CHECK(!first.capturing() && !second.capturing());
+  CHECK_EQ(x.values(), (std::vector<float>{1, 2}));
+}
+
 TEST(threads_of_the_host_work_side_by_side) {
   const std::vector<float> right = sums<true>(Order::forward);
   std::vector<std::thread> threads;
@@ -373,9 +445,90 @@ TEST(threads_of_the_host_work_side_by_side) {
   CHECK_EQ(good, std::vector<int>(4, 1));
 }
 
+// Sets what is wrong for a test.
+struct Having {
+  explicit Having(const host::Faults& faults) { host::set_faults(faults); }
+  ~Having() { host::set_faults({}); }
+};
+
 TEST(devices_that_are_not_there) {
-  CHECK_THROWS_WITH("no CUDA device", Stream(device_count()));
-  CHECK_THROWS_WITH("no CUDA device", Stream(-1));
+  CHECK_THROWS_WITH("no CUDA device 8: there are 8", Stream(device_count()));
+  CHECK_THROWS_WITH("no CUDA device -1", Stream(-1));
+  {
+    const Having none({.driver = 0});
+    CHECK_THROWS_WITH("no CUDA device: there is no NVIDIA driver", Stream(0));
+  }
+  {
+    const Having old({.driver = 12020});
+    CHECK_THROWS_WITH("the NVIDIA driver is one for CUDA 12.2, and CUDA 13.0 is needed", Stream(0));
+  }
+  const Having older({.major = 7, .minor = 5});
+  CHECK_THROWS_WITH("CUDA device 0 (host) is of compute capability 7.5; 8.0 is the least",
+                    Stream(0));
+}
+
+TEST(out_of_memory) {
+  const Having little({.memory_bytes = 100000});
+  Stream stream(0), other(1);
+  void* const first = stream.allocate(60000);
+  CHECK_THROWS_WITH("out of memory on CUDA device 0: 58 KiB wanted", stream.allocate(60000));
+  other.free(other.allocate(60000));
+  stream.free(first);
+  stream.free(stream.allocate(60000));
+}
+
+TEST(what_a_kernel_does_wrong_shows_later_and_ends_the_device) {
+  for (const Streams streams : {Streams::now, Streams::late}) {
+    const With with(Order::forward, streams);
+    {
+      const Having fault({.kernels = 1});
+      Stream stream(0);
+      const CurrentStream current(stream);
+      Array x(stream, {1, 2}), y(stream, {0, 0});
+      const auto scale_once = [&] { launch(scale, 1, 1, 0, x.data, y.data, 2.0f, x.count); };
+      scale_once();
+      CHECK_EQ(y.values(), (std::vector<float>{2, 4}));
+      scale_once();  // fails, and nobody knows yet
+      CHECK_THROWS_WITH("PYCAFFE_CLR_SYNC=1", stream.sync());
+      CHECK_THROWS_WITH("a kernel failed", y.values());
+      CHECK_THROWS_WITH("a kernel failed", scale_once());
+      CHECK_THROWS_WITH("a kernel failed", stream.allocate(4));
+      Event event;
+      event.record(stream);
+      CHECK_THROWS_WITH("a kernel failed", event.sync());
+      CHECK_THROWS_WITH("a kernel failed", Stream(0).sync());
+      Stream(1).sync();
+    }
+    Stream(0).sync();  // as in another process
+  }
+}
+
+TEST(who_waits_for_each_kernel_learns_which_one_failed) {
+  struct Scaling : Op {
+    explicit Scaling(Array& x) : x(x) {}
+    void forward(const Context&) override { launch(scale, 1, 1, 0, x.data, x.data, 2.0f, x.count); }
+    Array& x;
+  };
+  const Having fault({.kernels = 3});
+  const With with(Order::forward, Streams::late);
+  set_synchronous(true);
+  const auto device = std::make_shared<CudaDevice>(0);
+  Stream stream(0);
+  Array x(stream, {1, 2});
+  stream.sync();
+  Scaling first(x), second(x);
+  device->give_title(&first, "ip1 (gemm)");
+  device->give_title(&second, "ip2 (gemm)");
+  Unit unit;
+  unit.calls = {{&first, Call::Action::forward}, {&second, Call::Action::forward}};
+  device->run(unit, {});
+  CHECK_EQ(x.values(), (std::vector<float>{4, 8}));
+  const std::string what = message_of([&] { device->run(unit, {}); });
+  set_synchronous(false);
+  const std::string begin = "ip2 (gemm), forward: the kernel launched at ";
+  CHECK_EQ(what.substr(0, begin.size()), begin);
+  CHECK(what.find("test_cuda_runtime.cpp:") != std::string::npos);
+  CHECK(what.find("PYCAFFE_CLR_SYNC") == std::string::npos);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // Convolutions of the CPU backend against the plain loops, in every layout they ask for and, where
 // the kernels are our own, on every instruction set.
+#include <algorithm>
 #include <cmath>
 
 #include "conv_cases.h"
@@ -15,7 +16,9 @@ constexpr double kTolerance = 5e-6;
 void check(const Conv& c) {
   for (const std::string& backend : fast_backends())
     check_kernels(conv_case(c), kTolerance, backend);
-  check_kernels(conv_case(c), kTolerance, cuda_backend());
+  Conv few = c;  // two images show there what more would, and thread by thread each one costs
+  few.x[0] = std::min<int64_t>(c.x[0], 2);
+  check_kernels(conv_case(few), kTolerance, cuda_backend());
 }
 
 }  // namespace

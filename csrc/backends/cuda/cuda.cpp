@@ -6,6 +6,7 @@
 #include "backends/cuda/conv_way.h"
 #include "backends/cuda/device.h"
 #include "backends/cuda/makers.h"
+#include "ops/backends.h"
 
 namespace pcc {
 
@@ -83,10 +84,13 @@ class CudaBackend : public Backend {
   std::unique_ptr<Op> make(const OpDesc& desc, const OpSite& site) const override {
     const Maker maker = {site};
     const bool is_tally = std::holds_alternative<TallyDesc>(desc);  // sums in double
-    if (std::holds_alternative<AccumulateDesc>(desc)) return std::visit(maker, desc);
-    if (!plain_floats(site.in) || !plain_floats(site.params)) return nullptr;
-    if (!is_tally && !plain_floats(site.out)) return nullptr;
-    return std::visit(maker, desc);
+    const bool is_sum = std::holds_alternative<AccumulateDesc>(desc);
+    if (!is_sum && (!plain_floats(site.in) || !plain_floats(site.params))) return nullptr;
+    if (!is_sum && !is_tally && !plain_floats(site.out)) return nullptr;
+    std::unique_ptr<Op> op = std::visit(maker, desc);
+    if (auto* const device = dynamic_cast<CudaDevice*>(site.device); device && op)
+      device->give_title(op.get(), title_of(desc, site));
+    return op;
   }
 
  private:

@@ -71,10 +71,25 @@ void CudaDevice::pace() {
 
 void CudaDevice::run(const Call* calls, size_t count, const Context& context) {
   const CurrentStream current(stream_);
-  for (const Call* call = calls; call != calls + count; ++call) call->make(context);
+  for (const Call* call = calls; call != calls + count; ++call) {
+    if (!synchronous() || stream_.capturing()) {
+      call->make(context);
+      continue;
+    }
+    try {
+      call->make(context);
+      stream_.sync();
+    } catch (const Error& error) {
+      constexpr const char* kActions[] = {"forward", "backward", "prepare"};
+      throw Error(error.kind(),
+                  concat(titles_[call->op], ", ", kActions[static_cast<size_t>(call->action)], ": ",
+                         error.what()));
+    }
+  }
 }
 
 void CudaDevice::run(Unit& unit, const Context& context) {
+  if (synchronous()) return run(unit.calls.data(), unit.calls.size(), context);
   auto course = std::static_pointer_cast<Course>(unit.recording);
   if (!course || !same(course->context, context)) {
     run(unit.calls.data(), unit.calls.size(), context);

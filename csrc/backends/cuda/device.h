@@ -6,6 +6,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -44,6 +45,8 @@ class CudaDevice : public Device, public std::enable_shared_from_this<CudaDevice
   // Recorded, as they are when they train; the ops' kernels have run before.
   std::vector<double> time(const Call* calls, size_t count, const Context& context) override;
   int64_t launches(const Call& call, const Context& context) override;
+  // What errors call an op of this device.
+  void give_title(const Op* op, std::string title) { titles_[op] = std::move(title); }
 
   Stream& stream() { return stream_; }
   const std::string& conv_choice() const { return conv_choice_; }
@@ -72,6 +75,7 @@ class CudaDevice : public Device, public std::enable_shared_from_this<CudaDevice
   std::map<Stream*, std::unique_ptr<const cudnn::Handle>> cudnn_;  // null: it does not work
   Event paces_[2];  // the ends of the latest iterations, in turn
   int64_t paced_ = 0;
+  std::unordered_map<const Op*, std::string> titles_;
 };
 
 // One that is not there: its memory has addresses and nothing behind them, and its ops, which know

@@ -37,12 +37,21 @@ struct Properties {
 // How many there are; 0, and why, without a driver.
 int device_count(std::string* why = nullptr);
 Properties properties(int device);
+// Throws a config error, with the reason, where that device is not there or cannot run this.
+void require_device(int device);
+
+// Whether each kernel is waited for and nothing recorded, so that an error names the op and the
+// kernel that it comes from. At first as PYCAFFE_CLR_SYNC in the environment says: 1.
+bool synchronous();
+void set_synchronous(bool is);
+
+struct Launch;
 
 // Work recorded once, to be replayed; it may outlive its stream.
 class Recording;
 
-// Work for one device, done in the order in which it was asked for, while the host goes on. One
-// thread at a time.
+// Work for one device, done in the order in which it was asked for, while the host goes on: what
+// goes wrong is an engine error of a later call, and of all that follow. One thread at a time.
 class Stream {
  public:
   // Throws a config error where there is no such device.
@@ -51,8 +60,7 @@ class Stream {
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
-  // 256-byte aligned, zeroed. Throws an engine error where there is not as much. Never while
-  // capturing.
+  // 256-byte aligned, zeroed. Throws OutOfMemory where there is not as much. Never while capturing.
   void* allocate(int64_t bytes);
   void free(void* memory) noexcept;  // after the work that was asked for
 
@@ -63,12 +71,15 @@ class Stream {
   void fill(void* to, unsigned char byte, int64_t bytes);
   void sync();
 
-  // From now on copies within the device, fills and launches are recorded and not done.
+  // From now on copies within the device, fills and launches are recorded and not done. So is what
+  // another stream is asked for once it waits for an event of this recording, until the end of
+  // which this stream waits for it.
   void begin_capture();
   std::shared_ptr<const Recording> end_capture();
   void abandon_capture() noexcept;
   bool capturing() const;
   void replay(const std::shared_ptr<const Recording>& recording);
+  void launch(const Launch& what);
 
   // For other libraries of CUDA's: the cudaStream_t, its device chosen for the calling thread. Null
   // on the host, where those do not work.
@@ -81,7 +92,7 @@ class Stream {
   std::unique_ptr<State> state_;
 };
 
-// A point in the work of a stream.
+// A point in the work of a stream, or of a recording, within which alone it can then be waited for.
 class Event {
  public:
   Event();
@@ -157,9 +168,17 @@ struct Launch {
   size_t count;
 };
 void launch(Stream& stream, const Launch& what);
-std::string place_of(const Launch& launch);  // for errors
+std::string name_of_kernel(const void* kernel);  // "": unknown
+std::string place_of(const Launch& launch);      // of the kernel, for errors
 // Throws an engine error where no device with that much shared memory could carry it out.
 void check_limits(const Launch& launch, int64_t shared_bytes);
+
+// Errors of both runtimes, in the same words.
+[[noreturn]] void throw_failed(const std::string& call, const std::string& why);
+[[noreturn]] void throw_out_of_memory(int device, int64_t bytes, int64_t left, int64_t total);
+// Why a driver that is made for that version of CUDA, as 1000 * major + 10 * minor, will not do; 0:
+// there is none.
+std::string driver_problem(int version, int needed);
 
 // Runs kernel(args...) on the thread's current stream: grid and block as in <<<grid, block>>>, with
 // so many bytes of dynamic shared memory. Errors name the place of the call.

@@ -1,7 +1,9 @@
 // The runtime over CUDA's own, linked statically: without a driver this loads, and finds no device.
 #include <cuda_runtime.h>
+#include <cxxabi.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "backends/cuda/runtime.h"
 #include "core/check.h"
@@ -10,20 +12,13 @@ namespace pcc::cuda {
 
 namespace {
 
-// Throws an engine error for a call that failed. What a kernel did wrong shows at a later call.
+// Throws an engine error for a call that failed.
 void check(cudaError_t status, const char* call) {
   if (status == cudaSuccess) return;
   cudaGetLastError();  // of calls that may go on after it; others keep failing
-  PCC_THROW(engine, call, " failed: ", cudaGetErrorString(status), " (", cudaGetErrorName(status),
-            "). If a kernel caused it: CUDA_LAUNCH_BLOCKING=1 in the environment shows which");
+  throw_failed(call, concat(cudaGetErrorString(status), " (", cudaGetErrorName(status), ")"));
 }
 #define PCC_CUDA(call) check(call, #call)
-
-int attribute(cudaDeviceAttr which, int device) {
-  int value = 0;
-  PCC_CUDA(cudaDeviceGetAttribute(&value, which, device));
-  return value;
-}
 
 }  // namespace
 
@@ -32,12 +27,12 @@ int device_count(std::string* why) {
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status == cudaSuccess && count > 0) return count;
   cudaGetLastError();
+  int driver = 0;
+  cudaDriverGetVersion(&driver);
   if (why)
-    *why = status == cudaErrorInsufficientDriver
-               ? concat("there is no NVIDIA driver, or one older than CUDA ", CUDART_VERSION / 1000,
-                        ".", CUDART_VERSION % 1000 / 10)
-           : status == cudaSuccess ? "the driver knows of none"
-                                   : cudaGetErrorString(status);
+    *why = status == cudaErrorInsufficientDriver ? driver_problem(driver, CUDART_VERSION)
+           : status == cudaSuccess               ? "the driver knows of none"
+                                                 : cudaGetErrorString(status);
   return 0;
 }
 
@@ -81,7 +76,6 @@ struct Stream::State {
   int device;
   int64_t shared_bytes = 0;
   cudaStream_t stream = nullptr;
-  bool capturing = false;
 
   // CUDA's calls go to the device that the calling thread has chosen.
   cudaStream_t choose() const {
@@ -91,15 +85,8 @@ struct Stream::State {
 };
 
 Stream::Stream(int device) : state_(std::make_unique<State>(State{device})) {
-  std::string why;
-  const int count = device_count(&why);
-  PCC_CONFIG(count > 0, "no CUDA device: ", why);
-  PCC_CONFIG(device >= 0 && device < count, "no CUDA device ", device, ": there ",
-             count == 1 ? "is 1, number 0" : concat("are ", count, ", numbered from 0"));
-  const int major = attribute(cudaDevAttrComputeCapabilityMajor, device);
-  PCC_CONFIG(major >= 8, "CUDA device ", device, " is of compute capability ", major, ".",
-             attribute(cudaDevAttrComputeCapabilityMinor, device), "; 8.0 is the least");
-  state_->shared_bytes = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  require_device(device);
+  state_->shared_bytes = properties(device).shared_bytes;
   PCC_CUDA(cudaSetDevice(device));
   // Apart from the legacy stream, which would wait for all others and cannot be recorded.
   PCC_CUDA(cudaStreamCreateWithFlags(&state_->stream, cudaStreamNonBlocking));
@@ -120,8 +107,8 @@ void* Stream::allocate(int64_t bytes) {
     cudaGetLastError();
     size_t left = 0, total = 0;
     cudaMemGetInfo(&left, &total);
-    PCC_THROW(engine, "out of memory on CUDA device ", state_->device, ": ", bytes,
-              " bytes wanted, ", left, " of ", total, " left. Try a smaller batch");
+    throw_out_of_memory(state_->device, bytes, static_cast<int64_t>(left),
+                        static_cast<int64_t>(total));
   }
   check(status, "cudaMalloc");
   const cudaError_t cleared = cudaMemsetAsync(memory, 0, wanted, stream);
@@ -162,18 +149,15 @@ void Stream::sync() { PCC_CUDA(cudaStreamSynchronize(state_->choose())); }
 void Stream::begin_capture() {
   // Of this thread's calls alone: other nets go on as they are.
   PCC_CUDA(cudaStreamBeginCapture(state_->choose(), cudaStreamCaptureModeThreadLocal));
-  state_->capturing = true;
 }
 
 std::shared_ptr<const Recording> Stream::end_capture() {
-  state_->capturing = false;
   cudaGraph_t graph = nullptr;
   PCC_CUDA(cudaStreamEndCapture(state_->choose(), &graph));
   return std::make_shared<const Recording>(state_->device, graph);
 }
 
 void Stream::abandon_capture() noexcept {
-  state_->capturing = false;
   cudaGraph_t graph = nullptr;
   cudaStreamEndCapture(state_->stream, &graph);
   if (graph) cudaGraphDestroy(graph);
@@ -182,16 +166,20 @@ void Stream::abandon_capture() noexcept {
 
 void* Stream::native() { return state_->choose(); }
 
-bool Stream::capturing() const { return state_->capturing; }
+bool Stream::capturing() const {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  PCC_CUDA(cudaStreamIsCapturing(state_->stream, &status));
+  return status != cudaStreamCaptureStatusNone;
+}
 
 void Stream::replay(const std::shared_ptr<const Recording>& recording) {
   PCC_CUDA(cudaGraphLaunch(recording->work(), state_->choose()));
 }
 
-void launch(Stream& stream, const Launch& what) {
+void Stream::launch(const Launch& what) {
   constexpr int64_t kWithoutAsking = 48 << 10;
-  const cudaStream_t to = stream.state().choose();
-  check_limits(what, stream.state().shared_bytes);
+  const cudaStream_t to = state_->choose();
+  check_limits(what, state_->shared_bytes);
   const auto dim = [](const Dim& of) {
     return dim3(static_cast<unsigned>(of.x), static_cast<unsigned>(of.y),
                 static_cast<unsigned>(of.z));
@@ -204,10 +192,16 @@ void launch(Stream& stream, const Launch& what) {
   if (status == cudaSuccess)
     status = cudaLaunchKernel(what.kernel, dim(what.grid), dim(what.block),
                               const_cast<void**>(what.params), shared, to);
-  if (status == cudaSuccess) return;
+  if (status != cudaSuccess) check(status, place_of(what).c_str());
+}
+
+std::string name_of_kernel(const void* kernel) {
   const char* name = nullptr;
-  if (cudaFuncGetName(&name, what.kernel) != cudaSuccess || !name) name = "?";
-  check(status, concat(place_of(what), " (", name, ")").c_str());
+  if (cudaFuncGetName(&name, kernel) != cudaSuccess || !name) return "";
+  char* const plain = abi::__cxa_demangle(name, nullptr, nullptr, nullptr);
+  std::string text = plain ? plain : name;
+  std::free(plain);
+  return text;
 }
 
 struct Event::State {

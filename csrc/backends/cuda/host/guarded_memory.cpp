@@ -64,6 +64,13 @@ void GuardedMemory::free(char* memory) noexcept {
   munmap(mapping.begin, static_cast<size_t>(mapping.bytes + kPage));
 }
 
+int64_t GuardedMemory::bytes() const {
+  const std::lock_guard lock(mutex_);
+  int64_t sum = 0;
+  for (const auto& [memory, mapping] : mappings_) sum += mapping.bytes;
+  return sum;
+}
+
 void GuardedMemory::open() {
   const std::lock_guard lock(mutex_);
   if (++open_ == 1) protect(PROT_READ | PROT_WRITE);

@@ -16,6 +16,7 @@ class GuardedMemory : public std::enable_shared_from_this<GuardedMemory> {
   // where the machine has not as much.
   char* allocate(int64_t bytes);
   void free(char* memory) noexcept;
+  int64_t bytes() const;  // of all that is allocated, in whole pages
 
   // May nest.
   void open();
@@ -38,7 +39,7 @@ class GuardedMemory : public std::enable_shared_from_this<GuardedMemory> {
     char* begin;
     int64_t bytes;  // in whole pages, without the one behind
   };
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::map<char*, Mapping> mappings_;  // by what allocate gave
   int open_ = 0;
 };

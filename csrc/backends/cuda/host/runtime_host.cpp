@@ -1,12 +1,12 @@
 // The runtime on the host, for tests: memory that only copies and kernels can reach, kernels thread
-// by thread (grid.h), streams as queues (modes.h), recordings as lists.
+// by thread (grid.h), streams as queues, recordings as lists (recording.h). What may go wrong on a
+// machine with a GPU is for tests to choose (modes.h).
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
-#include <functional>
 #include <mutex>
 #include <vector>
 
@@ -14,6 +14,7 @@
 #include "backends/cuda/host/guarded_memory.h"
 #include "backends/cuda/host/library.h"
 #include "backends/cuda/host/modes.h"
+#include "backends/cuda/host/recording.h"
 #include "backends/cuda/runtime.h"
 #include "core/check.h"
 
@@ -21,52 +22,35 @@ namespace pcc::cuda {
 
 namespace {
 
-using Work = std::function<void()>;
-
 constexpr int kDevices = 8;
 
-// What a stream was asked for and has not done yet.
-class Queue {
- public:
-  void add(Work work) {
-    ++asked_;
-    if (host::modes().streams == host::Streams::now && waiting_.empty()) {
-      ++done_;
-      work();
-    } else {
-      waiting_.push_back(std::move(work));
-    }
-  }
-  int64_t asked() const { return asked_; }
-  // Until so many of all that were ever asked for are done.
-  void finish(int64_t count) {
-    while (done_ < count) {
-      const Work work = std::move(waiting_.front());
-      waiting_.pop_front();
-      ++done_;
-      work();
-    }
+struct Processor {
+  explicit Processor(int number) : number(number) {}
+  void check_alive() const {
+    if (lost)
+      throw_failed(concat("work on CUDA device ", number), "a kernel failed, as a test wanted it");
   }
 
- private:
-  std::deque<Work> waiting_;
-  int64_t asked_ = 0, done_ = 0;
+  const int number;
+  std::shared_ptr<GuardedMemory> memory = std::make_shared<GuardedMemory>();
+  std::atomic<bool> lost{false};  // a kernel of it failed
 };
 
-// That of a device, as long as one of its streams lives, or of what came from it.
-std::shared_ptr<GuardedMemory> memory_of(int device) {
+// As long as one of its streams lives, or what came from it.
+std::shared_ptr<Processor> processor_of(int device) {
   static std::mutex mutex;
-  static std::weak_ptr<GuardedMemory> all[kDevices];
+  static std::weak_ptr<Processor> all[kDevices];
   const std::lock_guard lock(mutex);
-  std::shared_ptr<GuardedMemory> memory = all[device].lock();
-  if (!memory) all[device] = memory = std::make_shared<GuardedMemory>();
-  return memory;
+  std::shared_ptr<Processor> processor = all[device].lock();
+  if (!processor) all[device] = processor = std::make_shared<Processor>(device);
+  return processor;
 }
 
 // A launch with parameters of its own.
 class KeptLaunch {
  public:
-  explicit KeptLaunch(const Launch& launch) : launch_(launch) {
+  KeptLaunch(std::shared_ptr<Processor> processor, const Launch& launch)
+      : processor_(std::move(processor)), launch_(launch) {
     size_t room = 0;
     const auto place = [&](size_t i) {
       const size_t at = room;
@@ -87,11 +71,13 @@ class KeptLaunch {
   void operator()() const {
     Launch launch = launch_;
     launch.params = params_.data();
-    host::run_grid(launch);
+    if (host::fails_now()) processor_->lost = true;
+    if (!processor_->lost) host::run_grid(launch);
   }
 
  private:
   static constexpr size_t kAligned = alignof(std::max_align_t);
+  std::shared_ptr<Processor> processor_;
   Launch launch_;
   std::shared_ptr<char[]> bytes_;
   std::vector<void*> params_;
@@ -99,43 +85,49 @@ class KeptLaunch {
 
 }  // namespace
 
-class Recording {
- public:
-  std::vector<Work> works;
-};
-
 struct Stream::State {
-  std::shared_ptr<GuardedMemory> memory;
+  std::shared_ptr<Processor> processor;
   std::shared_ptr<Queue> queue = std::make_shared<Queue>();
-  std::shared_ptr<Recording> recording;  // null: not capturing
+  // What it records, from the beginning or since it waited for an event of that, as which branch.
+  std::shared_ptr<Capture> capture;
+  int branch = 0;
 
+  bool capturing() const { return capture && capture->open; }
   // With access to the device's memory only while it runs.
   void ask(Work work) {
-    if (recording) return recording->works.push_back(std::move(work));
-    queue->add([memory = memory, work = std::move(work)] {
-      const GuardedMemory::Access access(*memory);
-      work();
+    if (capturing()) return capture->recording->add(branch, std::move(work));
+    processor->check_alive();
+    queue->add([processor = processor, work = std::move(work)] {
+      const GuardedMemory::Access access(*processor->memory);
+      if (!processor->lost) work();
     });
   }
   void forbid_while_capturing(const char* what) const {
-    PCC_CHECK(!recording, what, " while a stream records its work");
+    PCC_CHECK(!capturing(), what, " while a stream records its work");
   }
 };
 
-int device_count(std::string*) { return kDevices; }
+int device_count(std::string* why) {
+  constexpr int kNeeded = 13000;
+  const int driver = host::faults().driver;
+  if (driver >= kNeeded) return kDevices;
+  if (why) *why = driver_problem(driver, kNeeded);
+  return 0;
+}
 
 Properties properties(int) {
+  const host::Faults faults = host::faults();
   return {.name = "host",
-          .major = 8,
-          .minor = 6,
+          .major = faults.major,
+          .minor = faults.minor,
           .multiprocessors = 4,
           .memory_bytes = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE),
           .shared_bytes = 99 << 10};  // the least of all devices from compute capability 8.0 on
 }
 
 Stream::Stream(int device) : state_(std::make_unique<State>()) {
-  PCC_CONFIG(device >= 0 && device < kDevices, "no CUDA device ", device, ": there are ", kDevices);
-  state_->memory = memory_of(device);
+  require_device(device);
+  state_->processor = processor_of(device);
 }
 
 Stream::~Stream() {
@@ -147,7 +139,11 @@ Stream::~Stream() {
 
 void* Stream::allocate(int64_t bytes) {
   state_->forbid_while_capturing("memory is allocated");
-  return state_->memory->allocate(bytes);
+  const Processor& processor = *state_->processor;
+  processor.check_alive();
+  const int64_t total = host::faults().memory_bytes, left = total - processor.memory->bytes();
+  if (bytes > left) throw_out_of_memory(processor.number, bytes, std::max<int64_t>(left, 0), total);
+  return processor.memory->allocate(bytes);
 }
 
 void Stream::free(void* memory) noexcept {
@@ -155,7 +151,7 @@ void Stream::free(void* memory) noexcept {
     sync();
   } catch (const std::exception&) {
   }
-  state_->memory->free(static_cast<char*>(memory));
+  state_->processor->memory->free(static_cast<char*>(memory));
 }
 
 void Stream::upload(void* to, const void* from, int64_t bytes) {
@@ -169,7 +165,7 @@ void Stream::upload(void* to, const void* from, int64_t bytes) {
 void Stream::download(void* to, const void* from, int64_t bytes) {
   state_->forbid_while_capturing("memory of the host is written");
   sync();
-  const GuardedMemory::Access access(*state_->memory);
+  const GuardedMemory::Access access(*state_->processor->memory);
   if (bytes > 0) std::memcpy(to, from, static_cast<size_t>(bytes));
 }
 
@@ -184,58 +180,90 @@ void Stream::fill(void* to, unsigned char byte, int64_t bytes) {
 void Stream::sync() {
   state_->forbid_while_capturing("the host waits");
   state_->queue->finish(state_->queue->asked());
+  state_->processor->check_alive();
 }
 
 void Stream::begin_capture() {
   state_->forbid_while_capturing("recording begins");
-  state_->recording = std::make_shared<Recording>();
+  state_->capture = std::make_shared<Capture>();
+  state_->branch = 0;
 }
 
 std::shared_ptr<const Recording> Stream::end_capture() {
-  PCC_CHECK(state_->recording, "the end of a recording that never began");
-  return std::move(state_->recording);
+  PCC_CHECK(state_->capturing() && state_->branch == 0,
+            "the end of a recording that never began on this stream");
+  const std::shared_ptr<Capture> capture = std::move(state_->capture);
+  capture->open = false;
+  capture->recording->check_joined();
+  return capture->recording;
 }
 
-void Stream::abandon_capture() noexcept { state_->recording = nullptr; }
+void Stream::abandon_capture() noexcept {
+  if (const std::shared_ptr<Capture> capture = std::move(state_->capture)) capture->open = false;
+}
 
 void* Stream::native() { return nullptr; }
 
-bool Stream::capturing() const { return state_->recording != nullptr; }
+bool Stream::capturing() const { return state_->capturing(); }
 
 void Stream::replay(const std::shared_ptr<const Recording>& recording) {
   state_->forbid_while_capturing("a recording is replayed");
-  state_->ask([recording] {
-    for (const Work& work : recording->works) work();
-  });
+  state_->ask([recording] { recording->replay(host::modes().streams == host::Streams::late); });
 }
 
-void launch(Stream& stream, const Launch& what) {
+void Stream::launch(const Launch& what) {
   check_limits(what, properties(0).shared_bytes);
-  stream.state().ask(KeptLaunch(what));
+  state_->ask(KeptLaunch(state_->processor, what));
 }
+
+std::string name_of_kernel(const void*) { return ""; }
 
 struct Event::State {
-  std::shared_ptr<Queue> queue;  // null: never recorded
+  std::shared_ptr<Processor> processor;
+  std::shared_ptr<Queue> queue;  // null: never recorded, or in a capture
   int64_t position = 0;
+  std::shared_ptr<Capture> capture;
+  int mark = 0;
 };
 
 Event::Event() : state_(std::make_unique<State>()) {}
 Event::~Event() = default;
 
 void Event::record(Stream& stream) {
-  stream.state().forbid_while_capturing("an event is recorded");
-  const std::shared_ptr<Queue>& queue = stream.state().queue;
-  *state_ = {queue, queue->asked()};
+  Stream::State& from = stream.state();
+  *state_ = {};
+  if (from.capturing()) {
+    state_->capture = from.capture;
+    state_->mark = from.capture->recording->add_mark(from.branch);
+  } else {
+    state_->processor = from.processor;
+    state_->queue = from.queue;
+    state_->position = from.queue->asked();
+  }
 }
 
 void Event::wait(Stream& stream) const {
-  stream.state().forbid_while_capturing("an event is waited for");
+  Stream::State& to = stream.state();
+  if (state_->capture) {
+    PCC_CHECK(state_->capture->open, "a stream waits for an event of a recording that has ended");
+    PCC_CHECK(!to.capturing() || to.capture == state_->capture,
+              "a stream that records waits for an event of another recording");
+    if (!to.capturing()) {
+      to.capture = state_->capture;
+      to.branch = to.capture->recording->add_branch();
+    }
+    return to.capture->recording->add_wait(to.branch, state_->mark);
+  }
   if (!state_->queue) return;
-  stream.state().queue->add([state = *state_] { state.queue->finish(state.position); });
+  to.forbid_while_capturing("an event from outside is waited for");
+  to.queue->add([queue = state_->queue, position = state_->position] { queue->finish(position); });
 }
 
 void Event::sync() const {
-  if (state_->queue) state_->queue->finish(state_->position);
+  PCC_CHECK(!state_->capture, "the host waits for an event of a recording");
+  if (!state_->queue) return;
+  state_->queue->finish(state_->position);
+  state_->processor->check_alive();
 }
 
 struct Mark::State {
@@ -257,40 +285,6 @@ double Mark::seconds_since(const Mark& earlier) const {
 namespace host {
 
 void ask(Stream& stream, std::function<void()> work) { stream.state().ask(std::move(work)); }
-
-namespace {
-
-Modes modes_of_environment() {
-  Modes modes;
-  const char* const value = std::getenv("PYCAFFE_CLR_CUDA_HOST");
-  const std::string words = value ? value : "";
-  const auto has = [&](const char* word) { return words.find(word) != std::string::npos; };
-  if (has("reversed")) modes.order = Order::reversed;
-  if (has("shuffled")) modes.order = Order::shuffled;
-  if (has("late")) modes.streams = Streams::late;
-  return modes;
-}
-
-struct Kept {
-  std::mutex mutex;
-  Modes modes = modes_of_environment();
-};
-Kept& kept() {
-  static Kept all;
-  return all;
-}
-
-}  // namespace
-
-Modes modes() {
-  const std::lock_guard lock(kept().mutex);
-  return kept().modes;
-}
-
-void set_modes(const Modes& modes) {
-  const std::lock_guard lock(kept().mutex);
-  kept().modes = modes;
-}
 
 }  // namespace host
 

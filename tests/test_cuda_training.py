@@ -1,0 +1,205 @@
+"""Whole runs on the CUDA backend. test_cuda_host.py has them run, on the host, in a process."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import re
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cuda_cases import NETS, arrays_of, session_of, write_case
+
+from pycaffe_clr.engine import ready_core
+from pycaffe_clr.errors import ConfigError, EngineError, PycaffeClrError
+from pycaffe_clr.train.events import Listener
+
+pytestmark = pytest.mark.skipif(
+    "not config.getoption('--cuda-host')", reason="test_cuda_host.py runs it"
+)
+Arrays = dict[str, np.ndarray]
+
+
+@pytest.fixture(params=NETS)
+def solver(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return write_case(tmp_path, request.param)
+
+
+@pytest.fixture
+def resnet(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return write_case(tmp_path, "resnet")
+
+
+@pytest.fixture
+def library(pytestconfig: pytest.Config) -> ctypes.CDLL:
+    return ctypes.CDLL(pytestconfig.getoption("--cuda-host"))
+
+
+@pytest.fixture
+def having(library: ctypes.CDLL) -> Iterator[Callable[[str], None]]:
+    """Sets what is wrong with the machine (csrc/backends/cuda/host/modes.h), for a test."""
+    yield lambda words: library.set_cuda_host_faults(words.encode())
+    library.set_cuda_host_faults(b"")
+
+
+class Losses(Listener):
+    def __init__(self) -> None:
+        self.all: list[float] = []
+
+    def rows(self, rows) -> None:
+        self.all += [dict(row.outputs)["loss"] for row in rows]
+
+
+def trained(solver: Path, count: int = 4, **settings) -> tuple[list[float], Arrays]:
+    listener = Losses()
+    session = session_of(solver, listener=listener, **settings)
+    session.step(count)
+    return listener.all, arrays_of(session)
+
+
+def check_equal(ours: Arrays, others: Arrays) -> None:
+    assert list(ours) == list(others)
+    for key, array in ours.items():
+        assert np.array_equal(array, others[key]), key
+
+
+def check_close(ours: Arrays, others: Arrays, bound: float) -> None:
+    assert list(ours) == list(others)
+    for key, array in ours.items():
+        largest = max(np.abs(others[key]).max(), 1e-3)
+        assert np.abs(array - others[key]).max() <= bound * largest, key
+
+
+def test_it_trains_as_the_plain_loops_do(solver, monkeypatch):
+    losses, arrays = trained(solver)
+    unfused_losses, unfused = trained(solver, fuse=False)
+    monkeypatch.setattr(ready_core(), "backend_of", lambda *_: "reference")
+    plain_losses, plain = trained(solver)
+    assert losses == pytest.approx(plain_losses, rel=1e-4) and losses[-1] != losses[0]
+    assert unfused_losses == pytest.approx(plain_losses, rel=1e-4)
+    check_close(arrays, plain, 2e-4)
+    check_close(unfused, plain, 2e-4)
+
+
+def test_a_recorded_run_is_the_run_op_by_op(solver, library):
+    recorded = trained(solver)
+    library.set_cuda_host_synchronous(1)
+    try:
+        one_by_one = trained(solver)
+    finally:
+        library.set_cuda_host_synchronous(0)
+    assert recorded[0] == one_by_one[0]
+    check_equal(recorded[1], one_by_one[1])
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_run_goes_on_bit_for_bit_from_its_snapshot(solver, replicas):
+    whole = session_of(solver, replicas=replicas)
+    whole.step(5)
+    first = session_of(solver, replicas=replicas)
+    first.step(3)
+    _, state = first.snapshot()
+    second = session_of(solver, replicas=replicas)
+    second.restore(state)
+    second.step(2)
+    check_equal(arrays_of(second), arrays_of(whole))
+
+
+def test_two_nets_in_two_threads_train_as_each_does_alone(resnet):
+    alone = trained(resnet)
+    start = threading.Barrier(2)
+    beside: list[tuple[list[float], Arrays]] = []
+
+    def work() -> None:
+        start.wait()
+        beside.append(trained(resnet))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(beside) == 2
+    for losses, arrays in beside:
+        assert losses == alone[0]
+        check_equal(arrays, alone[1])
+
+
+# --- what may be wrong with a machine -------------------------------------------------------------
+
+
+def message(error: type[PycaffeClrError], work: Callable[[], object]) -> str:
+    with pytest.raises(error) as raised:
+        work()
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("driver=0", "no CUDA device: there is no NVIDIA driver"),
+        ("driver=12080", "for CUDA 12.8, and CUDA 13.0 is needed: install a newer driver"),
+        ("major=7", "is of compute capability 7.6; 8.0 is the least"),
+    ],
+)
+def test_a_machine_that_will_not_do(resnet, having, words, said):
+    having(words)
+    assert said in message(ConfigError, lambda: session_of(resnet))
+
+
+def test_a_device_that_is_not_there(resnet, monkeypatch):
+    monkeypatch.setattr(ready_core(), "backend_of", lambda *_: "cuda_host:8")
+    assert "no CUDA device 8: there are 8" in message(ConfigError, lambda: session_of(resnet))
+
+
+def test_out_of_memory_names_what_is_largest(resnet, having):
+    having("memory=80000")
+    said = message(EngineError, lambda: session_of(resnet))
+    assert "out of memory on CUDA device 0" in said and "batch_size" in said
+    assert "Largest in this net: " in said and "c0 (8 KiB)" in said
+
+
+def test_a_lost_device_ends_a_run_and_leaves_its_snapshot(resnet, having):
+    _, whole = trained(resnet, 5)
+    snapshot = lose_the_device(resnet, having)
+    gc.collect()  # nothing of the device is left: as in another process
+    again = session_of(resnet)
+    again.restore(snapshot)
+    again.step(2)
+    check_equal(arrays_of(again), whole)
+
+
+def lose_the_device(solver: Path, having: Callable[[str], None]) -> Path:
+    """The state of a run that lost it, of two iterations before or so."""
+    session = session_of(solver)
+    session.step(3)
+    weights, state = session.snapshot()
+    before = [path.read_bytes() for path in (weights, state)]
+    files = sorted(solver.parent.iterdir())
+    having("kernels=30")
+    for _ in range(2):
+        said = message(EngineError, lambda: session.step(2))
+        assert "work on CUDA device 0 failed" in said and "PYCAFFE_CLR_SYNC=1" in said
+    message(EngineError, session.snapshot)
+    having("")
+    assert [path.read_bytes() for path in (weights, state)] == before
+    assert sorted(solver.parent.iterdir()) == files
+    return state
+
+
+def test_waiting_for_each_kernel_names_the_op(resnet, having, library):
+    library.set_cuda_host_synchronous(1)
+    try:
+        session = session_of(resnet)
+        having("kernels=2")
+        said = message(EngineError, lambda: session.step(1))
+    finally:
+        library.set_cuda_host_synchronous(0)
+    assert re.match(
+        r"c0.* \(.*\), forward: the kernel launched at .*\.cuh?:\d+: work on CUDA", said
+    )
