@@ -57,6 +57,20 @@ class Net {
   // report. The parameters' diffs are added to, but those of the first pass take the place of what
   // is there. rates: the iteration, its lr, ..., and which of its passes this is.
   void accumulate(const StepBlock& rates);
+  // Ops that take parts of the gradients as soon as an iteration's last pass has written them,
+  // while it goes on, and one that waits for all of these. params: whose gradients a part has. The
+  // ops stay with the caller, who ends it by {}.
+  struct Takers {
+    struct Part {
+      std::vector<int> params;
+      Op* op = nullptr;
+    };
+    std::vector<Part> parts;
+    Op* join = nullptr;
+  };
+  void take_gradients(Takers takers);
+  // Whether they can be: not where the host has to do with it.
+  bool overlaps() const { return !device_->host_visible() && !both_course_.visits_host(); }
   // Runs ops beside the plan, such as the solver's update, after the passes of an iteration.
   // changes: they change parameters' values.
   void run_beside(Unit& unit, const StepBlock& rates, bool changes = true);
@@ -168,6 +182,7 @@ class Net {
   void prepare();
   void charge_sums(std::map<const Op*, size_t>& rows) const;
   void make_tally();
+  void make_takers_courses();
   void make_test_sums();
   bool looked_at() const;
   void make_params(const Net* share);
@@ -233,6 +248,9 @@ class Net {
   // A whole pass: forward with its losses; backward, too; and the same as the first of an
   // iteration.
   Course forward_course_, both_course_, first_course_;
+  // With takers_: the last pass of an iteration; and the only one.
+  Takers takers_;
+  Course last_course_, only_course_;
   // What a test sums up over its passes: each output, then the losses. Made at the first test.
   struct TestSums {
     std::unique_ptr<Op> op;

@@ -86,6 +86,7 @@ void Net::accumulate(const StepBlock& rates) {
   set_rates(rates);
   begin_pass(0, end);
   const bool looked = looked_at();
+  const bool taken = takers_.join && rates.part + 1 == rates.parts;
   if (rates.part == 0 && looked)
     device_->clear(diff_block_.data, diff_block_.spec.bytes());
   else if (rates.part == 0 && stale_begin_ < stale_end_)
@@ -97,10 +98,16 @@ void Net::accumulate(const StepBlock& rates) {
     take_in(end, true);
     plan_->backward(contexts());
     give_back(end, 0, true);
+    if (taken) {
+      std::vector<Call> calls;
+      for (const Takers::Part& part : takers_.parts) calls.push_back({part.op});
+      calls.push_back({takers_.join});
+      device_->run(calls.data(), calls.size(), context());
+    }
   } else if (rates.part == 0) {
-    first_course_.run(*device_, contexts(true));
+    (taken ? only_course_ : first_course_).run(*device_, contexts(true));
   } else {
-    both_course_.run(*device_, contexts());
+    (taken ? last_course_ : both_course_).run(*device_, contexts());
   }
   give_back_params();
 }

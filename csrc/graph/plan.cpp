@@ -155,24 +155,45 @@ void Plan::line_up() {
       if (param.node == static_cast<int>(n) && !param.is_diff)
         course.add({param.up.get()}, node.place, layer);
   }
-  for (const BackwardStep& step : backward_) {
-    if (step.node < 0) {
-      const Place place = at(program_.values, step.value).place;
-      backward_course_.add({step.sum.get()}, place, step.layer);
-      continue;
-    }
-    const Node& node = at(program_.nodes, step.node);
-    for (const HostParam& param : host_params_)
-      if (param.node == step.node) backward_course_.add({param.down.get()}, node.place, step.layer);
-    backward_course_.add({node.op.get(), Call::Action::backward}, node.place, step.layer);
-    for (const HostParam& param : host_params_)
-      if (param.node == step.node && param.is_diff)
-        backward_course_.add({param.up.get()}, node.place, step.layer);
-  }
+  backward_course_ = backward_course({});
   const StepBlock none;  // constants draw nothing
   StepReport said;
   const Context context{&none, &said, nullptr};
   once.run(*device_, {context, context});
+}
+
+Course Plan::backward_course(const std::function<void(int, Course&)>& after) const {
+  Course course;
+  const auto add = [&](const BackwardStep& step) {
+    if (step.node < 0) {
+      const Place place = at(program_.values, step.value).place;
+      return course.add({step.sum.get()}, place, step.layer);
+    }
+    const Node& node = at(program_.nodes, step.node);
+    for (const HostParam& param : host_params_)
+      if (param.node == step.node) course.add({param.down.get()}, node.place, step.layer);
+    course.add({node.op.get(), Call::Action::backward}, node.place, step.layer);
+    for (const HostParam& param : host_params_)
+      if (param.node == step.node && param.is_diff)
+        course.add({param.up.get()}, node.place, step.layer);
+  };
+  for (size_t s = 0; s < backward_.size(); ++s) {
+    add(backward_[s]);
+    if (after) after(static_cast<int>(s), course);
+  }
+  return course;
+}
+
+int Plan::written_by(int param) const {
+  int last = 0;
+  for (size_t s = 0; s < backward_.size(); ++s) {
+    const int n = backward_[s].node;
+    if (n < 0) continue;
+    for (const int used : at(program_.nodes, n).params)
+      if (at(program_.params, used).owner == param)
+        last = std::max(last, static_cast<int>(s) + at(needs_, n).backward_lag);
+  }
+  return std::min(last, static_cast<int>(backward_.size()) - 1);
 }
 
 // A copy on the host of a parameter, for an op that runs there.

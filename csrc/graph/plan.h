@@ -2,6 +2,7 @@
 // shares memory; all ops are bound. Running it allocates nothing.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -70,6 +71,10 @@ class Plan {
   const std::vector<HostParam>& host_params() const { return host_params_; }
   const Course& forward_course() const { return forward_; }
   const Course& backward_course() const { return backward_course_; }
+  // The same with calls that `after` adds behind backward steps, of which it is told the number.
+  Course backward_course(const std::function<void(int step, Course& to)>& after) const;
+  // The backward step behind which a parameter's gradient is whole; 0 where nothing writes it.
+  int written_by(int param) const;
   const Course& prepare_course() const { return prepare_; }
   // Bytes that a node's calls move (work.h).
   struct Moved {

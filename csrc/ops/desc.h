@@ -221,10 +221,12 @@ struct TallyDesc {
 // laid out as the value, to which this pass's are added. Made beside the plan.
 struct AccumulateDesc {};
 
-// The sum over all ranks of the values of params[0], in their place. Made beside the plan.
+// The sum over all ranks of the values of params[0], in their place. begin: it may go on beside
+// what is asked for next, until a join, which has no params. Made beside the plan.
 class Group;
 struct AllReduceDesc {
   std::shared_ptr<Group> group;
+  enum class Part { whole, begin, join } part = Part::whole;
 };
 
 // A function of the user's: any ins -> any outs, with any params, called back with plain arrays in

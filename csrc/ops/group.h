@@ -16,7 +16,7 @@ namespace pcc {
 
 // Calls block until the others have come as far. Where one of them is gone, or abort() was called,
 // they throw an engine error, and so do all that follow. One thread at a time, but for abort.
-class Group {
+class Group : public std::enable_shared_from_this<Group> {
  public:
   // Over sockets that are open for as long as the group lives: in a ring, from the rank before and
   // to the one behind; and from rank 0 to every other by its number (its own: -1), of which those
@@ -38,12 +38,16 @@ class Group {
   void end() { say('e'); }
   // The others wait for that: whether one begins.
   bool begins();
+  // Whether they need not wait, or not for longer than that.
+  bool hears(int milliseconds) const;
 
   // Ends what goes on and all that comes, from any thread: these calls throw, and so do those that
   // on_abort names.
   void abort() noexcept;
   // For who speaks to the other ranks in its own way; not called after it was replaced by {}.
   void on_abort(std::function<void()> act);
+  // What a device's ops have in common to do so. It ends before the group does.
+  std::shared_ptr<void>& companion() { return companion_; }
 
  private:
   template <typename T>
@@ -60,6 +64,7 @@ class Group {
   std::atomic<bool> aborted_ = false;
   std::mutex mutex_;
   std::function<void()> act_;
+  std::shared_ptr<void> companion_;
 };
 
 // AllReduceDesc for every backend whose memory is the host's.

@@ -14,6 +14,9 @@ class Iteration {
  public:
   // group: null, or those with whom the net is trained.
   Iteration(std::shared_ptr<Net> net, const UpdateDesc& desc, const std::shared_ptr<Group>& group);
+  ~Iteration();
+  Iteration(const Iteration&) = delete;
+  Iteration& operator=(const Iteration&) = delete;
 
   // Adds up the parameters' diffs of `passes` passes, and those of all ranks. Nothing is read: the
   // loss goes to the net's report.
@@ -23,11 +26,17 @@ class Iteration {
   Mirror& history(int k) { return histories_[static_cast<size_t>(k)]; }
 
  private:
+  std::unique_ptr<Op> make_sum(const AllReduceDesc& desc, const Tensor& values);
+  void sum_beside(const std::shared_ptr<Group>& group);
+
   std::shared_ptr<Net> net_;
   std::vector<Mirror> histories_;  // each a block like the parameters'
   std::shared_ptr<Memory> scratch_;
-  std::unique_ptr<Op> op_, sum_;
-  Unit update_, over_ranks_;
+  std::unique_ptr<Op> op_;
+  Unit update_;
+  // Over ranks: the sum of all gradients behind the passes, or of parts of them within the last.
+  std::vector<std::unique_ptr<Op>> sums_;
+  Unit over_ranks_;
 };
 
 }  // namespace pcc

@@ -132,9 +132,13 @@ Solver::Run Solver::run(int64_t count, double seconds, const std::function<void(
 void Solver::follow() {
   using Clock = std::chrono::steady_clock;
   constexpr std::chrono::seconds kUnseen(1);
+  constexpr int kPatienceMs = 10;
   const InUse::Run alone(net_->in_use());
   Clock::time_point seen = Clock::now();
-  while (group_->begins()) {
+  while (true) {
+    // What was asked for is done before the host waits for long: others may need it.
+    if (!group_->hears(kPatienceMs)) net_->device()->sync();
+    if (!group_->begins()) break;
     accumulate();
     apply_update();
     net_->device()->pace();

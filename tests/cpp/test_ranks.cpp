@@ -8,6 +8,7 @@
 #include <mutex>
 #include <thread>
 
+#include "backends/cuda/host/modes.h"
 #include "core/parallel.h"
 #include "list_feed.h"
 #include "net_text.h"
@@ -149,7 +150,13 @@ TEST(abort_ends_what_goes_on) {
 }
 
 // Crops, flips and Dropout of an odd number of elements draw; BatchNorm normalises per replica.
-std::string text() {
+// wide: with parameters enough to be summed in several parts.
+std::string text(bool wide) {
+  const std::string in = wide ? "wide" : "pool";
+  const std::string more = !wide ? ""
+                                 : layer("InnerProduct", "wide", "pool", "wide",
+                                         "inner_product_param { num_output: 4500 weight_filler { "
+                                         "type: 'xavier' } }");
   return "layer { name: 'data' type: 'Data' top: 'data' top: 'label' data_param { source: 'db' "
          "batch_size: 3 } transform_param { crop_size: 5 mirror: true mean_value: 100 scale: 0.01 "
          "} }\n" +
@@ -157,16 +164,18 @@ std::string text() {
          layer("ReLU", "relu", "conv", "conv") +
          layer("Pooling", "pool", "conv", "pool",
                "pooling_param { pool: AVE kernel_size: 2 stride: 2 }") +
-         layer("InnerProduct", "narrow", "pool", "narrow",
+         more +
+         layer("InnerProduct", "narrow", in, "narrow",
                "inner_product_param { num_output: 7 weight_filler { type: 'xavier' } }") +
          layer("Dropout", "drop", "narrow", "narrow") + classifier("narrow", 5);
 }
 
-std::shared_ptr<Net> net_of(NetOptions options, std::shared_ptr<RecordFeed> records) {
+std::shared_ptr<Net> net_of(NetOptions options, std::shared_ptr<RecordFeed> records,
+                            bool wide = false) {
   set_threads(1);
   LayerFeed source;
   source.records = std::move(records);
-  return std::make_shared<Net>(parse_layers(text()),
+  return std::make_shared<Net>(parse_layers(text(wide)),
                                std::map<std::string, LayerFeed>{{"data", source}}, options);
 }
 
@@ -202,15 +211,15 @@ Trained result_of(Net& net, std::vector<double> losses, const RecordFeed& record
   return trained;
 }
 
-Trained alone(NetOptions options, int64_t replicas) {
+Trained alone(NetOptions options, int64_t replicas, bool wide) {
   options.replicas = replicas;
   const auto fed = records();
-  const auto net = net_of(options, fed);
+  const auto net = net_of(options, fed, wide);
   Solver solver(net, settings());
   return result_of(*net, solver.run(kIterations, 1e9, {}).losses, *fed);
 }
 
-std::vector<Trained> together(NetOptions options, int64_t replicas, int ranks) {
+std::vector<Trained> together(NetOptions options, int64_t replicas, int ranks, bool wide = false) {
   Ranks all(ranks);
   std::vector<Trained> trained(static_cast<size_t>(ranks));
   options.replicas = replicas;
@@ -220,7 +229,7 @@ std::vector<Trained> together(NetOptions options, int64_t replicas, int ranks) {
     own.rank = r;
     if (options.backend == "cuda_host") own.backend = concat("cuda_host:", r);
     const auto fed = records();
-    const auto net = net_of(own, fed);
+    const auto net = net_of(own, fed, wide);
     const std::shared_ptr<Group>& group = all.groups[static_cast<size_t>(r)];
     Solver solver(net, settings(), group);
     std::vector<double> losses;
@@ -242,9 +251,9 @@ std::vector<Trained> together(NetOptions options, int64_t replicas, int ranks) {
 // Sums in another order; there is nothing else that may differ.
 constexpr double kTolerance = 2e-5;
 
-void compare(const NetOptions& options, int64_t replicas, int ranks) {
-  const Trained one = alone(options, replicas * ranks);
-  const std::vector<Trained> all = together(options, replicas, ranks);
+void compare(const NetOptions& options, int64_t replicas, int ranks, bool wide = false) {
+  const Trained one = alone(options, replicas * ranks, wide);
+  const std::vector<Trained> all = together(options, replicas, ranks, wide);
   const Trained& root = all[0];
   REQUIRE(one.losses.size() == kIterations && root.losses.size() == kIterations);
   // Nothing was summed up yet.
@@ -258,7 +267,7 @@ void compare(const NetOptions& options, int64_t replicas, int ranks) {
                  kTolerance * (1 + std::abs(one.params[p][i])));
   for (const Trained& other : all) {
     CHECK_EQ(other.position, one.position);
-    const auto net = net_of(options, records());
+    const auto net = net_of(options, records(), wide);
     for (size_t p = 0; p < one.params.size(); ++p)
       if (!net->params()[p].statistic) CHECK(other.params[p] == root.params[p]);
   }
@@ -273,7 +282,36 @@ TEST(ranks_learn_what_replicas_do) {
     }
 }
 
-TEST(ranks_learn_what_replicas_do_on_devices) { compare(net_on("cuda_host", true), 1, 2); }
+// Where gradients are summed beside the backward pass, in several parts, as late as anybody lets
+// it.
+TEST(ranks_learn_what_replicas_do_on_devices) {
+  const cuda::host::Modes before = cuda::host::modes();
+  for (const auto streams : {cuda::host::Streams::now, cuda::host::Streams::late})
+    for (const bool wide : {false, true}) {
+      cuda::host::set_modes({cuda::host::Order::forward, streams});
+      compare(net_on("cuda_host", true), 1, 2, wide);
+    }
+  cuda::host::set_modes(before);
+}
+
+TEST(parts_of_gradients_are_taken_once_they_are_whole) {
+  Ranks two(2);
+  NetOptions options = net_on("cuda_host", true);
+  options.ranks = 2;
+  const auto net = net_of(options, records(), true);
+  CHECK(net->overlaps());
+  const Plan& plan = net->plan();
+  // The layers' gradients are written from the last one on, and the shared weight's by the first of
+  // its two layers.
+  const auto step = [&](const char* layer) {
+    return plan.written_by(static_cast<int>(param_index(*net, layer, 0)));
+  };
+  CHECK(step("wide") < step("conv"));
+  CHECK(step("ip") < step("wide"));
+  int calls = 0;
+  plan.backward_course([&](int, Course&) { ++calls; });
+  CHECK_EQ(calls, static_cast<int>(plan.backward_steps().size()));
+}
 
 TEST(two_runs_of_the_same_ranks_are_equal) {
   const std::vector<Trained> one = together(net_on("reference", true), 1, 3),

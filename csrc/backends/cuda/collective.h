@@ -20,6 +20,7 @@ class Collective {
 // By all ranks at the same time, each on its own device; waits for the others. The sums go on until
 // they are there, or the group is aborted. One half of the runtime each: NCCL (nccl.cpp), and, for
 // tests, the group itself. Throws a config error without NCCL.
-std::unique_ptr<Collective> open_collective(Stream& stream, std::shared_ptr<Group> group);
+// The group outlives it.
+std::unique_ptr<Collective> open_collective(Stream& stream, Group& group);
 
 }  // namespace pcc::cuda

@@ -77,23 +77,23 @@ const Functions& nccl() {
 
 class NcclCollective : public Collective {
  public:
-  NcclCollective(Stream& stream, std::shared_ptr<Group> group) : group_(std::move(group)) {
+  NcclCollective(Stream& stream, Group& group) : group_(group) {
     // Whoever lacks the library says so before the others wait for it inside.
     nccl();
     float all_here = 1;
-    group_->sum(&all_here, 1);
+    group_.sum(&all_here, 1);
     UniqueId id = {};
-    if (group_->rank() == 0) check(nccl().unique_id(&id), "make an id");
-    group_->broadcast(&id, sizeof(id));
-    stream.native();
+    if (group_.rank() == 0) check(nccl().unique_id(&id), "make an id");
+    group_.broadcast(&id, sizeof(id));
+    stream.native();  // its device becomes this thread's
     Comm comm = nullptr;
-    check(nccl().init_rank(&comm, group_->ranks(), id, group_->rank()), "bring the ranks together");
+    check(nccl().init_rank(&comm, group_.ranks(), id, group_.rank()), "bring the ranks together");
     comm_ = comm;
-    group_->on_abort([this] { abort(); });
+    group_.on_abort([this] { abort(); });
   }
   // Not in good order, for which NCCL would wait for the others.
   ~NcclCollective() override {
-    group_->on_abort({});
+    group_.on_abort({});
     abort();
   }
 
@@ -120,15 +120,15 @@ class NcclCollective : public Collective {
     comm_ = nullptr;
   }
 
-  std::shared_ptr<Group> group_;
+  Group& group_;
   std::mutex mutex_;
   Comm comm_ = nullptr;
 };
 
 }  // namespace
 
-std::unique_ptr<Collective> open_collective(Stream& stream, std::shared_ptr<Group> group) {
-  return std::make_unique<NcclCollective>(stream, std::move(group));
+std::unique_ptr<Collective> open_collective(Stream& stream, Group& group) {
+  return std::make_unique<NcclCollective>(stream, group);
 }
 
 }  // namespace pcc::cuda

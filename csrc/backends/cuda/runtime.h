@@ -78,6 +78,7 @@ class Stream {
   std::shared_ptr<const Recording> end_capture();
   void abandon_capture() noexcept;
   bool capturing() const;
+  int device() const;
   void replay(const std::shared_ptr<const Recording>& recording);
   void launch(const Launch& what);
 

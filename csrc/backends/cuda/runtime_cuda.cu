@@ -172,6 +172,8 @@ bool Stream::capturing() const {
   return status != cudaStreamCaptureStatusNone;
 }
 
+int Stream::device() const { return state_->device; }
+
 void Stream::replay(const std::shared_ptr<const Recording>& recording) {
   PCC_CUDA(cudaGraphLaunch(recording->work(), state_->choose()));
 }

@@ -8,19 +8,20 @@ namespace {
 
 class HostCollective : public Collective {
  public:
-  explicit HostCollective(std::shared_ptr<Group> group) : group_(std::move(group)) {}
+  explicit HostCollective(Group& group) : group_(group) {}
   void sum(Stream& stream, float* values, int64_t count) override {
-    host::ask(stream, [group = group_, values, count] { group->sum(values, count); });
+    host::ask(stream,
+              [group = group_.shared_from_this(), values, count] { group->sum(values, count); });
   }
 
  private:
-  std::shared_ptr<Group> group_;
+  Group& group_;
 };
 
 }  // namespace
 
-std::unique_ptr<Collective> open_collective(Stream&, std::shared_ptr<Group> group) {
-  return std::make_unique<HostCollective>(std::move(group));
+std::unique_ptr<Collective> open_collective(Stream&, Group& group) {
+  return std::make_unique<HostCollective>(group);
 }
 
 }  // namespace pcc::cuda

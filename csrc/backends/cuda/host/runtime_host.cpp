@@ -206,6 +206,8 @@ void* Stream::native() { return nullptr; }
 
 bool Stream::capturing() const { return state_->capturing(); }
 
+int Stream::device() const { return state_->processor->number; }
+
 void Stream::replay(const std::shared_ptr<const Recording>& recording) {
   state_->forbid_while_capturing("a recording is replayed");
   state_->ask([recording] { recording->replay(host::modes().streams == host::Streams::late); });
