@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,14 @@ from cuda_cases import NETS, arrays_of, session_of, write_case
 
 from pycaffe_clr.engine import ready_core
 from pycaffe_clr.errors import ConfigError, EngineError, PycaffeClrError
+from pycaffe_clr.experiments import pool
+from pycaffe_clr.experiments.dispatch import run_jobs
+from pycaffe_clr.experiments.jobs import Job
+from pycaffe_clr.train import team
 from pycaffe_clr.train.events import Listener
+from pycaffe_clr.train.run import run
+from pycaffe_clr.train.spec import RunSpec
+from pycaffe_clr.train.tables import read_table
 
 pytestmark = pytest.mark.skipif(
     "not config.getoption('--cuda-host')", reason="test_cuda_host.py runs it"
@@ -203,3 +211,48 @@ def test_waiting_for_each_kernel_names_the_op(resnet, having, library):
     assert re.match(
         r"c0.* \(.*\), forward: the kernel launched at .*\.cuh?:\d+: work on CUDA", said
     )
+
+
+# --- several processes, several runs --------------------------------------------------------------
+
+
+@pytest.fixture
+def start(pytestconfig: pytest.Config) -> Callable[[str], tuple[str, ...]]:
+    """The command that runs main() of a module in a process which has the backend, too."""
+    library = pytestconfig.getoption("--cuda-host")
+    text = (
+        "import ctypes, sys; from importlib import import_module; "
+        "from pycaffe_clr.engine import ready_core; ready_core(); "
+        f"ctypes.CDLL({library!r}).register_cuda_host_backend(); "
+        "sys.exit(import_module(sys.argv[1]).main())"
+    )
+    return lambda module: (sys.executable, "-c", text, module)
+
+
+FIELDS = {"device": "cuda_host", "threads": 1, "whole_test": False, "curve": False, "seed": 3}
+
+
+def losses(folder: str) -> np.ndarray:
+    return read_table(f"{folder}/metrics.csv")["loss"]
+
+
+def test_ranks_on_two_devices_train_as_replicas(resnet, start, monkeypatch):
+    monkeypatch.setattr(team, "COMMAND", start("pycaffe_clr.train.follow"))
+    run(resnet, out="one", replicas=2, **FIELDS)
+    run(resnet, out="two", ranks=2, **FIELDS)
+    run(resnet, out="again", ranks=2, **FIELDS)
+    assert losses("two")[0] == losses("one")[0]
+    np.testing.assert_allclose(losses("two"), losses("one"), 1e-3)
+    name = "run_iter_8.caffemodel"
+    assert Path("two", name).read_bytes() == Path("again", name).read_bytes()
+
+
+def test_runs_on_one_device_have_a_stream_each(resnet, start, monkeypatch):
+    monkeypatch.setattr(pool, "COMMAND", start("pycaffe_clr.experiments.worker"))
+    fields = FIELDS | {"solver": str(resnet), "data_dir": str(resnet.parent)}
+    specs = {n: RunSpec(out=f"beside/{n}", **fields | {"seed": n}) for n in (1, 2, 3)}
+    outcomes = run_jobs([Job(name=f"{n}", spec=spec) for n, spec in specs.items()], at_once=3)
+    assert [(o.state, o.reason) for o in outcomes] == [("finished", "")] * 3
+    for n in specs:
+        run(resnet, out=f"alone/{n}", **FIELDS | {"seed": n})
+        assert np.array_equal(losses(f"beside/{n}"), losses(f"alone/{n}"))

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from train_cases import log_text, make_case, results
 
+from pycaffe_clr import devices
 from pycaffe_clr.errors import ConfigError, DataError
 from pycaffe_clr.experiments import cores, dispatch, needs, pool
 from pycaffe_clr.experiments.board import Board
@@ -187,13 +188,17 @@ def test_runs_on_one_device_are_threads_of_one_process(tmp_path, monkeypatch):
     assert all("its process ended by SIGKILL" in o.reason for o in killed)
 
 
-def test_gpus_are_shared_and_processors_are_not(tmp_path):
+def test_gpus_are_shared_and_processors_are_not(tmp_path, monkeypatch):
     shared = {"cuda": "cuda", "cuda:1": "cuda:1", "cpu": "", None: "", "cuda:0,1": ""}
     for device, expected in shared.items():
         spec = RunSpec(solver="x", out=tmp_path, device=device)
         assert pool.shared_device(Job(name="a", spec=spec)) == expected
     spec = RunSpec(solver="x", out=tmp_path, device="cuda", ranks=2)
     assert pool.shared_device(Job(name="a", spec=spec)) == ""
+    # Left to the solver, whose solver_mode is GPU where it says nothing.
+    job = Job(name="a", spec=RunSpec(solver=make_case(tmp_path), out=tmp_path / "a"))
+    monkeypatch.setattr(devices, "gpus", lambda: (["one"], ""))
+    assert pool.shared_device(job) == "cuda:0"
 
 
 def test_a_branch_follows_its_base(fake, capsys):

@@ -23,8 +23,11 @@ import time
 from dataclasses import dataclass, field
 from typing import IO, Any, Protocol
 
+from pycaffe_clr.errors import PycaffeClrError
 from pycaffe_clr.experiments.cores import environment, free_memory
 from pycaffe_clr.experiments.jobs import Event, Job
+from pycaffe_clr.train.read_spec import read_spec
+from pycaffe_clr.train.spec import RunSpec
 
 COMMAND = (sys.executable, "-m", "pycaffe_clr.experiments.worker")
 _GPUS = ("cuda", "cuda_host")
@@ -75,9 +78,21 @@ class _Child:
 
 def shared_device(job: Job) -> str:
     """The GPU on which a run is to be beside others; "" for one that has a process of its own."""
-    device = job.spec.device or ""
+    device = _chosen_gpu(job.spec) if job.spec.device is None else job.spec.device
     alone = job.spec.ranks not in (None, 1) or "," in device
     return "" if alone or device.partition(":")[0] not in _GPUS else device
+
+
+def _chosen_gpu(spec: RunSpec) -> str:
+    """The GPU that the solver's solver_mode means here; "": none."""
+    from pycaffe_clr import devices
+
+    if not devices.gpus()[0]:
+        return ""
+    try:
+        return devices.of_solver(read_spec(spec).solver).device
+    except PycaffeClrError:  # which the run then says
+        return ""
 
 
 class LocalPool:
