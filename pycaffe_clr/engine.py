@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Union, cast
 
 import numpy as np
 
-from pycaffe_clr.data import RecordStream, open_source, read_mean, resolve
+from pycaffe_clr.data import RecordStream, Share, open_source, read_mean, resolve
 from pycaffe_clr.data import Source as RecordSource
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.native import check_fork, core, name_gpu_libraries, note_threads
@@ -87,11 +87,16 @@ class Records:
         self._sources: dict[tuple[Path, bool | None], RecordSource] = {}
 
     def feed(
-        self, settings: Mapping[str, Any], where: str, color: bool | None = None
+        self,
+        settings: Mapping[str, Any],
+        where: str,
+        color: bool | None = None,
+        share: Share | None = None,
     ) -> RecordFeed:
         """A core RecordFeed over the database of a data_param.
 
         color: what compressed images become, True: three channels, False: one, None: their own.
+        share: what of each batch the net takes, where that is not all.
         Raises DataError if it is missing or broken, ConfigError if no source is named.
         """
         if "source" not in settings:
@@ -113,7 +118,7 @@ class Records:
         module = ready_core()
         if held is not None:
             return module.ArrayFeed(held.data, held.labels)
-        return module.StreamFeed(RecordStream(source))
+        return module.StreamFeed(RecordStream(source, share=share))
 
     def rates(self) -> dict[Path, float]:
         """Records that each database gives in a second, decoded where they are compressed; of
@@ -160,10 +165,13 @@ def record_feed(source: FeedSource) -> RecordFeed:
 
 
 def layer_feed(
-    spec: LayerSpec, records: Records, given: FeedSource | None = None
+    spec: LayerSpec,
+    records: Records,
+    given: FeedSource | None = None,
+    share: Share | None = None,
 ) -> LayerFeed | None:
     """What a layer that reads records gets; None for every other layer. given: a Data layer's, in
-    place of a database."""
+    place of a database. share: see Records.feed."""
     attributes = spec["attributes"]
     where = f"{spec['where']}: layer '{spec['name']}'"
     transform = _last(attributes.get("transform_param", {}))
@@ -174,7 +182,8 @@ def layer_feed(
         feed = record_feed(given)
     elif spec["type"] == "Data":
         color = _forced_color(transform, where)
-        feed = records.feed(_last(attributes.get("data_param", {})), where, color)
+        of_share = {} if share is None else {"share": share}
+        feed = records.feed(_last(attributes.get("data_param", {})), where, color, **of_share)
     elif spec["type"] == "MemoryData":
         # The arrays come later, by set_input_arrays; until then there is one batch of zeros.
         memory = _last(attributes.get("memory_data_param", {}))
@@ -244,9 +253,10 @@ def build_net(
     unknown = sorted(set(given) - {spec["name"] for spec in specs})
     if unknown:
         raise ConfigError(f"feeds: the net has no layer '{unknown[0]}' to feed")
+    part = Share(rank * replicas, replicas, ranks * replicas) if ranks > 1 else None
     taken: dict[str, LayerFeed] = {}
     for spec in specs:
-        feed = layer_feed(spec, records, given.get(spec["name"]))
+        feed = layer_feed(spec, records, given.get(spec["name"]), part)
         if feed is not None:
             taken[spec["name"]] = feed
     train = (net.state.phase if phase is None else phase) == 0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pycaffe_clr.data import LmdbSource, RecordStream, writer
-from pycaffe_clr.data.feeder import Feeder
+from pycaffe_clr.data.feeder import Feeder, Share
 from pycaffe_clr.errors import ConfigError, DataError
 
 
@@ -56,6 +56,27 @@ def no_thread_is_left():
     for thread in feeder_threads():
         thread.join(5)
     assert feeder_threads() == []
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_share_is_read_and_nothing_else(threads):
+    asked: list[list[int]] = []
+
+    class Shared(ArraySource):
+        def read(self, records, count=None, out=None):
+            assert out is None and count is None
+            asked.append(records.tolist())
+            return self.data[records], records.astype(np.int32)
+
+    source = Shared(np.arange(10, dtype=np.uint8).reshape(-1, 1, 1, 1))
+    # Two of each four, the second rank's.
+    with Feeder(source, 8, threads=threads, start=4, share=Share(2, 2, 4)) as feeder:
+        for i in range(3):
+            batch = feeder.next()
+            expected = [(4 + 8 * i + k) % 10 for k in (2, 3, 6, 7)]
+            assert batch.labels[[2, 3, 6, 7]].tolist() == expected
+            assert batch.data[[2, 3, 6, 7]].ravel().tolist() == expected
+            assert feeder.position == 4 + 8 * (i + 1) and expected in asked
 
 
 @pytest.mark.parametrize("threads", [1, 4])

@@ -18,6 +18,8 @@ from train_cases import NET, make_case
 
 from pycaffe_clr import devices
 from pycaffe_clr.cli import run as command
+from pycaffe_clr.data import datum
+from pycaffe_clr.data.writer import DatabaseWriter
 from pycaffe_clr.errors import ConfigError, DataError, EngineError
 from pycaffe_clr.train import checkpoint, meeting, team
 from pycaffe_clr.train.meeting import Place, meet, place_of
@@ -112,6 +114,16 @@ def test_a_resume_with_the_same_ranks_is_bit_for_bit(case):
     assert train(case, "out", resume=True).record["ranks"] == 2
     for name in ("metrics.csv", "tests.csv", "tiny_iter_60.caffemodel"):
         assert Path("out", name).read_bytes() == Path("whole", name).read_bytes(), name
+
+
+def test_ranks_read_their_share_of_a_database_that_is_not_held(case):
+    images = np.random.default_rng(0).uniform(0, 200, (37, 2, 10, 10)).astype(np.float32)
+    with DatabaseWriter(Path("tiny/train"), force=True) as writer:
+        for i, image in enumerate(images):
+            writer.put(f"{i:08d}".encode(), datum.encode(image + 20 * (i % 3), i % 3))
+    train(case, "one", replicas=4)
+    train(case, "two", ranks=2, replicas=4)
+    assert_alike("one", "two")
 
 
 def test_a_run_with_ranks_starts_from_weights(case):
@@ -303,6 +315,20 @@ def test_what_one_rank_cannot_do_is_said_once(case):
     net.write_text(NET.replace("num_output: 3", "num_output: 2"))
     with pytest.raises(DataError, match=r"^rank 2 of 3: layer 'loss': the label of sample 0 "):
         train(case, "out", ranks=3, sets={"test_initialization": "false"})
+    assert not children()
+
+
+def test_ranks_end_where_rank_0_does(case):
+    diverged = train(case, "out", ranks=2, sets={"base_lr": "1e30", "max_lr": "1e31"})
+    assert diverged.state == "diverged" and not children()
+    early = train(case, "early", ranks=2, callbacks=[lambda event: "stop: enough"])
+    assert early.state == "ended early" and early.reason == "enough" and not children()
+
+    def fail(_) -> None:
+        raise RuntimeError("of its own")
+
+    with pytest.raises(RuntimeError, match="of its own"):
+        train(case, "failed", ranks=2, callbacks=[At(9, fail)])
     assert not children()
 
 

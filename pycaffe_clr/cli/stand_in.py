@@ -14,6 +14,7 @@ from pycaffe_clr.errors import DataError
 
 if TYPE_CHECKING:
     from pycaffe_clr._core import RecordFeed
+    from pycaffe_clr.data import Share
 
 _log = logging.getLogger(__name__)
 _WORDS = ("mnist", "cifar", "imagenet", "ilsvrc")
@@ -24,11 +25,15 @@ class StandIn(Records):
     """Records that are blank where the database is missing and its path tells the shape."""
 
     def feed(
-        self, settings: Mapping[str, Any], where: str, color: bool | None = None
+        self,
+        settings: Mapping[str, Any],
+        where: str,
+        color: bool | None = None,
+        share: Share | None = None,
     ) -> RecordFeed:
         """Records of the database, or one blank one. Raises DataError where nothing tells which."""
         try:
-            return super().feed(settings, where, color)
+            return super().feed(settings, where, color, share)
         except DataError:
             source = str(settings.get("source", "")).lower()
             word = next((word for word in _WORDS if word in source), None)

@@ -6,6 +6,7 @@ import threading
 import weakref
 from dataclasses import dataclass
 from types import TracebackType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,11 +28,30 @@ class Batch:
     position: int
 
 
+class Share(NamedTuple):
+    """The records of a batch that are of use: of each `step` those from `first` on, `run` of them.
+
+    The others need not be read; what stands in their places is anything.
+    """
+
+    first: int
+    run: int
+    step: int
+
+    def rows(self, count: int) -> np.ndarray:
+        """Their places in a batch of so many."""
+        places = np.arange(count)
+        return places[(places - self.first) % self.step < self.run]
+
+
 class _Shared:
     """What the threads work on; they hold no reference to the Feeder, so that it can be freed."""
 
-    def __init__(self, source: Source, batch_size: int, start: int, depth: int) -> None:
+    def __init__(
+        self, source: Source, batch_size: int, start: int, depth: int, share: Share | None
+    ) -> None:
         self.source = source
+        self.rows = None if share is None else share.rows(batch_size)
         self.batch_size = batch_size
         self.start = start
         self.depth = depth
@@ -67,7 +87,12 @@ class _Shared:
     def make(self, number: int) -> Batch:
         position = self.start + number * self.batch_size
         buffer = self.buffers[number % len(self.buffers)]
-        data, labels = self.source.read(position, self.batch_size, out=buffer)
+        if self.rows is None:
+            data, labels = self.source.read(position, self.batch_size, out=buffer)
+        else:
+            numbers = (position + self.rows) % len(self.source)
+            data, labels = buffer, np.zeros(self.batch_size, np.int32)
+            data[self.rows], labels[self.rows] = self.source.read(numbers)
         return Batch(data, labels, position + self.batch_size)
 
     def stop(self) -> None:
@@ -80,7 +105,8 @@ class Feeder:
     """Batches of a source in order, read ahead by `threads` into a queue of `depth` batches.
 
     start: records that were consumed before, not wrapped; resuming from `position` goes on exactly
-    where a run stopped. Use it as a context manager, or `close` it.
+    where a run stopped. share: what of each batch is read; None: all. Use it as a context manager,
+    or `close` it.
     Threads help where records are decoded (compressed images) or the disk is slow.
     """
 
@@ -91,13 +117,14 @@ class Feeder:
         start: int = 0,
         depth: int = 3,
         threads: int = 1,
+        share: Share | None = None,
     ) -> None:
         if min(batch_size, depth, threads) < 1 or start < 0:
             raise ConfigError(
                 f"{source.name}: batch_size {batch_size}, depth {depth} and threads {threads} must "
                 f"be positive and start {start} not negative"
             )
-        self._shared = _Shared(source, batch_size, start, depth)
+        self._shared = _Shared(source, batch_size, start, depth, share)
         self._position = start
         self._failure: BaseException | None = None
         self._threads = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pycaffe_clr.data.feeder import Feeder
+from pycaffe_clr.data.feeder import Feeder, Share
 from pycaffe_clr.data.sources import Source
 
 
@@ -13,11 +13,15 @@ class RecordStream:
 
     The position is that of the records handed out, modulo the size of the source; what was read
     ahead does not count. Reading ahead starts with the first `next` and again after a `seek` or
-    another count. Errors of the source are raised when their records' turn comes.
+    another count. share: which records of each batch are of use; None: all. Errors of the source
+    are raised when their records' turn comes.
     """
 
-    def __init__(self, source: Source, depth: int = 3, threads: int = 1) -> None:
+    def __init__(
+        self, source: Source, depth: int = 3, threads: int = 1, share: Share | None = None
+    ) -> None:
         self.source = source
+        self._share = share
         self.shape = source.shape
         self._depth, self._threads = depth, threads
         self._feeder: Feeder | None = None
@@ -47,6 +51,7 @@ class RecordStream:
                 start=self._position,
                 depth=self._depth,
                 threads=self._threads,
+                share=self._share,
             )
             self._count = count
         batch = self._feeder.next()

@@ -54,7 +54,9 @@ def follow(place: Place, data_dir: str | None = None) -> None:
     try:
         _follow(place, met, data_dir)
     except Exception as error:
-        told = {"error": str(error), "kind": type(error).__name__}
+        told: dict[str, Any] = {"error": str(error), "kind": type(error).__name__}
+        # Of another rank's end, which is the reason for this one.
+        told["follows"] = f"rank {place.rank} of {place.ranks} has lost rank" in str(error)
         if not isinstance(error, PycaffeClrError):
             told["error"] = f"{type(error).__name__}: {error}"
         with contextlib.suppress(OSError):

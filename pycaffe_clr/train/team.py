@@ -144,7 +144,7 @@ class Team:
 
     def explain(self, error: PycaffeClrError) -> PycaffeClrError:
         """Why training ended with an error: what another rank said before it left, if one did."""
-        end = time.monotonic() + _LAST_WORDS_SECONDS
+        end = time.monotonic() + 2 * _LAST_WORDS_SECONDS
         while self._watcher is not None and not self._reasons and time.monotonic() < end:
             self._watcher.join(0.05)
             if not self._watcher.is_alive():
@@ -171,7 +171,8 @@ class Team:
             self._watcher = None
 
     def _watch(self) -> None:
-        """Wait for a rank that leaves before the end: then nobody may wait for it."""
+        """Wait for a rank that leaves before the end: then nobody may wait for it. Others leave
+        because it has: what counts is who was first."""
         assert self._meeting is not None
         poll = select.poll()
         poll.register(self._wake[0], select.POLLIN)
@@ -180,13 +181,24 @@ class Team:
             if connection is not None:
                 poll.register(connection, select.POLLIN)
                 ranks[connection.fileno()] = rank, connection
-        for descriptor, _ in poll.poll():
-            if descriptor in ranks:
-                rank, connection = ranks[descriptor]
-                connection.settimeout(_LAST_WORDS_SECONDS)
-                self._reasons.append(self._reason(rank, meeting.hear(connection, _LONGEST_WORDS)))
+        latest: float | None = None
+        followed: list[PycaffeClrError] = []
+        while not self._reasons:
+            left = None if latest is None else 1000 * max(0.0, latest - time.monotonic())
+            ready = [descriptor for descriptor, _ in poll.poll(left) if descriptor in ranks]
+            if not ready:
+                break
+            if latest is None:
+                latest = time.monotonic() + _LAST_WORDS_SECONDS
                 self.group.abort()
-                return
+            for descriptor in ready:
+                poll.unregister(descriptor)
+                rank, connection = ranks.pop(descriptor)
+                connection.settimeout(_LAST_WORDS_SECONDS)
+                said = meeting.hear(connection, _LONGEST_WORDS)
+                to = followed if said and said.get("follows") else self._reasons
+                to.append(self._reason(rank, said))
+        self._reasons += followed
 
     def _reason(self, rank: int, said: dict[str, Any] | None) -> PycaffeClrError:
         """Why a rank has left, by its own words or by what became of its process."""
