@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import zipfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -42,10 +45,16 @@ def test_curves_are_the_logs_digit_by_digit(shared):
         assert ours.metrics["seconds"] == pytest.approx(theirs.metrics["seconds"], rel=1e-5)
 
 
+def parts(path: Path) -> dict[str, bytes]:
+    """The files in an archive; what else there is in it is up to Python's version."""
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
 def test_packing_a_log_makes_the_shipped_file(shared, tmp_path):
     log = next((shared / "originals").glob("Cifar/results/gResnet56*"))
     made = pack.pack(log, f"Cifar/results/{log.name}", tmp_path)
-    assert made.read_bytes() == (author.FOLDER / made.name).read_bytes()
+    assert parts(made) == parts(author.FOLDER / made.name)
 
 
 def test_an_unknown_log_and_a_broken_file_are_clear_errors(monkeypatch, tmp_path):

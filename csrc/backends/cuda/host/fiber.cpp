@@ -21,6 +21,9 @@
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+#endif
 
 namespace pcc::cuda::host {
 
@@ -97,12 +100,16 @@ struct Fiber::State {
   const void* stack = nullptr;
   size_t bytes = 0;
   void* shadow = nullptr;  // the address sanitizer's
+  void* track = nullptr;   // the thread sanitizer's
 
-  void before(State& other) {
+  void before([[maybe_unused]] State& other) {
 #ifdef PCC_ASAN
     __sanitizer_start_switch_fiber(&shadow, other.stack, other.bytes);
-#else
-    (void)other;
+#endif
+#ifdef __SANITIZE_THREAD__
+    if (!track) track = __tsan_get_current_fiber();
+    if (!other.track) other.track = __tsan_create_fiber(0);
+    __tsan_switch_to_fiber(other.track, 0);
 #endif
   }
   void after() {
@@ -110,11 +117,18 @@ struct Fiber::State {
     __sanitizer_finish_switch_fiber(shadow, nullptr, nullptr);
 #endif
   }
+  void forget_track() {
+#ifdef __SANITIZE_THREAD__
+    if (track) __tsan_destroy_fiber(track);
+#endif
+    track = nullptr;
+  }
   void restart() {
 #ifdef PCC_ASAN
     __asan_unpoison_memory_region(stack, bytes);
 #endif
     shadow = nullptr;
+    forget_track();
     begin(static_cast<char*>(const_cast<void*>(stack)), bytes, main);
   }
 };
@@ -139,6 +153,7 @@ Fiber::~Fiber() {
   // Or whatever comes to lie there next inherits the marks of the stack's frames.
   __asan_unpoison_memory_region(state_->mapping, kGuard + kStack);
 #endif
+  state_->forget_track();
   munmap(state_->mapping, kGuard + kStack);
 }
 
