@@ -12,6 +12,7 @@
 #include <tuple>
 
 #include "backends/cuda/host/modes.h"
+#include "guarded.h"
 #include "testing.h"
 
 namespace pcc {
@@ -95,12 +96,19 @@ class OpMemory {
  public:
   explicit OpMemory(Device& device) : device_(device) {}
   Tensor tensor(const std::string& name, const TensorSpec& spec) {
-    buffers_.push_back(std::make_unique<Buffer>(device_, name, spec.bytes()));
-    return {buffers_.back()->data(), spec};
+    return {raw(name, spec.bytes()).data(), spec};
   }
   Buffer& raw(const std::string& name, int64_t bytes) {
     buffers_.push_back(std::make_unique<Buffer>(device_, name, bytes));
+    if (!access_) access_.emplace(buffers_.back()->data());
     return *buffers_.back();
+  }
+  // Does something during which the test has no access to memory that the host cannot reach:
+  // meanwhile each copy would have to open and close it.
+  void leave_to(const std::function<void()>& work) {
+    access_.reset();
+    work();
+    access_.emplace(buffers_.front()->data());
   }
   // Of records that a feed gave: where the device finds them.
   void bring(const std::vector<RecordField>& fields, RecordBatch& batch) {
@@ -119,6 +127,7 @@ class OpMemory {
  private:
   Device& device_;
   std::vector<std::unique_ptr<Buffer>> buffers_;
+  std::optional<GuardedAccess> access_;
 };
 
 // What a device's calls are given, in its memory.
@@ -335,7 +344,7 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
   buffers.prepared = prepared.data();
   const bool overwrites = op.first && needs.overwrites_dparams;
   buffers.first.assign(site.params.size(), overwrites);
-  made->bind(buffers);
+  memory.leave_to([&] { made->bind(buffers); });
 
   StepBlock state = op.state;
   // Without any gradient that comes, the parameters' stay what they are.
@@ -343,8 +352,11 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
                                 [](const std::vector<Tensor>& parts) { return !parts.empty(); });
   std::vector<RecordBatch> batches(op.feeds.size());
   OpContext context(*device, batches.size(), op.first);
+  const auto run = [&](Call::Action action) {
+    memory.leave_to([&] { context.run({made.get(), action}); });
+  };
   context.write(state, batches);
-  context.run({made.get(), Call::Action::prepare});
+  run(Call::Action::prepare);
   memory.check("prepare");
   for (int step = 0; step < op.steps; ++step) {
     for (size_t i = 0; i < site.in.size(); ++i)
@@ -358,7 +370,7 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
       memory.bring(op.feeds[f]->fields(), batches[f]);
     }
     context.write(state, batches);
-    context.run({made.get(), Call::Action::forward});
+    run(Call::Action::forward);
     memory.check("forward");
     const StepReport report = context.report();
     if (report.halt == Halt::label) throw Error(ErrorKind::data, label_message(site.name, report));
@@ -392,7 +404,7 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
       else if (tensor)
         store(*device, tensor, Values(static_cast<size_t>(tensor.count()), kNoise));
     backward_scratch.spoil();
-    context.run({made.get(), Call::Action::backward});
+    run(Call::Action::backward);
     memory.check("backward");
     ++state.pass;
   }

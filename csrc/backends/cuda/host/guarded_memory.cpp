@@ -41,7 +41,7 @@ char* GuardedMemory::allocate(int64_t bytes) {
   {
     const std::lock_guard lock(mutex_);
     mappings_[memory] = {begin, pages};
-    if (open_ > 0) protect(PROT_READ | PROT_WRITE);
+    if (open_ > 0) protect(mappings_[memory], PROT_READ | PROT_WRITE);
   }
   const std::lock_guard lock(owners().mutex);
   owners().by_address[begin] = {pages, weak_from_this()};
@@ -82,9 +82,12 @@ void GuardedMemory::close() {
 }
 
 void GuardedMemory::protect(int rights) {
-  for (const auto& [memory, mapping] : mappings_)
-    PCC_CHECK(mprotect(mapping.begin, static_cast<size_t>(mapping.bytes), rights) == 0,
-              "mprotect failed");
+  for (const auto& [memory, mapping] : mappings_) protect(mapping, rights);
+}
+
+void GuardedMemory::protect(const Mapping& mapping, int rights) {
+  PCC_CHECK(mprotect(mapping.begin, static_cast<size_t>(mapping.bytes), rights) == 0,
+            "mprotect failed");
 }
 
 std::shared_ptr<GuardedMemory> GuardedMemory::owner_of(const void* address) {

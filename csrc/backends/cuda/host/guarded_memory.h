@@ -33,12 +33,13 @@ class GuardedMemory : public std::enable_shared_from_this<GuardedMemory> {
   static std::shared_ptr<GuardedMemory> owner_of(const void* address);
 
  private:
-  void protect(int rights);
-
   struct Mapping {
     char* begin;
     int64_t bytes;  // in whole pages, without the one behind
   };
+  void protect(int rights);  // all of it
+  static void protect(const Mapping& mapping, int rights);
+
   mutable std::mutex mutex_;
   std::map<char*, Mapping> mappings_;  // by what allocate gave
   int open_ = 0;
