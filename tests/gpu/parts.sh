@@ -109,6 +109,9 @@ golden_trajectories() {
 # The same bits from run to run, and from a run that was stopped.
 repeat() { python3 "$root/tests/gpu/repeat.py" $device ${host:+"$host"}; }
 
+# Gradients that go through NCCL.
+ranks() { python3 "$root/tests/gpu/ranks.py" $device ${host:+"$host"}; }
+
 sanitizer() {
   [ -z "$host" ] || { echo "no $1 on the host" && return; }
   printf '%s\n' norm gemm elements loss data | xargs -P 5 -I{} compute-sanitizer --tool "$1" \
