@@ -20,7 +20,7 @@ def test_tables_of_a_step(build: Path) -> None:
 
 
 # Of every rule, of clipping and of parts of an iteration; other runs are of the same ops.
-RUNS = "first_iterations or (replicas and kernels) or cuda_training"
+RUNS = "first_iterations or (training_goes and kernels-2) or cuda_training"
 
 
 def test_runs(build: Path) -> None:
