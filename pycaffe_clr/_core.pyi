@@ -29,7 +29,7 @@ class Group:
     def __init__(self, rank: int, ranks: int, from_: int, to: int, words: Sequence[int]) -> None:
         """Over connected sockets, by descriptor, that the caller keeps open: from the rank
         before, to the one behind; words: of rank 0 one for every rank, -1 for its own,
-        of the others the one to rank 0."""
+        of the others the one to rank 0; empty: nobody leads."""
 
     def abort(self) -> None:
         """Ends what goes on and all that comes, by an error; from any thread."""

@@ -89,7 +89,7 @@ void bind_solver(py::module_& m) {
            arg("from_"), arg("to"), arg("words"),
            "Over connected sockets, by descriptor, that the caller keeps open: from the rank "
            "before, to the one behind; words: of rank 0 one for every rank, -1 for its own, of the "
-           "others the one to rank 0.")
+           "others the one to rank 0; empty: nobody leads.")
       .def(
           "broadcast",
           [](Group& group, py::array array) {

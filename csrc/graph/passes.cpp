@@ -112,6 +112,30 @@ void Net::accumulate(const StepBlock& rates) {
   give_back_params();
 }
 
+void Net::take_gradients(Takers takers) {
+  PCC_CHECK(!takers.join || overlaps(), "the host's work cannot be recorded with a pass");
+  takers_ = std::move(takers);
+  make_takers_courses();
+}
+
+void Net::make_takers_courses() {
+  last_course_ = only_course_ = {};
+  if (!takers_.join) return;
+  std::vector<int> steps;
+  for (const Takers::Part& part : takers_.parts) {
+    int step = 0;
+    for (const int param : part.params) step = std::max(step, plan_->written_by(param));
+    steps.push_back(step);
+  }
+  last_course_ = forward_course_;
+  last_course_.add(plan_->backward_course([&](int step, Course& to) {
+    for (size_t p = 0; p < steps.size(); ++p)
+      if (steps[p] == step) to.add({takers_.parts[p].op}, Place::device, -1);
+  }));
+  last_course_.add({takers_.join}, Place::device, -1);
+  only_course_ = last_course_;
+}
+
 bool Net::looked_at() const {
   return std::any_of(hosts_.begin(), hosts_.end(),
                      [](const HostBlob& host) { return host.data || host.diff; });

@@ -38,8 +38,8 @@ int64_t receive_some(int socket, char* data, int64_t bytes) {
 Group::Group(int rank, int ranks, int from, int to, std::vector<int> words)
     : rank_(rank), ranks_(ranks), from_(from), to_(to), words_(std::move(words)) {
   PCC_CONFIG(ranks >= 1 && rank >= 0 && rank < ranks, "rank ", rank, " of ", ranks);
-  PCC_CHECK(words_.size() == (rank == 0 ? static_cast<size_t>(ranks) : 1), "a group of ", ranks,
-            " with ", words_.size(), " sockets");
+  PCC_CHECK(words_.empty() || words_.size() == (rank == 0 ? static_cast<size_t>(ranks) : 1),
+            "a group of ", ranks, " with ", words_.size(), " sockets");
 }
 
 void Group::lost(int socket) const {

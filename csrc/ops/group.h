@@ -20,11 +20,12 @@ class Group : public std::enable_shared_from_this<Group> {
  public:
   // Over sockets that are open for as long as the group lives: in a ring, from the rank before and
   // to the one behind; and from rank 0 to every other by its number (its own: -1), of which those
-  // have one, at [0].
+  // have one, at [0]. words may be empty: nobody leads then, and all make the same calls.
   Group(int rank, int ranks, int from, int to, std::vector<int> words);
 
   int rank() const { return rank_; }
   int ranks() const { return ranks_; }
+  bool leads() const { return rank_ == 0 && !words_.empty(); }
 
   // Values become their sum over all ranks, the same bits in each. Its order depends on the number
   // of ranks and of values only.

@@ -61,7 +61,7 @@ StepBlock Solver::rates() const {
 void Solver::accumulate() {
   if (halted_) net_->clear_halt();
   halted_ = false;
-  if (group_ && group_->rank() == 0) group_->begin();
+  if (group_ && group_->leads()) group_->begin();
   step_.accumulate(rates(), static_cast<int32_t>(params_.iter_size));
 }
 

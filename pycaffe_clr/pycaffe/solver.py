@@ -4,14 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pycaffe_clr.prototxt import read_solver
 from pycaffe_clr.pycaffe.net import Net
+from pycaffe_clr.pycaffe.processes import NCCL, solver_count, solver_rank
 from pycaffe_clr.pycaffe.settings import Settings, fresh_seed
 from pycaffe_clr.train.changes import Changes
 from pycaffe_clr.train.log import CaffeLog
 from pycaffe_clr.train.session import Session
+
+if TYPE_CHECKING:
+    from pycaffe_clr._core import Net as CoreNet
+
+# What only counts for the root solver.
+_OF_ROOT = (
+    "test_iter",
+    "test_interval",
+    "test_net",
+    "test_net_param",
+    "test_state",
+    "display",
+    "snapshot",
+    "debug_info",
+)
+
+
+def _nothing() -> None:
+    pass
 
 
 class Solver:
@@ -44,8 +64,15 @@ class Solver:
         if self._type is not None:
             self.param.type = self._type
         if seed is None:
-            own = int(self.param.random_seed)
-            seed = own if own >= 0 else fresh_seed()
+            given = int(self.param.random_seed)
+            seed = given if given >= 0 else fresh_seed()
+        count, rank = solver_count(), solver_rank()
+        if rank > 0:
+            # As in Caffe the root solver alone tests, displays and takes snapshots.
+            for field in _OF_ROOT:
+                self.param.ClearField(field)
+            self.param.snapshot_after_train = False
+        own = replicas or (self.param.replicas if self.param.HasField("replicas") else 1)
         self._session = Session(
             self.param,
             path=solver_file,
@@ -53,7 +80,9 @@ class Solver:
             device=device or Settings.device,
             fuse=fuse,
             seed=seed,
-            replicas=replicas,
+            replicas=own * count,
+            ranks=count,
+            rank=rank,
             data_dir=data_dir,
             log=log or Settings.log,
         )
@@ -82,14 +111,32 @@ class Solver:
         self._changes.follow()
         return float(self._session.core.momentum)
 
-    def add_callback(self, on_start: Callable[[], None], on_gradients: Callable[[], None]) -> None:
+    @property
+    def core_net(self) -> CoreNet:
+        """The engine's train net."""
+        return self._session.net
+
+    def add_callback(
+        self,
+        on_start: Callable[[], None] | NCCL | str,
+        on_gradients: Callable[[], None] | None = None,
+    ) -> None:
         """Call functions in every iteration: before it, and between gradients and update.
+
+        An NCCL object instead has the gradients of all processes averaged from then on, before
+        such functions see them. "": nothing is to be called there.
 
         on_gradients may read and change the parameters' diffs, which are sums under iter_size. What
         a function raises ends `step`; the iteration is then made anew by the next one, with the
         data that follows.
         """
-        self._callbacks.append((on_start, on_gradients))
+        if isinstance(on_start, NCCL):
+            self._session.join(on_start.group)
+            return
+        start, gradients = (
+            call if callable(call) else _nothing for call in (on_start, on_gradients)
+        )
+        self._callbacks.append((start, gradients))
 
     def step(self, count: int) -> None:
         """Make `count` iterations, with the tests, displays and snapshots that fall due."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from pycaffe_clr.engine import ready_core
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.prototxt.source import Source
 from pycaffe_clr.prototxt.validate import validate_solver
-from pycaffe_clr.train.schedule import CORE_FIELDS, core_settings
+from pycaffe_clr.train.schedule import CORE_FIELDS
 from pycaffe_clr.train.training import Training
 
 if TYPE_CHECKING:
@@ -57,7 +56,8 @@ class Changes:
             )
         self._check(param, changed)
         if changed & COPIED:
-            self._rebuild()
+            # Refused values come up here, before anything is changed.
+            self._session.remake()
         session = self._session
         if "average_loss" in changed:
             session.losses = deque(session.losses, maxlen=param.average_loss)
@@ -76,18 +76,6 @@ class Changes:
                 "solver.param: debug_info looks into every blob, which the fused plan does not "
                 "keep: make the solver with fuse=False"
             )
-
-    def _rebuild(self) -> None:
-        """A core solver with the new settings, which goes on where the old one stands."""
-        session = self._session
-        old = session.core
-        # Refused values come up here, before anything is changed.
-        new = ready_core().Solver(session.net, core_settings(session.param))
-        for k in range(new.histories):
-            for index in session.net.learnable():
-                new.history(index, k)[...] = old.history(index, k)
-        new.restore(old.iteration, old.current_step)
-        session.core = new
 
 
 def _copy(param: SolverParameter) -> SolverParameter:

@@ -45,10 +45,11 @@ def build_nets(
     seed: int,
     replicas: int,
     ranks: int,
+    rank: int,
     data_dir: str | Path | None,
 ) -> Nets:
-    """Build them; the train net with its share of the replicas where there are several ranks, of
-    which this process is the first. Raises ConfigError, DataError."""
+    """Build them; the train net with its share of the replicas where there are several ranks.
+    Raises ConfigError, DataError."""
     train_param, *test_params = [
         filter_net(net, source=source)
         for net, source in zip([nets.train, *nets.tests], nets.sources, strict=True)
@@ -67,7 +68,12 @@ def build_nets(
     log.write(f"Creating training net {_train_source(solver)}", "solver.cpp:87")
     # By the unfiltered nets, in which a layer's place is that in its file.
     net, feeds = build_net(
-        nets.train, replicas=replicas // ranks, ranks=ranks, source=nets.sources[0], **common
+        nets.train,
+        replicas=replicas // ranks,
+        rank=rank,
+        ranks=ranks,
+        source=nets.sources[0],
+        **common,
     )
     train = Built(train_param, net, feeds, loss_weights(net))
     _log_net(log, train)

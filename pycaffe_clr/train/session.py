@@ -28,9 +28,9 @@ class Session(Training):
 
     solver: SolverParameter as read_solver gives it. path: its file, against which `net:` resolves.
     nets: what solver_nets gave for it, where it was called already. fuse: build the fast plans.
-    replicas: of all ranks together. group: the ranks with whom it trains, of which this process is
-    number 0; it must then be told to them where the session begins. log: where Caffe's lines go.
-    folder: where a relative snapshot_prefix counts from. Raises
+    replicas: of all ranks together. ranks, rank: of the processes that train it, this one's number.
+    group: those processes, who stand where the session does when it begins; or see join. log: where
+    Caffe's lines go. folder: where a relative snapshot_prefix counts from. Raises
     ConfigError and DataError.
     """
 
@@ -46,6 +46,8 @@ class Session(Training):
         fuse: bool = True,
         seed: int = 1,
         replicas: int | None = None,
+        ranks: int = 1,
+        rank: int = 0,
         group: Group | None = None,
         data_dir: str | Path | None = None,
         folder: str | Path = "",
@@ -64,7 +66,8 @@ class Session(Training):
             fuse=fuse,
             seed=seed,
             replicas=self.replicas,
-            ranks=group.ranks if group else 1,
+            ranks=group.ranks if group else ranks,
+            rank=group.rank if group else rank,
             data_dir=data_dir,
         )
         super().__init__(solver, built, Path(folder), log, listener or Listener(), group)
@@ -74,6 +77,11 @@ class Session(Training):
         for weights in solver.weights:
             self.load(weights)
         self.log.write("Solver scaffolding done.", "solver.cpp:56")
+
+    def join(self, group: Group) -> None:
+        """Sum gradients over a group from now on, whose ranks the session was made for."""
+        self.group = group
+        self.remake()
 
     def stop(self) -> None:
         """End the run after the current iteration. Callable from a signal handler."""

@@ -48,6 +48,7 @@ class Training:
         self.net, self.feeds = nets.train.net, nets.train.feeds
         self.test_nets = [test.net for test in nets.tests]
         self.records = nets.records
+        self.group = group
         self.core = ready_core().Solver(self.net, core_settings(solver), group)
         self.losses: deque[float] = deque(maxlen=max(1, solver.average_loss))
         self.stopping = False
@@ -67,3 +68,14 @@ class Training:
     def batch(self) -> int:
         """Samples of one update, all replicas together; 0 for a net without blobs."""
         return positions.samples_per_pass(self.net) * int(self.param.iter_size)
+
+    def remake(self) -> None:
+        """Have another core solver go on where this one stands, by `param` and `group` as they are
+        now. Raises ConfigError for values that it cannot have; nothing is changed then."""
+        old = self.core
+        new = ready_core().Solver(self.net, core_settings(self.param), self.group)
+        for k in range(new.histories):
+            for index in self.net.learnable():
+                new.history(index, k)[...] = old.history(index, k)
+        new.restore(old.iteration, old.current_step)
+        self.core = new
