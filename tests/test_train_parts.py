@@ -167,10 +167,10 @@ def test_times_name_layers_and_copies():
 
     ops, total = time_ops(Timed(), 4)
     assert ops == [
-        OpTime("conv", 250, 500),
-        OpTime("copy of data to host", 125, 0),
-        OpTime("copy of parameter 0 of bn", 500, 250),
-        OpTime("bn+relu", 1000, 2000),
-        OpTime("losses", 0, 0),
+        OpTime("conv", "conv", 250, 500),
+        OpTime("copy of data to host", "copy to host", 125, 0),
+        OpTime("copy of parameter 0 of bn", "copy", 500, 250),
+        OpTime("bn+relu", "norm+relu", 1000, 2000),
+        OpTime("losses", "losses", 0, 0),
     ]
     assert total > 0
