@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <initializer_list>
 
 #include "backends/cpu/kernels/loops.h"
 #include "op_harness.h"
@@ -14,6 +15,18 @@ namespace pcc {
 
 inline bool tests_gpu() { return std::getenv("PYCAFFE_CLR_TEST_GPU") != nullptr; }
 inline std::string cuda_backend() { return tests_gpu() ? "cuda" : "cuda_host"; }
+
+// Calls check() once, or, on a GPU, with each of these ways of convolutions chosen in turn
+// (PYCAFFE_CLR_CONVOLUTION).
+template <typename Check>
+void for_each_way(std::initializer_list<const char*> ways, Check check) {
+  if (!tests_gpu()) return check();
+  for (const char* way : ways) {
+    setenv("PYCAFFE_CLR_CONVOLUTION", way, 1);
+    check();
+  }
+  unsetenv("PYCAFFE_CLR_CONVOLUTION");
+}
 
 // The CPU backend, and the one of oneDNN where there is one.
 inline std::vector<std::string> fast_backends() {

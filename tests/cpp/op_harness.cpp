@@ -273,7 +273,9 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
     for (size_t i = 0; i < site.out.size(); ++i) site.out[i].layout = layouts->out[i];
   }
   OpResult result;
-  const std::shared_ptr<Device> device = backend(backend_name).open();
+  const bool plain = backend_name == "reference";
+  const std::shared_ptr<Device> device =
+      backend(backend_name).open(0, plain ? Precision::fp32 : op.precision);
   site.device = device.get();
   const std::unique_ptr<Op> made = backend(backend_name).make(op.desc, site);
   if (!made) return result;

@@ -20,6 +20,7 @@ using Values = std::vector<double>;
 struct OpCase {
   OpDesc desc;
   std::vector<Shape> in, params, out;
+  Precision precision = Precision::fp32;  // but on the reference backend, which has no other
 
   std::vector<bool> want_din, want_dparam;  // empty: all
   std::vector<int>

@@ -18,7 +18,8 @@ void check(const Conv& c) {
     check_kernels(conv_case(c), kTolerance, backend);
   Conv few = c;  // two images show there what more would, and thread by thread each one costs
   few.x[0] = std::min<int64_t>(c.x[0], 2);
-  check_kernels(conv_case(few), kTolerance, cuda_backend());
+  for_each_way({"plain", "cudnn"},
+               [&] { check_kernels(conv_case(few), kTolerance, cuda_backend()); });
 }
 
 }  // namespace

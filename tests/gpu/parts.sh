@@ -45,7 +45,7 @@ install() {
 
 kernel_tests() {
   [ -z "$host" ] || { echo test_kernels_data && return; }
-  for file in "$root"/tests/cpp/test_kernels_*.cpp; do basename "$file" .cpp; done
+  for file in "$root"/tests/cpp/test_{kernels_*,cuda_tensor}.cpp; do basename "$file" .cpp; done
 }
 
 # Upon the objects of the installation.
@@ -98,8 +98,15 @@ on_device() {
   python3 -m pytest -q -p no:cacheprovider -k "$selected" --precision fp32 "${test_options[@]}" \
     "$@"
 }
+# As they are compared to Caffe on the processor, too, and, where it is installed, by cuDNN.
 golden_layers() {
-  on_device "kernels$([ -z "$host" ] || echo " and conv_k3")" "$root/tests/test_golden_layers.py"
+  local way
+  for way in plain $([ -n "$host" ] || echo cudnn); do
+    PYCAFFE_CLR_CONVOLUTION=$way golden_layers_by "$([ $way = plain ] || echo " and conv")" || return 1
+  done
+}
+golden_layers_by() {
+  on_device "kernels$1$([ -z "$host" ] || echo " and conv_k3")" "$root/tests/test_golden_layers.py"
 }
 golden_trajectories() {
   on_device "$([ -n "$host" ] && echo "kernels and fused and v_sgd_L1" || echo "kernels or larger_net_goes")" \

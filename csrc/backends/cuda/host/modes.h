@@ -23,6 +23,9 @@ struct Modes {
 Modes modes();
 void set_modes(const Modes& modes);
 
+// Seconds, as marks (runtime.h) take them down; null: the time of day.
+void set_clock(double (*clock)());
+
 // What a machine with a GPU may be short of, and what may happen to it.
 struct Faults {
   int driver = 13000;        // the version of CUDA that it is for; 0: there is none
