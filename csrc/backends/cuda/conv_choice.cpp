@@ -92,23 +92,20 @@ void add_cudnn(CudaDevice& device, const ConvDesc& desc, const OpSite& site, Con
   if (!refusal.empty()) device.remark("left to our own kernels by cuDNN: " + refusal);
 }
 
-bool is_own(const std::string& choice) {
-  return choice == "tensor" || choice == "matmul" || choice == "plain";
-}
-
-// All there are, the one that should be fastest first; empty: none has such a convolution.
-std::vector<std::unique_ptr<ConvWay>> conv_ways(const ConvDesc& desc, const OpSite& site,
-                                                ConvStep step) {
+// All there are, our own before cuDNN's, so that where nothing is measured it does not matter
+// whether that is installed; empty: none has such a convolution.
+std::vector<std::unique_ptr<ConvWay>> conv_ways(CudaDevice* device, const ConvDesc& desc,
+                                                const OpSite& site, ConvStep step) {
   std::vector<std::unique_ptr<ConvWay>> ways;
   const auto add = [&](std::unique_ptr<ConvWay> way) {
     if (way) ways.push_back(std::move(way));
   };
-  add(make_tensor_way(desc, site, step));
-  auto* const device = dynamic_cast<CudaDevice*>(site.device);
-  if (device && !is_own(device->conv_choice())) add_cudnn(*device, desc, site, step, ways);
   const Precision precision = site.device->precision();
+  add(make_tensor_way(desc, site, step));
   if (precision != Precision::fp32) add(make_matmul_conv(desc, site, step, precision));
   add(make_matmul_conv(desc, site, step, Precision::fp32));
+  if (device && (device->conv_choice() == kMeasuredConv || device->conv_choice() == kCudnnConv))
+    add_cudnn(*device, desc, site, step, ways);
   return ways;
 }
 
@@ -130,9 +127,9 @@ const char* name_of(ConvStep step) {
 }
 
 std::unique_ptr<ConvWay> choose_conv(const ConvDesc& desc, const OpSite& site, ConvStep step) {
-  std::vector<std::unique_ptr<ConvWay>> ways = conv_ways(desc, site, step);
+  auto* const device = dynamic_cast<CudaDevice*>(site.device);  // null: one that is not there
+  std::vector<std::unique_ptr<ConvWay>> ways = conv_ways(device, desc, site, step);
   if (ways.empty()) return nullptr;
-  auto* const device = dynamic_cast<CudaDevice*>(site.device);
   std::string name = device ? device->conv_choice() : kFirstConv;
   if (name == kMeasuredConv && ways.size() > 1) {
     const std::string key = key_of(*device, desc, site, step);
@@ -150,10 +147,10 @@ std::string conv_choice_of_environment(const std::string& usual) {
   const char* const named = std::getenv("PYCAFFE_CLR_CONVOLUTION");
   const std::string word = named ? named : "";
   if (word.empty()) return usual;
-  for (const char* known : {kFirstConv, kMeasuredConv, "tensor", "matmul", "plain", "cudnn"})
+  for (const char* known : {kFirstConv, kMeasuredConv, kCudnnConv, "tensor", "matmul", "plain"})
     if (word == known) return word;
   PCC_THROW(config, "PYCAFFE_CLR_CONVOLUTION is \"", word,
-            "\"; known: first, measured, tensor, matmul, plain, cudnn");
+            "\"; known: first, measured, cudnn, tensor, matmul, plain");
 }
 
 }  // namespace pcc::cuda

@@ -46,7 +46,8 @@ std::unique_ptr<ConvWay> make_matmul_conv(const ConvDesc& desc, const OpSite& si
 // that name ("cudnn": of its plans the first), else the first. Null: there is none.
 std::unique_ptr<ConvWay> choose_conv(const ConvDesc& desc, const OpSite& site, ConvStep step);
 
-inline constexpr const char *kFirstConv = "first", *kMeasuredConv = "measured";
+inline constexpr const char *kFirstConv = "first", *kMeasuredConv = "measured",
+                            *kCudnnConv = "cudnn";
 // What PYCAFFE_CLR_CONVOLUTION says, or, where it says nothing, `usual`. Throws a config error for
 // a word that is unknown.
 std::string conv_choice_of_environment(const std::string& usual);

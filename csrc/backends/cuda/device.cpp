@@ -143,11 +143,14 @@ int64_t DescribedDevice::launches(const Call& call, const Context& context) {
   return count_launches(call, context);
 }
 
-std::string CudaDevice::description() {
-  const Properties it = properties(index_);
-  const cudnn::Handle* const handle = cudnn(stream_);
-  return concat(it.name, ", driver ", it.driver, ", CUDA ", it.runtime, ", cuDNN ",
-                handle ? handle->library().version() : 0);
+const std::string& CudaDevice::description() {
+  if (description_.empty()) {
+    const Properties it = properties(index_);
+    const cudnn::Handle* const handle = cudnn(stream_);
+    description_ = concat(it.name, ", driver ", it.driver, ", CUDA ", it.runtime, ", cuDNN ",
+                          handle ? handle->library().version() : 0);
+  }
+  return description_;
 }
 
 const cudnn::Handle* CudaDevice::cudnn(Stream& stream) {

@@ -51,7 +51,7 @@ class CudaDevice : public Device, public std::enable_shared_from_this<CudaDevice
   Stream& stream() { return stream_; }
   const std::string& conv_choice() const { return conv_choice_; }
   // The GPU and what runs it, in words that differ where the speed of a kernel may.
-  std::string description();
+  const std::string& description();
   // Does the work once, and records it. Each call of what it gives replays it and says how many
   // seconds that took.
   std::function<double()> timed(const std::function<void()>& work);
@@ -68,7 +68,7 @@ class CudaDevice : public Device, public std::enable_shared_from_this<CudaDevice
 
   int index_;
   Precision precision_;
-  std::string conv_choice_;
+  std::string conv_choice_, description_;
   std::vector<std::string> remarks_;
   std::set<std::string> said_;
   Stream stream_;
