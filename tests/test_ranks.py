@@ -156,6 +156,7 @@ def test_ranks_of_a_launcher_train_together(case, names, free_port):
         )
     said = [process.communicate(timeout=60)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
+    assert "parameters, 2 ranks, cpu, 1 threads" in said[0]
     assert "Iteration 50" in said[0] and not said[1]
     assert_alike("one", "two")
 

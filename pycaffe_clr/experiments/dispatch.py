@@ -23,7 +23,7 @@ from pycaffe_clr.experiments.board import Board, LiveBoard
 from pycaffe_clr.experiments.cluster import RayPool
 from pycaffe_clr.experiments.jobs import Job, Outcome
 from pycaffe_clr.experiments.needs import check_room, unmet
-from pycaffe_clr.experiments.pool import LocalPool, Pool
+from pycaffe_clr.experiments.pool import GPU_RUNS, LocalPool, Pool, shared_device
 from pycaffe_clr.experiments.store import StoredRun
 from pycaffe_clr.train.lock import is_locked
 from pycaffe_clr.train.result import FINAL_STATES, RECORD
@@ -74,6 +74,8 @@ def run_jobs(
         folder = Path(os.path.commonpath([job.folder.absolute().parent for job in todo]))
         check_room(folder, sum(job.iterations for job in todo), len(todo))
         if cluster is None:
+            if at_once is None and any(shared_device(job) for job in todo):
+                slots = min(slots, GPU_RUNS)
             pool = LocalPool(slots, threads, bool(follow))
         else:
             gpu = todo[0].spec.device in ("gpu", "cuda")

@@ -31,6 +31,9 @@ from pycaffe_clr.train.spec import RunSpec
 
 COMMAND = (sys.executable, "-m", "pycaffe_clr.experiments.worker")
 _GPUS = ("cuda", "cuda_host")
+# So many runs share a GPU unless somebody says how many: more would hardly find a part of it idle,
+# and each takes memory.
+GPU_RUNS = 4
 # What a run is taken to need before anything of its kind was measured.
 _MEMORY = 1 << 30
 _LAST_WORDS = 2000

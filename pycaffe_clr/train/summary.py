@@ -29,9 +29,10 @@ _log = logging.getLogger(__name__)
 def opening(session: Session, record: dict[str, Any], folder: Path, batch: int) -> str:
     """One line: what is trained how, and where the results go."""
     left = session.param.max_iter - session.iteration
+    ranks = f"{session.net.ranks} ranks, " if session.net.ranks > 1 else ""
     return (
         f"{record['name']}: {left} iterations of {batch} samples, "
-        f"{record['parameters']:,} parameters, {record['backend']}, "
+        f"{record['parameters']:,} parameters, {ranks}{record['backend']}, "
         f"{record['threads']} threads, seed {record['seed']}, in {folder}"
     )
 
