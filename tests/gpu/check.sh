@@ -86,7 +86,7 @@ part smoke 30 smoke
 part kernels 60 kernels
 part layers 60 golden_layers
 part trajectories 60 golden_trajectories
-part repeat 40 repeat
+part repeat 60 repeat
 part ranks 30 ranks
 for tool in memcheck racecheck initcheck; do part $tool 30 sanitizer $tool; done
 wait

@@ -82,9 +82,13 @@ smoke() {
     --no-whole-test --max-iter $([ -n "$host" ] && echo 3 || echo 60) "${small[@]}"
 }
 
+# Where programs that were built elsewhere find the libraries beside them.
+find_libraries() { export LD_LIBRARY_PATH="$programs:$programs/../..:${LD_LIBRARY_PATH:-}"; }
+
 kernels() {
   local said="$work/said"
   mkdir -p "$said"
+  find_libraries
   kernel_tests | xargs -P "$threads" -I{} sh -c "'$programs/{}' > '$said/{}' 2>&1"
   local status=$?
   grep -hv "^ok " "$said"/* | head -n 300
@@ -121,6 +125,7 @@ ranks() { python3 "$root/tests/gpu/ranks.py" $device ${host:+"$host"}; }
 
 sanitizer() {
   [ -z "$host" ] || { echo "no $1 on the host" && return; }
+  find_libraries
   printf '%s\n' norm gemm elements loss data | xargs -P 5 -I{} compute-sanitizer --tool "$1" \
     --error-exitcode 1 --print-limit 20 --log-file "$work/logs/$1-{}.log" "$programs/test_kernels_{}"
   local status=$?
@@ -171,7 +176,7 @@ bench_rest() {
 prepare_torch() {
   python3 "$root/tests/benchmarks/bench_gpu.py" --prepare --limit 170 --nets \
     $([ -n "$host" ] && echo lenet || echo resnet56) --precisions bf16 tf32 \
-    "${bench_options[@]}"
+    --ways autotune-graph max-autotune reduce-overhead "${bench_options[@]}"
 }
 
 # Where the time goes, by the counters of the card.
