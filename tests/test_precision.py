@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from train_cases import make_case, results
 
+import pycaffe_clr as caffe
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.train import evaluate, summary
 from pycaffe_clr.train.recorder import Recorder
@@ -67,6 +68,22 @@ def test_each_precision_trains(case: str) -> None:
     for other in losses[1:]:
         assert 0 < np.abs(other[:10] - losses[0][:10]).max() < 0.02
     assert not np.array_equal(losses[1], losses[2])
+
+
+@on_cuda
+def test_pycaffes_nets_take_a_precision(case: str) -> None:
+    losses = []
+    for precision in [None, *PRECISIONS]:
+        solver = caffe.get_solver(case, precision=precision)
+        solver.step(2)
+        losses.append(float(solver.net.blobs["loss"].data))
+    # The simulated device is in fp32 unless told otherwise.
+    assert losses[0] == losses[1] and len(set(losses)) == 3
+    outputs = [
+        float(caffe.Net("net.prototxt", caffe.TEST, precision=each, seed=1).forward()["loss"])
+        for each in PRECISIONS
+    ]
+    assert len(set(outputs)) == 3
 
 
 @on_cuda

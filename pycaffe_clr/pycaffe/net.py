@@ -32,7 +32,8 @@ class Net(Passes):
     in which only inputs and outputs (and the blobs in `keep`) can be looked at.
 
     device: "cpu" (the fastest), "kernels", "onednn" or "reference"; dtype: "float32", or "float64"
-    on the reference backend; data_dir: where databases lie; defines: values of placeholders,
+    on the reference backend; precision: of products, "tf32" (as cuda has it), "fp32" or "bf16"
+    there; data_dir: where databases lie; defines: values of placeholders,
     {"xBS": "128"}; feeds: records for Data layers, by their names, in place of databases, as
     engine.build_net takes them: {"data": {"image": array, "boxes": array}}.
     Raises ConfigError for a wrong prototxt, DataError for wrong databases or weights.
@@ -48,6 +49,7 @@ class Net(Passes):
         weights: str | Path | None = None,
         device: str | None = None,
         dtype: str = "float32",
+        precision: str | None = None,
         fuse: bool = False,
         keep: Sequence[str] = (),
         replicas: int = 1,
@@ -73,6 +75,7 @@ class Net(Passes):
             stages=tuple(stages or ()),
             device=device or Settings.device,
             dtype=dtype,
+            precision=precision,
             fuse=fuse,
             keep=keep,
             replicas=replicas,

@@ -38,7 +38,7 @@ class Solver:
     """A solver over nets whose blobs can be looked at and written between steps.
 
     solver_file: a solver prototxt. fuse: the fast plans that `run` uses, in which only inputs and
-    outputs can be looked at. replicas, data_dir, defines: as in `pycaffe_clr run`. It
+    outputs can be looked at. precision, replicas, data_dir, defines: as in `pycaffe_clr run`. It
     logs to `log`, or to where init_log says, or not at all. Raises ConfigError for a wrong
     prototxt, DataError for wrong databases.
 
@@ -53,6 +53,7 @@ class Solver:
         solver_file: str | Path,
         *,
         device: str | None = None,
+        precision: str | None = None,
         fuse: bool = False,
         seed: int | None = None,
         replicas: int | None = None,
@@ -78,6 +79,7 @@ class Solver:
             path=solver_file,
             defines=defines,
             device=device or Settings.device,
+            precision=precision,
             fuse=fuse,
             seed=seed,
             replicas=own * count,
