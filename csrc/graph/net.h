@@ -59,7 +59,7 @@ class Net {
   void accumulate(const StepBlock& rates);
   // Ops that take parts of the gradients as soon as an iteration's last pass has written them,
   // while it goes on, and one that waits for all of these. params: whose gradients a part has. The
-  // ops stay with the caller, who ends it by {}.
+  // ops stay with the caller, who leaves before they end.
   struct Takers {
     struct Part {
       std::vector<int> params;
@@ -69,6 +69,8 @@ class Net {
     Op* join = nullptr;
   };
   void take_gradients(Takers takers);
+  // Unless others have taken that one's place.
+  void leave_gradients(const Op* join);
   // Whether they can be: not where the host has to do with it.
   bool overlaps() const { return !device_->host_visible() && !both_course_.visits_host(); }
   // Runs ops beside the plan, such as the solver's update, after the passes of an iteration.

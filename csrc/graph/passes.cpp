@@ -118,6 +118,10 @@ void Net::take_gradients(Takers takers) {
   make_takers_courses();
 }
 
+void Net::leave_gradients(const Op* join) {
+  if (takers_.join == join) take_gradients({});
+}
+
 void Net::make_takers_courses() {
   last_course_ = only_course_ = {};
   if (!takers_.join) return;

@@ -37,7 +37,7 @@ Iteration::Iteration(std::shared_ptr<Net> net, const UpdateDesc& desc,
 }
 
 Iteration::~Iteration() {
-  if (over_ranks_.calls.empty() && !sums_.empty()) net_->take_gradients({});
+  if (over_ranks_.calls.empty() && !sums_.empty()) net_->leave_gradients(sums_.back().get());
 }
 
 std::unique_ptr<Op> Iteration::make_sum(const AllReduceDesc& desc, const Tensor& values) {

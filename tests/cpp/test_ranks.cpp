@@ -294,6 +294,30 @@ TEST(ranks_learn_what_replicas_do_on_devices) {
   cuda::host::set_modes(before);
 }
 
+// As where settings are changed between iterations.
+TEST(a_solver_in_place_of_another_sums_gradients_too) {
+  Ranks two(2);
+  std::vector<Values> weights(2);
+  const auto errors = two.run([&](int r) {
+    NetOptions options = net_on("cuda_host", true);
+    options.ranks = 2;
+    options.rank = r;
+    const auto net = net_of(options, records());
+    const std::shared_ptr<Group>& group = two.groups[static_cast<size_t>(r)];
+    auto solver = std::make_unique<Solver>(net, settings(), group);
+    solver = std::make_unique<Solver>(net, settings(), group);
+    if (r == 0) {
+      solver->run(2, 1e9, {});
+      group->end();
+    } else {
+      solver->follow();
+    }
+    weights[static_cast<size_t>(r)] = param_data(*net, "conv", 0);
+  });
+  CHECK(errors.empty());
+  CHECK(weights[0] == weights[1]);
+}
+
 TEST(parts_of_gradients_are_taken_once_they_are_whole) {
   Ranks two(2);
   NetOptions options = net_on("cuda_host", true);
