@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -88,7 +89,8 @@ def test_a_large_net_and_old_forms_and_nothing():
     assert ET.fromstring(caffe.draw.draw_net(caffe.proto.NetParameter(), "LR", "svg")) is not None
 
 
-def test_what_cannot_be_drawn_is_told(tmp_path):
+def test_what_cannot_be_drawn_is_told(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydot", None)
     net = parse_net(NET)
     with pytest.raises(caffe.ConfigError, match="rankdir must be"):
         caffe.draw.draw_net(net, "XY")
