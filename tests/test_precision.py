@@ -32,18 +32,18 @@ def record_of(folder: str) -> dict:
     return json.loads((Path(folder) / "run.json").read_text())
 
 
-def stopped(monkeypatch: pytest.MonkeyPatch, case: str, iteration: int, **settings: object) -> None:
-    """Leave in `out` a run that was stopped there."""
+def stopped(monkeypatch: pytest.MonkeyPatch, case: str, **settings: object) -> None:
+    """Leave in `out` a run that was stopped after its first iteration."""
     rows = Recorder.rows
 
     def stopping(self, made):
         rows(self, made)
-        if self.session.iteration >= iteration:
-            self.session.stop()
+        self.session.stop()
 
     with monkeypatch.context() as patch:
         patch.setattr(Recorder, "rows", stopping)
         assert run(case, out="out", **settings).state == "stopped"
+    assert record_of("out")["iteration"] == 1
 
 
 def test_a_cpu_multiplies_in_fp32(case: str) -> None:
@@ -92,9 +92,11 @@ def test_a_resume_keeps_the_precision(
 ) -> None:
     settings = {"max_iter": 8, "whole_test": False, "precision": "bf16"}
     run(case, out="whole", **settings)
-    stopped(monkeypatch, case, 4, **settings)
+    stopped(monkeypatch, case, **settings)
     run(out="out", resume=True)
-    assert results(Path("out")) == results(Path("whole"))
+    whole, resumed = results(Path("whole")), results(Path("out"))
+    assert resumed.pop("tiny_iter_1.caffemodel")  # of the stop
+    assert resumed == whole
     assert "bit for bit" not in caplog.text
 
 
@@ -102,7 +104,7 @@ def test_a_resume_keeps_the_precision(
 def test_other_kernels_on_resume_are_warned_of(
     case: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stopped(monkeypatch, case, 2, max_iter=3, whole_test=False, precision="tf32")
+    stopped(monkeypatch, case, max_iter=3, whole_test=False, precision="tf32")
     monkeypatch.setenv("PYCAFFE_CLR_CONVOLUTION", "plain")
     run(out="out", resume=True)
     assert "kernels were" in caplog.text
@@ -127,7 +129,7 @@ def test_what_is_measured_is_remembered(
 def test_another_precision_on_resume_is_warned_of(
     case: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stopped(monkeypatch, case, 2, max_iter=4, whole_test=False, precision="bf16")
+    stopped(monkeypatch, case, max_iter=4, whole_test=False, precision="bf16")
     run(out="out", resume=True, precision="fp32")
     assert "precision was bf16 and is fp32" in caplog.text
     assert record_of("out")["precision"] == "fp32"
