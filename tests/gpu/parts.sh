@@ -9,7 +9,8 @@ if [ -n "$host" ]; then
   command=(python3 "$root/tests/gpu/on_host.py" "$host") test_options=(--cuda-host "$host")
   bench_options=(--device cuda_host --cuda-host "$host" --torch-device cpu --batch 1
     --seconds 0.1 --ways graph)
-  small=(--batch 2 --test-batch 2 --set test_iter=1 --no-whole-test)
+  small=(--batch 2 --test-batch 2 --set test_iter=1 --no-whole-test
+    --set-net layer.ip1.inner_product_param.num_output=16)
 else
   device=cuda programs=${programs:-$work/build/tests/cpp}
   command=(python3 -m pycaffe_clr) test_options=(--device cuda)
