@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 CHECK = Path(__file__).parent / "gpu" / "check.sh"
-PARTS = ["smoke", "ranks", "plans", "train-lenet_sample-bf16-1"]
+PARTS = ["smoke", "repeat", "ranks", "plans", "train-lenet_sample-bf16-1"]
 
 
 def test_parts_run_and_leave_what_they_found(build: Path, tmp_path: Path) -> None:
