@@ -155,7 +155,7 @@ std::string text(bool wide) {
   const std::string in = wide ? "wide" : "pool";
   const std::string more = !wide ? ""
                                  : layer("InnerProduct", "wide", "pool", "wide",
-                                         "inner_product_param { num_output: 4500 weight_filler { "
+                                         "inner_product_param { num_output: 2000 weight_filler { "
                                          "type: 'xavier' } }");
   return "layer { name: 'data' type: 'Data' top: 'data' top: 'label' data_param { source: 'db' "
          "batch_size: 3 } transform_param { crop_size: 5 mirror: true mean_value: 100 scale: 0.01 "
