@@ -30,6 +30,8 @@ def run_case(path: Path, folder: Path, **settings) -> dict[str, float]:
     file.write_text(str(case["net"]))
     net = caffe.Net(file, getattr(caffe, str(case["phase"])), seed=1, **settings)
     bottoms = [net.blobs[f"b{i}"] for i in range(int(case["n_bottoms"]))]
+    # Where a layer of zeros stands in front, so that a bottom gets a gradient, what it reads.
+    inputs = [net.blobs.get(f"b{i}_src", bottom) for i, bottom in enumerate(bottoms)]
     tops = [net.blobs[name] for name in net.top_names["l"]]
     params = net.params.get("l", [])
     assert len(tops) == int(case["n_tops"]) and len(params) == int(case["n_params"])
@@ -40,8 +42,8 @@ def run_case(path: Path, folder: Path, **settings) -> dict[str, float]:
         if not step:
             for i, param in enumerate(params):
                 param.data[...] = case[f"param{i}"]
-        for i, bottom in enumerate(bottoms):
-            bottom.data[...] = case[f"in{i}{end}"]
+        for i, source in enumerate(inputs):
+            source.data[...] = case[f"in{i}{end}"]
         net.forward()
         pairs = {f"out{i}{end}": top.data for i, top in enumerate(tops)}
         for i, param in enumerate(params):

@@ -1,7 +1,8 @@
 // SoftmaxWithLoss and Accuracy. Source: Caffe's softmax_loss_layer.cpp, loss_layer.cpp,
 // accuracy_layer.cpp.
+#include "layers/loss.h"
+
 #include "layers/families.h"
-#include "layers/layer_base.h"
 
 namespace pcc {
 namespace {
@@ -31,13 +32,6 @@ class LabelledLayer : public LayerBase {
   }
 };
 
-Normalization normalization_of(const std::string& name) {
-  if (name == "FULL") return Normalization::full;
-  if (name == "BATCH_SIZE") return Normalization::batch_size;
-  if (name == "NONE") return Normalization::none;
-  return Normalization::valid;
-}
-
 // scores, labels -> loss (scalar) [, probabilities, like the scores].
 //   loss = sum of -log(max(p[label], FLT_MIN)) / normalizer, p the softmax of the scores along
 //   softmax_param.axis; labels equal to loss_param.ignore_label do not count. The normalizer, by
@@ -48,13 +42,7 @@ class SoftmaxLossLayer : public LabelledLayer {
  public:
   SoftmaxLossLayer(LayerSpec spec, LayerContext context)
       : LabelledLayer(std::move(spec), std::move(context)) {
-    const Attributes& params = attributes().sub("loss_param");
-    desc_.has_ignore_label = params.has("ignore_label");
-    if (desc_.has_ignore_label) desc_.ignore_label = params.get_int("ignore_label");
-    desc_.normalization = normalization_of(params.get_string("normalization"));
-    if (!params.has("normalization") && params.has("normalize"))
-      desc_.normalization =
-          params.get_bool("normalize") ? Normalization::valid : Normalization::batch_size;
+    read_loss_param(attributes().sub("loss_param"), Normalization::valid, desc_);
     desc_.groups = replicas();
     const Attributes& softmax = attributes().sub("softmax_param");
     axis_ = softmax.get_int("axis");

@@ -1,4 +1,6 @@
-// BatchNorm, Scale, Bias. Source: Caffe's batch_norm_layer.cpp, scale_layer.cpp, bias_layer.cpp.
+// BatchNorm, MVN, Normalize, Scale, Bias, Axpy. Source: Caffe's batch_norm_layer.cpp,
+// mvn_layer.cpp, scale_layer.cpp, bias_layer.cpp; SSD's normalize_layer.cpp, SENet's
+// axpy_layer.cpp.
 #include "layers/families.h"
 #include "layers/layer_base.h"
 
@@ -8,7 +10,8 @@ namespace {
 // x (N, C, rest..) -> y = (x - mean) / sqrt(variance + eps), per channel; x (N) is one channel.
 // Parameters: mean (C), variance (C) and their common factor (1), never learned. Training uses the
 // batch's own statistics (per replica) and accumulates them; TEST, or use_global_stats, uses the
-// parameters over the factor. Source also: Ioffe & Szegedy 2015, algorithm 1.
+// parameters over the factor. With NVIDIA's scale_bias: y = gain * (..) + shift, two parameters (C)
+// more, which are learned. Source also: Ioffe & Szegedy 2015, algorithm 1.
 class BatchNormLayer : public LayerBase {
  public:
   BatchNormLayer(LayerSpec spec, LayerContext context)
@@ -19,18 +22,32 @@ class BatchNormLayer : public LayerBase {
     desc_.use_global_stats = params.has("use_global_stats") ? params.get_bool("use_global_stats")
                                                             : !this->context().train;
     desc_.groups = desc_.use_global_stats ? 1 : replicas();
+    desc_.gain = desc_.shift = params.has("scale_bias") && params.get_bool("scale_bias");
+    gain_.value = 1;
+    if (params.has("scale_filler"))
+      gain_ = read_filler(params.sub("scale_filler"), "scale_filler", desc_.gain);
+    if (params.has("bias_filler"))
+      shift_ = read_filler(params.sub("bias_filler"), "bias_filler", desc_.gain);
   }
 
   std::vector<ParamDecl> params() const override {
-    return {{Shape{channels_}, {}, true}, {Shape{channels_}, {}, true}, {Shape{1}, {}, true}};
+    std::vector<ParamDecl> decls{
+        {Shape{channels_}, {}, true}, {Shape{channels_}, {}, true}, {Shape{1}, {}, true}};
+    if (desc_.gain) {
+      decls.push_back({Shape{channels_}, gain_});
+      decls.push_back({Shape{channels_}, shift_});
+    }
+    return decls;
   }
 
   void lower(Lowering& to) const override {
     const ValueId x = to.bottom(0);
     const Shape shape = to.shape(x);  // a copy: adding values may move the original
-    if (shape.axes() > 1) return to.simple(desc_, {x}, {0, 1, 2}, shape);
+    std::vector<ParamId> ids{0, 1, 2};
+    if (desc_.gain) ids = {0, 1, 2, 3, 4};
+    if (shape.axes() > 1) return to.simple(desc_, {x}, ids, shape);
     const Shape column{shape[0], 1};
-    to.top(0, to.view(to.op(desc_, {to.view(x, column)}, {0, 1, 2}, {column})[0], shape));
+    to.top(0, to.view(to.op(desc_, {to.view(x, column)}, ids, {column})[0], shape));
   }
 
  protected:
@@ -45,7 +62,93 @@ class BatchNormLayer : public LayerBase {
 
  private:
   NormActDesc desc_;
+  FillerDesc gain_, shift_;
   int64_t channels_ = 1;
+};
+
+// y = (x - mean) [/ (deviation + eps)], of each plane, or, across_channels, of each sample.
+class MvnLayer : public LayerBase {
+ public:
+  MvnLayer(LayerSpec spec, LayerContext context) : LayerBase(std::move(spec), std::move(context)) {
+    const Attributes& params = attributes().sub("mvn_param");
+    desc_.variance = params.get_bool("normalize_variance");
+    desc_.axis = params.get_bool("across_channels") ? 1 : 2;
+    desc_.eps = params.get_double("eps");
+  }
+  void lower(Lowering& to) const override {
+    to.simple(desc_, {to.bottom(0)}, {}, to.shape(to.bottom(0)));
+  }
+
+ protected:
+  std::vector<Shape> infer(const std::vector<Shape>& bottoms) override {
+    require(bottoms[0].axes() >= desc_.axis && bottoms[0].axes() <= 4, "expected a bottom of ",
+            desc_.axis, " to 4 axes; got ", bottom_text(0, bottoms[0]));
+    return {bottoms[0]};
+  }
+
+ private:
+  MvnDesc desc_;
+};
+
+// y = scale * x / norm, the norm that of each sample, or, not across_spatial, of each position's
+// channels. Parameter: scale (C), or one number, channel_shared.
+class NormalizeLayer : public LayerBase {
+ public:
+  NormalizeLayer(LayerSpec spec, LayerContext context)
+      : LayerBase(std::move(spec), std::move(context)) {
+    const Attributes& params = attributes().sub("norm_param");
+    desc_.across_spatial = params.get_bool("across_spatial");
+    desc_.eps = params.get_double("eps");
+    shared_ = params.get_bool("channel_shared");
+    filler_.value = 1;
+    if (params.has("scale_filler"))
+      filler_ = read_filler(params.sub("scale_filler"), "scale_filler");
+  }
+  std::vector<ParamDecl> params() const override {
+    return {{shared_ ? Shape{} : Shape{channels_}, filler_}};
+  }
+  void lower(Lowering& to) const override {
+    to.simple(desc_, {to.bottom(0)}, {0}, to.shape(to.bottom(0)));
+  }
+
+ protected:
+  std::vector<Shape> infer(const std::vector<Shape>& bottoms) override {
+    require(bottoms[0].axes() >= 2, "expected a bottom of 2 axes or more, with its channels on ",
+            "axis 1; got ", bottom_text(0, bottoms[0]));
+    channels_ = bottoms[0][1];
+    return {bottoms[0]};
+  }
+
+ private:
+  NormalizeDesc desc_;
+  bool shared_ = true;
+  FillerDesc filler_;
+  int64_t channels_ = 1;
+};
+
+// a (N, C), x (N, C, H, W), y like x -> a * x + y.
+class AxpyLayer : public LayerBase {
+ public:
+  using LayerBase::LayerBase;
+  Arity arity() const override { return {3, 3, 1, 1, false}; }
+  void lower(Lowering& to) const override {
+    const Shape x = to.shape(to.bottom(1));
+    AffineDesc product{.dim = x.count(0, 2), .inner = x.count(2), .scale_from_input = true};
+    const ValueId scaled = to.op(product, {to.bottom(1), to.bottom(0)}, {}, {x})[0];
+    to.simple(EltwiseDesc{.coeff = {1, 1}}, {scaled, to.bottom(2)}, {}, x);
+  }
+
+ protected:
+  std::vector<Shape> infer(const std::vector<Shape>& bottoms) override {
+    const Shape &a = bottoms[0], &x = bottoms[1];
+    require(x.axes() >= 2 && a.axes() >= 2 && a[0] == x[0] && a[1] == x[1] &&
+                a.count() == x.count(0, 2),
+            "expected a factor for each channel of ", bottom_text(1, x), "; got ",
+            bottom_text(0, a));
+    require(bottoms[2] == x, "bottoms must agree in shape; ", bottom_text(1, x), " and ",
+            bottom_text(2, bottoms[2]), " do not");
+    return {x};
+  }
 };
 
 // How an operand lies on x: x is seen as (outer, dim, inner), the operand as (dim).
@@ -155,9 +258,9 @@ class BiasLayer : public BroadcastLayer {
 
 std::vector<LayerType> norm_layers() {
   return {
-      entry<BatchNormLayer>("BatchNorm"),
-      entry<ScaleLayer>("Scale"),
-      entry<BiasLayer>("Bias"),
+      entry<MvnLayer>("MVN"),     entry<NormalizeLayer>("Normalize"),
+      entry<AxpyLayer>("Axpy"),   entry<BatchNormLayer>("BatchNorm"),
+      entry<ScaleLayer>("Scale"), entry<BiasLayer>("Bias"),
   };
 }
 

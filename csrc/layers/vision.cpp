@@ -1,9 +1,15 @@
-// Pooling and LRN. Source: Caffe's pooling_layer.cpp, lrn_layer.cpp.
+// Pooling, SPP, LRN, Interp. Source: Caffe's pooling_layer.cpp, spp_layer.cpp, lrn_layer.cpp;
+// DeepLab's interp_layer.cpp.
 #include "layers/families.h"
 #include "layers/layer_base.h"
 
 namespace pcc {
 namespace {
+
+PoolDesc::Method pool_method(const std::string& name) {
+  if (name == "AVE") return PoolDesc::Method::average;
+  return name == "STOCHASTIC" ? PoolDesc::Method::stochastic : PoolDesc::Method::max;
+}
 
 // x (N, C, H, W) -> y (N, C, P, Q) [, for MAX: mask, the index of each maximum in its plane].
 //   P = ceil((H + 2*pad - kernel) / stride) + 1 (floor with round_mode: FLOOR); where there is
@@ -15,16 +21,17 @@ class PoolingLayer : public LayerBase {
       : LayerBase(std::move(spec), std::move(context)) {
     const Attributes& params = attributes().sub("pooling_param");
     const std::string method = params.get_string("pool");
-    require(method != "STOCHASTIC", "pool: STOCHASTIC is not implemented; expected MAX or AVE");
-    require(method == "MAX" || method == "AVE", "pool: ", method,
-            " is unknown; expected MAX or AVE");
-    max_ = method == "MAX";
-    desc_.method = max_ ? PoolDesc::Method::max : PoolDesc::Method::average;
+    desc_.method = pool_method(method);
+    desc_.sample = this->context().train;
+    max_ = desc_.method == PoolDesc::Method::max;
     floor_ = params.get_string("round_mode") == "FLOOR";
     global_ = params.get_bool("global_pooling");
     read_kernel(params);
     read_pair(params, "pad", 0, desc_.pad);
     read_pair(params, "stride", 1, desc_.stride);
+    require(
+        desc_.method != PoolDesc::Method::stochastic || (desc_.pad[0] == 0 && desc_.pad[1] == 0),
+        "pool: STOCHASTIC takes no pad");
     if (global_) {
       require(
           desc_.pad[0] == 0 && desc_.pad[1] == 0 && desc_.stride[0] == 1 && desc_.stride[1] == 1,
@@ -102,6 +109,107 @@ class PoolingLayer : public LayerBase {
   Shape top_;
 };
 
+// x (N, C, H, W) -> y (N, C * (1 + 4 + .. + 4^(pyramid_height-1))): pooled over 1x1, 2x2, 4x4, ..
+// windows, one level behind the other; of one level alone (N, C, 1, 1).
+class SppLayer : public LayerBase {
+ public:
+  SppLayer(LayerSpec spec, LayerContext context) : LayerBase(std::move(spec), std::move(context)) {
+    const Attributes& params = attributes().sub("spp_param");
+    method_ = pool_method(params.get_string("pool"));
+    require(params.has("pyramid_height"), "pyramid_height is missing: the number of levels");
+    height_ = extent("pyramid_height", params.get_int("pyramid_height"), 1);
+    require(height_ <= 16, "pyramid_height: ", height_, " is out of range; expected 1 to 16");
+  }
+
+  void lower(Lowering& to) const override {
+    std::vector<ValueId> levels;
+    for (const PoolDesc& level : levels_) {
+      const int64_t bins = int64_t{1} << levels.size();
+      const ValueId y = to.op(level, {to.bottom(0)}, {}, {Shape{x_[0], x_[1], bins, bins}})[0];
+      levels.push_back(height_ == 1 ? y : to.view(y, Shape{x_[0], x_[1] * bins * bins}));
+    }
+    if (levels.size() == 1) return to.top(0, levels[0]);
+    to.simple(ConcatDesc{1}, levels, {}, top_);
+  }
+
+ protected:
+  std::vector<Shape> infer(const std::vector<Shape>& bottoms) override {
+    x_ = bottoms[0];
+    require(x_.axes() == 4, "expected a bottom of 4 axes (N, C, H, W); got ", bottom_text(0, x_));
+    levels_.clear();
+    int64_t all = 0;
+    for (int64_t bins = 1; static_cast<int64_t>(levels_.size()) < height_; bins *= 2) {
+      PoolDesc level{.method = method_, .sample = context().train};
+      for (int i = 0; i < 2; ++i) {
+        const int64_t kernel = (x_[2 + i] + bins - 1) / bins;
+        level.kernel[i] = level.stride[i] = kernel;
+        level.pad[i] = (kernel * bins - x_[2 + i] + 1) / 2;
+        require(level.pad[i] < kernel, "pyramid_height: ", height_, " cuts bottom ",
+                bottom_text(0, x_), " into ", bins, "x", bins,
+                " windows, of which some would be empty");
+        require(method_ != PoolDesc::Method::stochastic || level.pad[i] == 0, bins, "x", bins,
+                " windows need padding on bottom ", bottom_text(0, x_),
+                ", which pool: STOCHASTIC does not take");
+      }
+      levels_.push_back(level);
+      all += x_[1] * bins * bins;
+    }
+    top_ = height_ == 1 ? Shape{x_[0], x_[1], 1, 1} : Shape{x_[0], all};
+    return {top_};
+  }
+
+ private:
+  PoolDesc::Method method_;
+  int64_t height_ = 1;
+  std::vector<PoolDesc> levels_;
+  Shape x_, top_;
+};
+
+// x (N, C, H, W), cut at its borders by the pads (0 or less), -> y of another height and width, by
+// linear interpolation: height and width themselves, or 1 + (H - 1) * zoom_factor, or 1 + (H - 1) /
+// shrink_factor, or the latter zoomed.
+class InterpLayer : public LayerBase {
+ public:
+  InterpLayer(LayerSpec spec, LayerContext context)
+      : LayerBase(std::move(spec), std::move(context)) {
+    const Attributes& params = attributes().sub("interp_param");
+    desc_.pad_begin = params.get_int("pad_beg");
+    desc_.pad_end = params.get_int("pad_end");
+    require(desc_.pad_begin <= 0 && desc_.pad_end <= 0 && desc_.pad_begin >= -kMaxExtent &&
+                desc_.pad_end >= -kMaxExtent,
+            "pad_beg and pad_end must be 0 or negative");
+    if (params.has("shrink_factor"))
+      shrink_ = extent("shrink_factor", params.get_int("shrink_factor"), 1);
+    if (params.has("zoom_factor")) zoom_ = extent("zoom_factor", params.get_int("zoom_factor"), 1);
+    if (shrink_ || zoom_) return;
+    require(params.has("height") && params.has("width"),
+            "expected height and width, zoom_factor or shrink_factor");
+    size_[0] = extent("height", params.get_int("height"), 1);
+    size_[1] = extent("width", params.get_int("width"), 1);
+  }
+  void lower(Lowering& to) const override { to.simple(desc_, {to.bottom(0)}, {}, top_); }
+
+ protected:
+  std::vector<Shape> infer(const std::vector<Shape>& bottoms) override {
+    require(bottoms[0].axes() == 4, "expected a bottom of 4 axes (N, C, H, W); got ",
+            bottom_text(0, bottoms[0]));
+    top_ = bottoms[0];
+    for (int i = 0; i < 2; ++i) {
+      int64_t size = top_[2 + i] + desc_.pad_begin + desc_.pad_end;
+      require(size > 0, "the pads leave nothing of bottom ", bottom_text(0, bottoms[0]));
+      if (shrink_) size = (size - 1) / shrink_ + 1;
+      if (zoom_) size += (size - 1) * (zoom_ - 1);
+      top_[2 + i] = shrink_ || zoom_ ? size : size_[i];
+    }
+    return {top_};
+  }
+
+ private:
+  InterpDesc desc_;
+  int64_t shrink_ = 0, zoom_ = 0, size_[2] = {1, 1};
+  Shape top_;
+};
+
 // x (N, C, H, W) -> y of that shape.
 //   ACROSS_CHANNELS: y = x * (k + alpha/local_size * sum of x^2 over local_size channels)^-beta.
 //   WITHIN_CHANNEL: y = x * (1 + alpha * mean of x^2 over a local_size square)^-beta.
@@ -138,6 +246,8 @@ class LrnLayer : public LayerBase {
 std::vector<LayerType> vision_layers() {
   return {
       entry<PoolingLayer>("Pooling"),
+      entry<SppLayer>("SPP"),
+      entry<InterpLayer>("Interp"),
       entry<LrnLayer>("LRN"),
   };
 }

@@ -16,6 +16,9 @@
 
 #include "core/random.h"
 #include "core/tensor.h"
+#include "ops/detection_desc.h"
+#include "ops/loss_desc.h"
+#include "ops/shape_desc.h"
 
 namespace pcc {
 
@@ -31,8 +34,12 @@ struct ConvDesc {
 // x (N, C, H, W) -> y (N, C, P, Q) [, mask: index of the maximum in its plane]. Output sizes stand
 // in the site (Caffe rounds up). AVE divides by the window clipped to [-pad, size + pad); MAX keeps
 // the first of ties, and an empty window (Caffe allows it) gives -FLT_MAX for MAX and 0/0 for AVE.
+// stochastic, of values that are not negative: training takes one of the window's with a chance in
+// proportion to it, drawn from the layer's RandomStream by its place in y; else (not `sample`) the
+// sum of squares over the sum.
 struct PoolDesc {
-  enum class Method { max, average } method = Method::max;
+  enum class Method { max, average, stochastic } method = Method::max;
+  bool sample = false;
   int64_t kernel[2] = {1, 1}, stride[2] = {1, 1}, pad[2] = {0, 0};
 };
 
@@ -73,26 +80,33 @@ struct AffineDesc {
   bool bias = false, bias_from_input = false;
 };
 
-// y = f(x), element by element. Functions of later layer types join the enum; `a` is their
-// constant. params: prelu's w: one number, or one for each channel (axis 1 of x).
+// y = f(x), element by element. Functions of later layer types join the enum; `a`, `b` and `c` are
+// their constants. params: prelu's w: one number, or one for each channel (axis 1 of x).
 struct PointwiseDesc {
   enum class Function {
-    relu,     // x > 0 ? x : a * x
-    sigmoid,  // 1 / (1 + exp(-x))
-    prelu,    // x > 0 ? x : w * x
+    relu,       // x > 0 ? x : a * x
+    sigmoid,    // 1 / (1 + exp(-x))
+    prelu,      // x > 0 ? x : w * x
+    absval,     // |x|
+    bnll,       // log(1 + exp(x))
+    clip,       // min(max(x, a), b); the gradient passes at both bounds
+    elu,        // x > 0 ? x : a * (exp(x) - 1)
+    exp,        // a * exp(b * x)
+    log,        // a * log(b * x + c)
+    power,      // (b * x + c) ^ a
+    swish,      // x / (1 + exp(-a * x))
+    tanh,       // tanh(x)
+    threshold,  // x > a ? 1 : 0; no gradient
   } function = Function::relu;
-  double a = 0;
+  double a = 0, b = 0, c = 0;
+  // The layer stands in place: what Caffe's gradient reads as x is y by then (bnll, clip, elu).
+  bool x_is_y = false;
 
   const char* name() const {
-    switch (function) {
-      case Function::relu:
-        return "relu";
-      case Function::sigmoid:
-        return "sigmoid";
-      case Function::prelu:
-        return "prelu";
-    }
-    return "";
+    static constexpr const char* kNames[] = {"relu",  "sigmoid", "prelu",    "absval", "bnll",
+                                             "clip",  "elu",     "exp",      "log",    "power",
+                                             "swish", "tanh",    "threshold"};
+    return kNames[static_cast<size_t>(function)];
   }
 };
 
@@ -113,13 +127,6 @@ struct EltwiseDesc {
   bool stable_product = true;
 };
 
-struct ConcatDesc {
-  int axis = 1;
-};
-struct SliceDesc {
-  int axis = 1;
-};
-
 // InnerProduct: x (M, K) -> y (M, N); params: w (N, K), or (K, N) where transpose, [bias (N)].
 // Inputs of more axes arrive in their own shape: M = product of the first axes, K of the rest.
 struct GemmDesc {
@@ -127,32 +134,53 @@ struct GemmDesc {
   bool transpose = false, bias = true;
 };
 
-struct SoftmaxDesc {
-  int axis = 1;
+// x (M): row numbers -> y (M, N): rows of the table; params: w (K, N), [bias (N)]. The inputs get
+// no gradient. A number outside [0, K) raises a data error.
+struct EmbedDesc {
+  static constexpr const char* kName = "embed";
+  bool bias = true;
 };
 
-// SoftmaxWithLoss: ins: scores (outer, C, inner) cut at `axis`, labels (outer * inner) -> loss
-// (scalar) [, probabilities]. loss = sum of -log(max(p, FLT_MIN)) / normalizer; gradient (p -
-// 1[label]) * dloss / normalizer. groups: replicas; each part has its own normalizer, the loss is
-// that of part 0, dloss comes to each part. A label outside [0, C) that is not ignored raises a
-// data error naming the sample.
-enum class Normalization { full, valid, batch_size, none };
-struct SoftmaxLossDesc {
-  int axis = 1;
-  bool has_ignore_label = false;
-  int64_t ignore_label = 0;
-  Normalization normalization = Normalization::valid;
-  int64_t groups = 1;
+// A parameter as a value: no ins -> y; params: w, like y.
+struct ParameterDesc {
+  static constexpr const char* kName = "parameter";
 };
 
-// ins: scores (outer, C, inner), labels -> accuracy (scalar) [, per class (C)]. A tie with the true
-// class counts as wrong. Only the first outer/groups samples (replica 0) count.
-struct AccuracyDesc {
-  int axis = 1;
-  int64_t top_k = 1;
-  bool has_ignore_label = false;
-  int64_t ignore_label = 0;
-  int64_t groups = 1;
+// x, cut at `axis` into rows -> y = (x - mean) [/ (deviation + eps)], the row's own, biased. dx =
+// (dy - mean of dy - y * mean of (y dy)) / (deviation + eps), as mvn_layer.cpp has it.
+struct MvnDesc {
+  static constexpr const char* kName = "mvn";
+  int axis = 2;
+  bool variance = true;
+  double eps = 1e-9;
+};
+
+// x (N, C, H, W) -> y = scale[c] * x / norm; norm: the root of (eps + the sum of squares), over all
+// of a sample where across_spatial, else over the channels of each position. params: scale: (C), or
+// one number.
+struct NormalizeDesc {
+  static constexpr const char* kName = "normalize";
+  bool across_spatial = true;
+  double eps = 1e-10;
+};
+
+// One layer of a recurrent net over T steps of N sequences each. ins: z (T, N, G), the steps'
+// inputs after their weights and biases; cont (T, N): 0 where a sequence begins, else 1 [, first
+// state: h (1, N, H) and, of an lstm, c (1, N, H)]. -> h (T, N, H) [, last state, the same].
+// params: w (G, H). lstm: G = 4 H: gates input, forget, output, and candidate; rnn: G = H.
+//   s = cont * h_before; u = z + w s; rnn: h = tanh(u); lstm: i, f, o = sigmoid(u..), g = tanh(u),
+//   c = cont * f * c_before + i * g, h = o * tanh(c).
+// Not `exposed`: the state goes on from one call of forward to the next, from zeros. The states get
+// no gradient, and pass none on, as in recurrent_layer.cpp.
+struct RecurrentDesc {
+  static constexpr const char* kName = "recurrent";
+  enum class Cell { lstm, rnn } cell = Cell::lstm;
+  bool exposed = false;
+};
+
+// One step of an lstm: c_before (1, N, H), u (1, N, 4 H), cont (1, N) -> c, h (1, N, H).
+struct LstmUnitDesc {
+  static constexpr const char* kName = "lstm unit";
 };
 
 // How a blob is filled; Caffe's FillerParameter.
@@ -275,11 +303,14 @@ struct UpdateDesc {
   int histories() const;
 };
 
-using OpDesc =
-    std::variant<ConvDesc, PoolDesc, LrnDesc, NormActDesc, AffineDesc, PointwiseDesc, DropoutDesc,
-                 EltwiseDesc, ConcatDesc, SliceDesc, GemmDesc, SoftmaxDesc, SoftmaxLossDesc,
-                 AccuracyDesc, FillDesc, TransformDesc, FieldDesc, TallyDesc, AccumulateDesc,
-                 AllReduceDesc, HostOpDesc, TransferDesc, ReorderDesc, SumDesc, UpdateDesc>;
+using OpDesc = std::variant<
+    ConvDesc, PoolDesc, LrnDesc, NormActDesc, AffineDesc, PointwiseDesc, DropoutDesc, EltwiseDesc,
+    ConcatDesc, SliceDesc, GemmDesc, SoftmaxDesc, SoftmaxLossDesc, AccuracyDesc, FillDesc,
+    TransformDesc, FieldDesc, TallyDesc, AccumulateDesc, AllReduceDesc, HostOpDesc, TransferDesc,
+    ReorderDesc, SumDesc, UpdateDesc, ArgMaxDesc, BatchReindexDesc, CropDesc, EmbedDesc, FilterDesc,
+    Im2colDesc, InterpDesc, MvnDesc, NormalizeDesc, ParameterDesc, PermuteDesc, ReductionDesc,
+    TileDesc, DistanceLossDesc, HingeLossDesc, InfogainLossDesc, LogLossDesc, SigmoidLossDesc,
+    RecurrentDesc, LstmUnitDesc, RoiPoolDesc, ProposalDesc, DetectionDesc>;
 
 // "conv", "pool", "norm+scale+add+relu": for plans and errors.
 std::string name_of(const OpDesc& desc);

@@ -51,7 +51,9 @@ namespace {
 struct Namer {
   std::string operator()(const ConvDesc& d) const { return d.transposed ? "deconv" : "conv"; }
   std::string operator()(const PoolDesc& d) const {
-    return d.method == PoolDesc::Method::max ? "pool max" : "pool ave";
+    return d.method == PoolDesc::Method::max       ? "pool max"
+           : d.method == PoolDesc::Method::average ? "pool ave"
+                                                   : "pool stochastic";
   }
   std::string operator()(const LrnDesc& d) const { return d.across ? "lrn across" : "lrn within"; }
   std::string operator()(const NormActDesc& d) const {
@@ -87,6 +89,13 @@ struct Namer {
   }
   std::string operator()(const SumDesc&) const { return "sum of diffs"; }
   std::string operator()(const UpdateDesc& d) const { return update_rule(d.rule).type; }
+  std::string operator()(const RecurrentDesc& d) const {
+    return d.cell == RecurrentDesc::Cell::lstm ? "lstm" : "rnn";
+  }
+  template <typename Desc>
+  std::string operator()(const Desc&) const {
+    return Desc::kName;
+  }
 };
 
 }  // namespace

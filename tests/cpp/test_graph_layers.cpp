@@ -1,30 +1,13 @@
 // Every layer type through a whole net in double: gradients of the loss to each input and each
 // learned parameter against central differences.
 #include <algorithm>
+#include <array>
 
-#include "net_text.h"
+#include "layer_cases.h"
 #include "testing.h"
 
 namespace pcc {
 namespace {
-
-struct LayerCase {
-  const char* name;
-  Shape data;                    // shape of blob 'data'
-  std::string layers;            // from 'data' (and 'other', of the same shape, where named) to 'y'
-  std::vector<Shape> more = {};  // inputs in1, in2, ..
-};
-
-std::string one(const std::string& type, const std::string& fields) {
-  return layer(type, "x", "data", "y", fields);
-}
-
-const char* const kFill =
-    "weight_filler { type: 'gaussian' std: 0.5 } bias_filler { type: 'gaussian' std: 0.5 }";
-
-std::string conv(const std::string& type, const std::string& fields) {
-  return one(type, concat("convolution_param { ", fields, " ", kFill, " }"));
-}
 
 std::vector<LayerCase> layer_cases() {
   const Shape image{2, 4, 5, 6};
@@ -124,6 +107,13 @@ std::vector<LayerCase> layer_cases() {
   };
 }
 
+std::vector<LayerCase> all_cases() {
+  std::vector<LayerCase> all = layer_cases();
+  for (auto* more : {function_cases, selection_cases, sequence_cases, norm_cases})
+    for (LayerCase& each : more()) all.push_back(std::move(each));
+  return all;
+}
+
 // Derivatives of the loss by one tensor's elements.
 struct Checked {
   std::string what;
@@ -150,7 +140,7 @@ void check_net(const std::string& name, const std::string& text, double toleranc
   std::vector<Checked> checks;
   for (const int blob : net->inputs()) {
     const BlobInfo& info = net->blobs()[static_cast<size_t>(blob)];
-    if (info.name == "label") continue;
+    if (info.name.starts_with("label")) continue;
     const Tensor data = net->plan().data(info.versions[0].value);
     checks.push_back({"bottom " + info.name, values_of(net->plan().diff(info.versions[0].value)),
                       [data](size_t i, double by) { data.as<double>()[i] += by; }});
@@ -180,10 +170,12 @@ void check_net(const std::string& name, const std::string& text, double toleranc
 }
 
 TEST(gradients_of_every_layer_type) {
-  for (const LayerCase& each : layer_cases()) {
+  for (const LayerCase& each : all_cases()) {
     std::string text = input_layer("data", each.data) + input_layer("label", {each.data[0]});
     for (size_t i = 0; i < each.more.size(); ++i)
       text += input_layer(concat("in", i + 1), each.more[i]);
+    for (size_t i = 0; i < each.labels.size(); ++i)
+      text += input_layer(concat("label", i + 1), each.labels[i]);
     check_net(each.name, text + each.layers + classifier("y", 3));
   }
 }
@@ -208,13 +200,58 @@ TEST(gradients_of_losses) {
           "layer { name: 'l2' type: 'SoftmaxWithLoss' bottom: 'data' bottom: 'label' top: 'l2' }");
 }
 
-// The list above is complete: a new layer type must be added to it.
+TEST(gradients_of_more_losses) {
+  const std::string inputs = input_layer("data", {4, 3}) + input_layer("in1", {4, 3}) +
+                             input_layer("label", {4}) + input_layer("label1", {4, 3}) +
+                             input_layer("label2", {3, 3});
+  const std::string unread =
+      "layer { name: 'u' type: 'Silence' bottom: 'data' bottom: 'in1' "
+      "bottom: 'label' bottom: 'label1' bottom: 'label2' }\n";
+  for (const auto& [type, bottoms, fields] : std::vector<std::array<std::string, 3>>{
+           {"EuclideanLoss", "data in1", "loss_weight: 0.7"},
+           {"ContrastiveLoss", "data in1 label", ""},
+           {"ContrastiveLoss", "data in1 label", "contrastive_loss_param { margin: 3 }"},
+           {"ContrastiveLoss", "data in1 label",
+            "contrastive_loss_param { margin: 3 legacy_version: true }"},
+           {"HingeLoss", "data label", ""},
+           {"HingeLoss", "data label", "hinge_loss_param { norm: L2 }"},
+           {"InfogainLoss", "data label label2", ""},
+           {"InfogainLoss", "data label label2",
+            "loss_param { ignore_label: 1 normalization: FULL }"},
+           {"SigmoidCrossEntropyLoss", "data label1", ""},
+           {"SigmoidCrossEntropyLoss", "data label1",
+            "loss_param { ignore_label: 2 normalization: VALID }"}})
+    // The exact gradient but for a distance's share of 1e-4 (contrastive_loss_layer.cpp).
+    check_net(concat(type, " ", fields),
+              inputs + unread + with_bottoms(type, bottoms, "loss", fields),
+              type == "ContrastiveLoss" ? 2e-4 : 1e-6);
+  check_net("MultinomialLogisticLoss",
+            inputs + unread + layer("Softmax", "p", "data", "p") +
+                with_bottoms("MultinomialLogisticLoss", "p label", "loss"));
+}
+
+// The lists are complete: a new layer type must be added to them.
 TEST(no_layer_type_is_forgotten) {
   std::string all;
-  for (const LayerCase& each : layer_cases()) all += each.layers;
+  for (const LayerCase& each : all_cases()) all += each.layers;
   for (const std::string& type : layer_types()) {
-    const char* const elsewhere[] = {"Data",       "DummyData", "Input",
-                                     "MemoryData", "Accuracy",  "SoftmaxWithLoss"};
+    const char* const elsewhere[] = {"Data",
+                                     "DummyData",
+                                     "Input",
+                                     "MemoryData",
+                                     "Accuracy",
+                                     "ArgMax",
+                                     "Threshold",
+                                     "PriorBox",
+                                     "Proposal",
+                                     "DetectionOutput",
+                                     "SoftmaxWithLoss",
+                                     "EuclideanLoss",
+                                     "ContrastiveLoss",
+                                     "HingeLoss",
+                                     "InfogainLoss",
+                                     "MultinomialLogisticLoss",
+                                     "SigmoidCrossEntropyLoss"};
     if (std::find(std::begin(elsewhere), std::end(elsewhere), type) != std::end(elsewhere))
       continue;
     if (all.find("type: '" + type + "'") == std::string::npos)

@@ -90,6 +90,60 @@ TEST(sigmoid_is_exact_to_a_few_units_at_any_size) {
   });
 }
 
+std::vector<PointwiseDesc> fast_functions() {
+  using Function = PointwiseDesc::Function;
+  return {{.function = Function::tanh},
+          {.function = Function::elu, .a = 0.7},
+          {.function = Function::elu, .a = -0.7},
+          {.function = Function::swish, .a = 1.5},
+          {.function = Function::power, .a = 1, .b = 0.3, .c = 2},
+          {.function = Function::power, .a = 2, .b = 0.3, .c = 2}};
+}
+
+TEST(functions_of_one_element) {
+  for (const PointwiseDesc& desc : fast_functions())
+    for (const Shape& shape : kShapes)
+      for (const double size : {1.0, 30.0}) {
+        OpCase op = elementwise(desc, shape);
+        op.in_values = {random_values(shape.count(), 3, -size, size)};
+        check_kernels(op, kTolerance);
+      }
+}
+
+// Relative to the value itself.
+TEST(tanh_is_exact_to_a_few_units_at_any_size) {
+  OpCase op = elementwise(PointwiseDesc{.function = PointwiseDesc::Function::tanh}, {4001});
+  Values x;
+  for (int i = -2000; i <= 2000; ++i) x.push_back(static_cast<float>(std::pow(0.007 * i, 3)));
+  op.in_values = {x};
+  op.want_din = {false};
+  for_each_isa([&](const std::string&) {
+    const Values y = run_op(op, "cpu", DType::f32).out[0];
+    for (size_t i = 0; i < x.size(); ++i)
+      CHECK(std::abs(y[i] - std::tanh(x[i])) <= 5e-7 * std::abs(std::tanh(x[i])));
+  });
+}
+
+TEST(other_functions_on_cuda) {
+  using Function = PointwiseDesc::Function;
+  for (const PointwiseDesc& desc :
+       std::vector<PointwiseDesc>{{.function = Function::absval},
+                                  {.function = Function::bnll},
+                                  {.function = Function::bnll, .x_is_y = true},
+                                  {.function = Function::clip, .a = -0.5, .b = 0.4},
+                                  {.function = Function::clip, .a = -0.5, .b = 0.4, .x_is_y = true},
+                                  {.function = Function::exp, .a = 0.5, .b = 1.5},
+                                  {.function = Function::log, .a = 0.5, .b = 0.3, .c = 2},
+                                  {.function = Function::power, .a = 2.5, .b = 0.3, .c = 2},
+                                  {.function = Function::power, .a = -1, .b = 0.3, .c = 2},
+                                  {.function = Function::power, .a = 0, .b = 0.3, .c = 2}})
+    check_kernels(elementwise(desc, {2, 3, 5, 7}), 2e-6, "cuda_host");
+  OpCase threshold =
+      elementwise(PointwiseDesc{.function = Function::threshold, .a = 0.2}, {2, 3, 5, 7});
+  threshold.forward_only = true;
+  check_kernels(threshold, 0, "cuda_host");
+}
+
 TEST(prelu) {
   const std::vector<Shape> shapes = {{2, 16, 5, 3},   {3, 5, 7, 1}, {7, 10},
                                      {1, 16, 37, 31}, {4, 3, 70},   {600, 33}};

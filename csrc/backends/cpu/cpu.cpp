@@ -45,9 +45,13 @@ struct Maker {
   Made operator()(const AllReduceDesc& d) const { return make_host_all_reduce(d, site); }
   Made operator()(const HostOpDesc& d) const { return make_host_op(d, site); }
   Made operator()(const ReorderDesc& d) const { return make_reorder(d, site); }
-  Made operator()(const TransferDesc&) const { return nullptr; }
   Made operator()(const SumDesc& d) const { return make_sum(d, site); }
   Made operator()(const UpdateDesc& d) const { return make_update(d, site); }
+  Made operator()(const RecurrentDesc& d) const { return make_recurrent(d, site); }
+  template <typename Desc>
+  Made operator()(const Desc&) const {
+    return nullptr;
+  }
 };
 
 // Who asks for a layout and who takes what comes.

@@ -15,6 +15,27 @@ PCC_TABLES(GemmLoops, gemm_table)
 
 const GemmLoops& gemm_loops() { return pick_gemm_table(loops().isa); }
 
+// Cut by columns, whose panels are then made once; by rows where there are few.
+void multiply_parallel(const GemmLoops& loops, const GemmShape& shape, const float* a,
+                       const float* b, const float* bias, float* c) {
+  const auto run = [&](int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
+    loops.multiply(shape, a, b, bias, c, row, row_end, column, column_end);
+  };
+  constexpr int64_t kWork = 1 << 18;  // products that are worth a thread
+  const int64_t panel = loops.panel, panels = (shape.n + panel - 1) / panel;
+  const int64_t rows = loops.rows, pieces = (shape.m + rows - 1) / rows;
+  if (panels >= 2 * threads() || panels >= pieces)
+    parallel(panels, 1 + kWork / (shape.m * shape.depth * panel),
+             [&](int64_t begin, int64_t end, int) {
+               run(0, shape.m, begin * panel, std::min(shape.n, end * panel));
+             });
+  else
+    parallel(pieces, 1 + kWork / (shape.n * shape.depth * rows),
+             [&](int64_t begin, int64_t end, int) {
+               run(begin * rows, std::min(shape.m, end * rows), 0, shape.n);
+             });
+}
+
 namespace {
 
 class GemmOp : public Op {
@@ -76,26 +97,9 @@ class GemmOp : public Op {
   std::string implementation() const override { return concat("kernel ", isa_); }
 
  private:
-  // Cut by columns, whose panels are then made once; by rows where there are few.
   void multiply(const GemmShape& shape, const Tensor& a, const Tensor& b, const float* bias,
                 const Tensor& c) const {
-    const auto run = [&](int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
-      loops_.multiply(shape, a.as<float>(), b.as<float>(), bias, c.as<float>(), row, row_end,
-                      column, column_end);
-    };
-    constexpr int64_t kWork = 1 << 18;  // products that are worth a thread
-    const int64_t panel = loops_.panel, panels = (shape.n + panel - 1) / panel;
-    const int64_t rows = loops_.rows, pieces = (shape.m + rows - 1) / rows;
-    if (panels >= 2 * threads() || panels >= pieces)
-      parallel(panels, 1 + kWork / (shape.m * shape.depth * panel),
-               [&](int64_t begin, int64_t end, int) {
-                 run(0, shape.m, begin * panel, std::min(shape.n, end * panel));
-               });
-    else
-      parallel(pieces, 1 + kWork / (shape.n * shape.depth * rows),
-               [&](int64_t begin, int64_t end, int) {
-                 run(begin * rows, std::min(shape.m, end * rows), 0, shape.n);
-               });
+    multiply_parallel(loops_, shape, a.as<float>(), b.as<float>(), bias, c.as<float>());
   }
 
   // db = or += the sum over the rows of dy. Each thread has columns of its own: the same bits for

@@ -26,11 +26,14 @@ std::optional<Layout> winograd_suits(const ConvDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_winograd_conv(const ConvDesc& desc, const OpSite& site);
 
 std::unique_ptr<Op> make_gemm(const GemmDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_recurrent(const RecurrentDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_pool(const PoolDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_norm_act(const NormActDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_lrn(const LrnDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_affine(const AffineDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_pointwise(const PointwiseDesc& desc, const OpSite& site);
+// For all functions but relu, sigmoid and prelu.
+std::unique_ptr<Op> make_activation(const PointwiseDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_dropout(const DropoutDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_eltwise(const EltwiseDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_concat(const ConcatDesc& desc, const OpSite& site);

@@ -142,6 +142,7 @@ bool is_one_by_one(const Shape& shape) { return shape[2] == 1 && shape[3] == 1; 
 
 std::unique_ptr<Op> make_pool(const PoolDesc& desc, const OpSite& site) {
   if (site.out.size() > 1) return nullptr;  // a top for the mask
+  if (desc.method == PoolDesc::Method::stochastic) return nullptr;
   if (site.in[0].layout != site.out[0].layout && !is_one_by_one(site.out[0].shape)) return nullptr;
   Windows rows(desc, site, 0), columns(desc, site, 1);
   if (rows.any_empty() || columns.any_empty()) return nullptr;

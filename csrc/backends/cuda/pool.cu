@@ -156,6 +156,7 @@ class PoolOp : public CudaOp {
 }  // namespace
 
 std::unique_ptr<Op> make_pool(const PoolDesc& desc, const OpSite& site) {
+  if (desc.method == PoolDesc::Method::stochastic) return nullptr;
   // Elements are counted in 31 bits (Divisor).
   constexpr int64_t kMost = int64_t{1} << 31;
   if (site.in[0].shape.count() >= kMost || site.out[0].shape.count() >= kMost) return nullptr;

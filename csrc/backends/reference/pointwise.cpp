@@ -1,5 +1,5 @@
 // Element by element: ReLU, Sigmoid, PReLU, dropout, Eltwise, and the Scale and Bias layers.
-#include "backends/reference/reference_op.h"
+#include "backends/reference/activation.h"
 #include "core/random.h"
 
 namespace pcc::reference {
@@ -29,6 +29,9 @@ class Pointwise : public ReferenceOp<T> {
         for_each(count(), [=, this](int64_t i) {
           y[i] = std::max(x[i], T(0)) + slope(i) * std::min(x[i], T(0));
         });
+        break;
+      default:  // make_activation's
+        break;
     }
   }
 
@@ -52,6 +55,9 @@ class Pointwise : public ReferenceOp<T> {
         if (this->dparam(0)) slope_gradient(context);
         if (dx)
           for_each(count(), [=, this](int64_t i) { dx[i] = x[i] > 0 ? dy[i] : slope(i) * dy[i]; });
+        break;
+      default:
+        break;
     }
   }
 
@@ -261,7 +267,19 @@ class Affine : public ReferenceOp<T> {
 
 }  // namespace
 
-PCC_REFERENCE_OP(PointwiseDesc, Pointwise)
+template <typename T>
+OpPointer make_op(const PointwiseDesc& desc, const OpSite& site) {
+  switch (desc.function) {
+    case PointwiseDesc::Function::relu:
+    case PointwiseDesc::Function::sigmoid:
+    case PointwiseDesc::Function::prelu:
+      return std::make_unique<Pointwise<T>>(desc, site);
+    default:
+      return make_activation<T>(desc, site);
+  }
+}
+template OpPointer make_op<float>(const PointwiseDesc&, const OpSite&);
+template OpPointer make_op<double>(const PointwiseDesc&, const OpSite&);
 PCC_REFERENCE_OP(DropoutDesc, Dropout)
 PCC_REFERENCE_OP(EltwiseDesc, Eltwise)
 PCC_REFERENCE_OP(AffineDesc, Affine)

@@ -1,7 +1,8 @@
-// Maximum and average pooling over planes.
+// Maximum, average and stochastic pooling over planes.
 #include <cfloat>
 
 #include "backends/reference/reference_op.h"
+#include "core/random.h"
 #include "ops/window.h"
 
 namespace pcc::reference {
@@ -18,21 +19,26 @@ class Pool : public ReferenceOp<T> {
         out_rows_(site.out[0].shape[2]),
         out_columns_(site.out[0].shape[3]) {}
 
-  void forward(const Context&) override {
+  void forward(const Context& context) override {
     const int64_t area = rows_ * columns_, out_area = out_rows_ * out_columns_;
+    const RandomStream stream = context.step->random(this->site_.stream);
     for_each_piece(planes(), area, [=, this](int64_t plane) {
       const T* x = this->in(0) + plane * area;
       T* y = this->out() + plane * out_area;
-      if (desc_.method == PoolDesc::Method::average)
-        average(x, y);
-      else
-        maximum(x, y, plane * out_area);
+      switch (desc_.method) {
+        case PoolDesc::Method::average:
+          return average(x, y);
+        case PoolDesc::Method::max:
+          return maximum(x, y, plane * out_area);
+        case PoolDesc::Method::stochastic:
+          return desc_.sample ? sample(x, y, plane * out_area, stream) : expected(x, y);
+      }
     });
   }
 
  protected:
   void backward_needs(OpNeeds& needs) const override {
-    if (desc_.method == PoolDesc::Method::max)
+    if (desc_.method != PoolDesc::Method::average)
       needs.stash_bytes = this->out_shape().count() * static_cast<int64_t>(sizeof(int32_t));
   }
   void differentiate(const Context&) override {
@@ -87,6 +93,45 @@ class Pool : public ReferenceOp<T> {
         if (mask) mask[i] = static_cast<T>(winner);
       }
     }
+  }
+  // body(window's sum, its rows, its columns, number of the output), window after window.
+  template <typename Body>
+  void for_each_window(const T* x, Body body) {
+    for (int64_t p = 0, i = 0; p < out_rows_; ++p)
+      for (int64_t q = 0; q < out_columns_; ++q, ++i) {
+        const Window rows = row_window(p), columns = column_window(q);
+        T sum = 0;
+        for (int64_t h = rows.begin; h < rows.end; ++h)
+          for (int64_t w = columns.begin; w < columns.end; ++w) sum += x[h * columns_ + w];
+        body(sum, rows, columns, i);
+      }
+  }
+  // The first element up to which the sum exceeds a drawn share of the window's; of a window of
+  // zeros the first.
+  void sample(const T* x, T* y, int64_t first, const RandomStream& stream) {
+    int32_t* winners =
+        this->site_.backward() ? static_cast<int32_t*>(this->buffers_.stash) + first : nullptr;
+    for_each_window(x, [&](T sum, const Window& rows, const Window& columns, int64_t i) {
+      const double share = stream.uniform(static_cast<uint64_t>(first + i));
+      const T threshold = static_cast<T>(share * static_cast<double>(sum));
+      T reached = 0;
+      int64_t winner = -1;
+      for (int64_t h = rows.begin; h < rows.end; ++h)
+        for (int64_t w = columns.begin; w < columns.end; ++w)
+          if ((reached <= threshold && reached < sum) || winner < 0)
+            reached += x[winner = h * columns_ + w];
+      y[i] = winner < 0 ? T(0) : x[winner];
+      if (winners) winners[i] = static_cast<int32_t>(winner);
+    });
+  }
+  void expected(const T* x, T* y) {
+    for_each_window(x, [&](T sum, const Window& rows, const Window& columns, int64_t i) {
+      T squares = 0;
+      for (int64_t h = rows.begin; h < rows.end; ++h)
+        for (int64_t w = columns.begin; w < columns.end; ++w)
+          squares += x[h * columns_ + w] * x[h * columns_ + w];
+      y[i] = sum > 0 ? squares / sum : T(0);
+    });
   }
   void average(const T* x, T* y) {
     for (int64_t p = 0; p < out_rows_; ++p) {

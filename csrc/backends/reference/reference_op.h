@@ -74,38 +74,50 @@ void for_each_piece(int64_t count, int64_t size, Body&& body) {
 
 // The makers, one per descriptor; each is instantiated for float and double in its family's file.
 using OpPointer = std::unique_ptr<Op>;
-template <typename T>
-OpPointer make_op(const ConvDesc& desc, const OpSite& site);
-template <typename T>
-OpPointer make_op(const PoolDesc& desc, const OpSite& site);
-template <typename T>
-OpPointer make_op(const LrnDesc& desc, const OpSite& site);
-template <typename T>
-OpPointer make_op(const NormActDesc& desc, const OpSite& site);
-template <typename T>
-OpPointer make_op(const AffineDesc& desc, const OpSite& site);
-template <typename T>
-OpPointer make_op(const PointwiseDesc& desc, const OpSite& site);
-template <typename T>
-OpPointer make_op(const DropoutDesc& desc, const OpSite& site);
-template <typename T>
-OpPointer make_op(const EltwiseDesc& desc, const OpSite& site);
-template <typename T>
-OpPointer make_op(const ConcatDesc& desc, const OpSite& site);
-template <typename T>
-OpPointer make_op(const SliceDesc& desc, const OpSite& site);
-template <typename T>
-OpPointer make_op(const GemmDesc& desc, const OpSite& site);
-template <typename T>
-OpPointer make_op(const SoftmaxDesc& desc, const OpSite& site);
-template <typename T>
-OpPointer make_op(const SoftmaxLossDesc& desc, const OpSite& site);
-template <typename T>
-OpPointer make_op(const AccuracyDesc& desc, const OpSite& site);
-template <typename T>
-OpPointer make_op(const FillDesc& desc, const OpSite& site);
-template <typename T>
-OpPointer make_op(const TransformDesc& desc, const OpSite& site);
+#define PCC_REFERENCE_MAKER(Desc) \
+  template <typename T>           \
+  OpPointer make_op(const Desc& desc, const OpSite& site);
+PCC_REFERENCE_MAKER(ConvDesc)
+PCC_REFERENCE_MAKER(PoolDesc)
+PCC_REFERENCE_MAKER(LrnDesc)
+PCC_REFERENCE_MAKER(NormActDesc)
+PCC_REFERENCE_MAKER(AffineDesc)
+PCC_REFERENCE_MAKER(PointwiseDesc)
+PCC_REFERENCE_MAKER(DropoutDesc)
+PCC_REFERENCE_MAKER(EltwiseDesc)
+PCC_REFERENCE_MAKER(ConcatDesc)
+PCC_REFERENCE_MAKER(SliceDesc)
+PCC_REFERENCE_MAKER(GemmDesc)
+PCC_REFERENCE_MAKER(SoftmaxDesc)
+PCC_REFERENCE_MAKER(SoftmaxLossDesc)
+PCC_REFERENCE_MAKER(AccuracyDesc)
+PCC_REFERENCE_MAKER(FillDesc)
+PCC_REFERENCE_MAKER(TransformDesc)
+PCC_REFERENCE_MAKER(SumDesc)
+PCC_REFERENCE_MAKER(UpdateDesc)
+PCC_REFERENCE_MAKER(ArgMaxDesc)
+PCC_REFERENCE_MAKER(BatchReindexDesc)
+PCC_REFERENCE_MAKER(CropDesc)
+PCC_REFERENCE_MAKER(EmbedDesc)
+PCC_REFERENCE_MAKER(FilterDesc)
+PCC_REFERENCE_MAKER(Im2colDesc)
+PCC_REFERENCE_MAKER(InterpDesc)
+PCC_REFERENCE_MAKER(MvnDesc)
+PCC_REFERENCE_MAKER(NormalizeDesc)
+PCC_REFERENCE_MAKER(ParameterDesc)
+PCC_REFERENCE_MAKER(PermuteDesc)
+PCC_REFERENCE_MAKER(ReductionDesc)
+PCC_REFERENCE_MAKER(TileDesc)
+PCC_REFERENCE_MAKER(DistanceLossDesc)
+PCC_REFERENCE_MAKER(HingeLossDesc)
+PCC_REFERENCE_MAKER(InfogainLossDesc)
+PCC_REFERENCE_MAKER(LogLossDesc)
+PCC_REFERENCE_MAKER(SigmoidLossDesc)
+PCC_REFERENCE_MAKER(RecurrentDesc)
+PCC_REFERENCE_MAKER(LstmUnitDesc)
+PCC_REFERENCE_MAKER(RoiPoolDesc)
+PCC_REFERENCE_MAKER(ProposalDesc)
+PCC_REFERENCE_MAKER(DetectionDesc)
 template <typename T>
 OpPointer make_op(const FieldDesc& desc, const OpSite& site) {
   return std::make_unique<HostField<T>>(desc, site);
@@ -127,10 +139,6 @@ template <typename T>
 OpPointer make_op(const TransferDesc&, const OpSite&) {
   return nullptr;
 }
-template <typename T>
-OpPointer make_op(const SumDesc& desc, const OpSite& site);
-template <typename T>
-OpPointer make_op(const UpdateDesc& desc, const OpSite& site);
 
 }  // namespace pcc::reference
 

@@ -76,6 +76,82 @@ void sigmoid_backward(int64_t count, const float* y, const float* dy, float* dx)
   for (int64_t i = 0; i < count; ++i) dx[i] = dy[i] * y[i] * (1 - y[i]);
 }
 
+// Near 0, where 1 - exp(-2x) would lose its digits, a polynomial: S. Moshier, Cephes, tanhf.c.
+void tanh(int64_t count, const float* x, float* y) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < count; ++i) {
+    const float size = x[i] < 0 ? -x[i] : x[i], e = exp_of(-2 * size);
+    const float far = (1 - e) / (1 + e), z = x[i] * x[i];
+    float near = -5.70498872745e-3f;
+    near = near * z + 2.06390887954e-2f;
+    near = near * z - 5.37397155531e-2f;
+    near = near * z + 1.33314422036e-1f;
+    near = near * z - 3.33332819422e-1f;
+    near = near * z * x[i] + x[i];
+    y[i] = size < 0.625f ? near : x[i] < 0 ? -far : far;
+  }
+}
+
+void tanh_backward(int64_t count, const float* y, const float* dy, float* dx) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < count; ++i) dx[i] = dy[i] * (1 - y[i] * y[i]);
+}
+
+void elu(int64_t count, const float* x, float alpha, float* y) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < count; ++i) {
+    const float e = exp_of(x[i] > 0 ? 0 : x[i]);
+    y[i] = x[i] > 0 ? x[i] : alpha * (e - 1);
+  }
+}
+
+void elu_backward(int64_t count, const float* sign, const float* y, float alpha, const float* dy,
+                  float* dx) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < count; ++i) dx[i] = sign[i] > 0 ? dy[i] : dy[i] * (alpha + y[i]);
+}
+
+void swish(int64_t count, const float* x, float beta, float* y) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < count; ++i) {
+    const float z = beta * x[i], e = exp_of(z > 0 ? -z : z);
+    y[i] = x[i] * ((z > 0 ? 1 : e) / (1 + e));
+  }
+}
+
+void swish_backward(int64_t count, const float* x, float beta, const float* dy, float* dx) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < count; ++i) {
+    const float z = beta * x[i], e = exp_of(z > 0 ? -z : z);
+    const float s = (z > 0 ? 1 : e) / (1 + e);
+    dx[i] = dy[i] * (z * s + s * (1 - z * s));
+  }
+}
+
+void power(int64_t count, const float* x, float scale, float shift, bool square, float* y) {
+  if (!square) {
+#pragma GCC ivdep
+    for (int64_t i = 0; i < count; ++i) y[i] = scale * x[i] + shift;
+    return;
+  }
+#pragma GCC ivdep
+  for (int64_t i = 0; i < count; ++i) {
+    const float base = scale * x[i] + shift;
+    y[i] = base * base;
+  }
+}
+
+void power_backward(int64_t count, const float* x, float scale, float shift, bool square,
+                    const float* dy, float* dx) {
+  if (!square) {
+#pragma GCC ivdep
+    for (int64_t i = 0; i < count; ++i) dx[i] = scale * dy[i];
+    return;
+  }
+#pragma GCC ivdep
+  for (int64_t i = 0; i < count; ++i) dx[i] = dy[i] * (2 * scale * (scale * x[i] + shift));
+}
+
 void sum(int64_t count, const float* const* x, const float* coeff, int terms, float* y) {
   for (int64_t first = 0; first < count; first += kTile) {
     const int64_t n = count - first < kTile ? count - first : kTile;
@@ -184,9 +260,26 @@ void transform(int64_t count, const T* x, const float* mean, float flat, float s
 }  // namespace
 
 extern const ElementLoops element_loops;
-const ElementLoops element_loops = {
-    relu,    relu_backward,      sigmoid,         sigmoid_backward, sum,
-    product, quotient,           maximum,         maximum_backward, mask,
-    squares, transform<uint8_t>, transform<float>};
+const ElementLoops element_loops = {relu,
+                                    relu_backward,
+                                    sigmoid,
+                                    sigmoid_backward,
+                                    tanh,
+                                    tanh_backward,
+                                    elu,
+                                    elu_backward,
+                                    swish,
+                                    swish_backward,
+                                    power,
+                                    power_backward,
+                                    sum,
+                                    product,
+                                    quotient,
+                                    maximum,
+                                    maximum_backward,
+                                    mask,
+                                    squares,
+                                    transform<uint8_t>,
+                                    transform<float>};
 
 }  // namespace pcc::cpu::PCC_ISA

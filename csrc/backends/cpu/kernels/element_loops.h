@@ -1,5 +1,5 @@
-// Inner loops that go element by element: ReLU, Sigmoid, sums, products, masks, norms, bytes to
-// floats. y may be the first input wherever an op offers to work in place.
+// Inner loops that go element by element: ReLU, Sigmoid and the like, sums, products, masks, norms,
+// bytes to floats. y may be the first input wherever an op offers to work in place.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,19 @@ struct ElementLoops {
                         float slope, float* dx);
   void (*sigmoid)(int64_t count, const float* x, float* y);
   void (*sigmoid_backward)(int64_t count, const float* y, const float* dy, float* dx);
+  void (*tanh)(int64_t count, const float* x, float* y);
+  void (*tanh_backward)(int64_t count, const float* y, const float* dy, float* dx);
+  // sign: x, or y.
+  void (*elu)(int64_t count, const float* x, float alpha, float* y);
+  void (*elu_backward)(int64_t count, const float* sign, const float* y, float alpha,
+                       const float* dy, float* dx);
+  // y = x * sigmoid(beta * x).
+  void (*swish)(int64_t count, const float* x, float beta, float* y);
+  void (*swish_backward)(int64_t count, const float* x, float beta, const float* dy, float* dx);
+  // y = scale * x + shift, or its square; dx = dy * its derivative.
+  void (*power)(int64_t count, const float* x, float scale, float shift, bool square, float* y);
+  void (*power_backward)(int64_t count, const float* x, float scale, float shift, bool square,
+                         const float* dy, float* dx);
   // y = sum of coeff[k] * x[k]; coeff null: ones.
   void (*sum)(int64_t count, const float* const* x, const float* coeff, int terms, float* y);
   // y = product of all x[k] but x[skip] (-1: of all), times factor (null: 1).

@@ -27,4 +27,8 @@ struct GemmLoops {
 // The table for the instruction set in use (loops.h).
 const GemmLoops& gemm_loops();
 
+// The whole product, spread over threads.
+void multiply_parallel(const GemmLoops& loops, const GemmShape& shape, const float* a,
+                       const float* b, const float* bias, float* c);
+
 }  // namespace pcc::cpu

@@ -229,8 +229,9 @@ std::unique_ptr<Op> make_pointwise(const PointwiseDesc& desc, const OpSite& site
       return std::make_unique<SigmoidOp>(site);
     case PointwiseDesc::Function::prelu:
       return std::make_unique<PreluOp>(site);
+    default:
+      return make_activation(desc, site);
   }
-  return nullptr;
 }
 
 std::unique_ptr<Op> make_dropout(const DropoutDesc& desc, const OpSite& site) {

@@ -1,0 +1,46 @@
+// LSTM and RNN over matrix products of our own.
+#include "ops/recurrent.h"
+
+#include "backends/cpu/kernels/gemm_loops.h"
+#include "backends/cpu/kernels/loops.h"
+#include "backends/cpu/makers.h"
+
+namespace pcc::cpu {
+
+namespace {
+
+struct Product {
+  const GemmLoops& loops = gemm_loops();
+
+  void operator()(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_row, int64_t a_column,
+                  const float* b, int64_t b_row, int64_t b_column, float* c, bool add) const {
+    const GemmShape shape{.m = m,
+                          .n = n,
+                          .depth = k,
+                          .a_row = a_row,
+                          .a_step = a_column,
+                          .b_step = b_row,
+                          .b_column = b_column,
+                          .c_row = n,
+                          .add = add};
+    multiply_parallel(loops, shape, a, b, nullptr, c);
+  }
+};
+
+class RecurrentOp : public RecurrentSteps<float, Product> {
+ public:
+  RecurrentOp(const RecurrentDesc& desc, const OpSite& site)
+      : RecurrentSteps(desc, site, Product()), isa_(loops().isa) {}
+  std::string implementation() const override { return concat("kernel ", isa_); }
+
+ private:
+  const char* isa_;
+};
+
+}  // namespace
+
+std::unique_ptr<Op> make_recurrent(const RecurrentDesc& desc, const OpSite& site) {
+  return std::make_unique<RecurrentOp>(desc, site);
+}
+
+}  // namespace pcc::cpu
