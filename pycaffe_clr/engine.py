@@ -14,6 +14,7 @@ import numpy as np
 
 from pycaffe_clr.data import RecordStream, Share, open_source, read_mean, resolve
 from pycaffe_clr.data import Source as RecordSource
+from pycaffe_clr.data.file_feeds import PARAMS, FileFeeds
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.native import check_fork, core, name_gpu_libraries, note_threads
 from pycaffe_clr.prototxt import Source, layer_specs, schema
@@ -169,9 +170,10 @@ def layer_feed(
     records: Records,
     given: FeedSource | None = None,
     share: Share | None = None,
+    seed: int = 1,
 ) -> LayerFeed | None:
     """What a layer that reads records gets; None for every other layer. given: a Data layer's, in
-    place of a database. share: see Records.feed."""
+    place of a database. share: see Records.feed. seed: of orders that are random."""
     attributes = spec["attributes"]
     where = f"{spec['where']}: layer '{spec['name']}'"
     transform = _last(attributes.get("transform_param", {}))
@@ -193,10 +195,19 @@ def layer_feed(
                 f"{where}: memory_data_param needs batch_size, channels, height and width above 0"
             )
         feed = ready_core().ArrayFeed(np.zeros(dims, np.float32))
+    elif spec["type"] in PARAMS:
+        settings = _last(attributes.get(PARAMS[spec["type"]], {}))
+        files = FileFeeds(records.data_dir, seed)
+        if spec["type"] == "InfogainLoss":
+            gains = files.gains(settings)
+            return None if gains is None else (None, gains)
+        if share is not None:
+            raise ConfigError(f"{where}: several ranks share out databases alone; use a Data layer")
+        feed = record_feed(files.open(spec, settings, transform))
     if feed is None:
         return None
     mean = None
-    if "mean_file" in transform:
+    if "mean_file" in transform and spec["type"] != "WindowData":
         channels, height, width = feed.shape
         mean = records.mean(transform["mean_file"], (channels, height, width))
     return feed, mean
@@ -256,7 +267,7 @@ def build_net(
     part = Share(rank * replicas, replicas, ranks * replicas) if ranks > 1 else None
     taken: dict[str, LayerFeed] = {}
     for spec in specs:
-        feed = layer_feed(spec, records, given.get(spec["name"]), part)
+        feed = layer_feed(spec, records, given.get(spec["name"]), part, seed)
         if feed is not None:
             taken[spec["name"]] = feed
     train = (net.state.phase if phase is None else phase) == 0

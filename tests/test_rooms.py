@@ -62,8 +62,9 @@ PACKAGE = Path(__file__).parents[1] / "pycaffe_clr"
 # __init__.py count as rooms.
 PYTHON_ROOMS = [
     "errors", "version", "atomic", "durations", "native", "core_types", "shaped", "proto",
-    "catalog", "prototxt", "weights", "data", "engine", "devices", "python_layer", "train",
-    "pycaffe", "export", "io", "net_spec", "coord_map", "draw", "classifier", "detector", "compat",
+    "catalog", "prototxt", "weights", "data", "engine", "devices", "python_layer", "hdf5_output",
+    "train", "pycaffe", "export", "io", "net_spec", "coord_map", "draw", "classifier", "detector",
+    "compat",
     "experiments", "cli", "__main__",
 ]  # fmt: skip
 PYTHON_EXCEPT = {

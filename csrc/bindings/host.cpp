@@ -131,7 +131,9 @@ typed::HostLayerSpec spec_for_python(const LayerSpec& spec, const LayerContext& 
   row["dtype"] = name_of(context.dtype);
   row["module"] = params.get_string("module");
   row["layer"] = params.get_string("layer");
-  row["param_str"] = params.get_string("param_str");
+  row["param_str"] = spec.type == "HDF5Output"
+                         ? spec.attributes.sub("hdf5_output_param").get_string("file_name")
+                         : params.get_string("param_str");
   return row;
 }
 
@@ -160,9 +162,13 @@ py::object python_layer_of(const Layer& layer) {
 }
 
 void bind_host(py::module_& m) {
-  register_layer({"Python", maker_of([] {
-                    return py::module_::import("pycaffe_clr.python_layer").attr("make");
-                  })});
+  for (const char* type : {"Python", "HDF5Output"})
+    register_layer({type, maker_of([type] {
+                      const bool own = type == std::string("HDF5Output");
+                      const char* const module =
+                          own ? "pycaffe_clr.hdf5_output" : "pycaffe_clr.python_layer";
+                      return py::module_::import(module).attr("make");
+                    })});
   m.def("register_layer", &register_python_layer, py::arg("type"), py::arg("maker"),
         "Adds a type of layer that maker(spec) makes. ConfigError if there is one of that name.");
   m.def("unregister_layer", &unregister_layer, py::arg("type"),

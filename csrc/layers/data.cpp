@@ -1,6 +1,6 @@
-// Data, DummyData, Input, MemoryData: layers without bottoms. Under replicas each makes its batch
-// once for every replica, one behind the other on axis 0. Source: Caffe's files of those names,
-// data_transformer.cpp.
+// Data, HDF5Data, ImageData, WindowData, DummyData, Input, MemoryData: layers without bottoms.
+// Under replicas each makes its batch once for every replica, one behind the other on axis 0.
+// Source: Caffe's files of those names, data_transformer.cpp.
 #include <algorithm>
 
 #include "layers/families.h"
@@ -62,15 +62,25 @@ class SourceLayer : public LayerBase {
 // batch_size records of a database, in its order, each as (record - mean) * scale, cropped (TRAIN:
 // at random, TEST: the centre) and, with mirror, flipped at random. The mean is one number, one per
 // channel (mean_value) or a picture (mean_file).
-// Where a program feeds it other records -> tops (N, ..), each the field of its name, as it is.
+// Where a program feeds it other records -> tops (N, ..), each the field of its name, as it is. So
+// do HDF5Data, and WindowData, whose feed transforms its windows itself; ImageData is a Data layer
+// over files of pictures.
 class DataLayer : public SourceLayer {
  public:
   DataLayer(LayerSpec spec, LayerContext context)
       : SourceLayer(std::move(spec), std::move(context)) {
-    const Attributes& data = attributes().sub("data_param");
+    const std::string& type = this->spec().type;
+    const Attributes& data = attributes().sub(type == "HDF5Data"     ? "hdf5_data_param"
+                                              : type == "ImageData"  ? "image_data_param"
+                                              : type == "WindowData" ? "window_data_param"
+                                                                     : "data_param");
     batch_ = extent("batch_size", data.get_int("batch_size"), 1);
-    for (const char* field : {"source", "backend", "prefetch"})
-      data.ignore(field);  // the feed's business
+    // The feed's business.
+    for (const char* field :
+         {"source", "backend", "prefetch", "shuffle", "rand_skip", "new_height", "new_width",
+          "is_color", "root_folder", "fg_threshold", "bg_threshold", "fg_fraction", "context_pad",
+          "crop_mode", "cache_images"})
+      data.ignore(field);
     const Attributes& transform = attributes().sub("transform_param");
     desc_.scale = transform.get_double("scale");
     desc_.mirror = transform.get_bool("mirror");
@@ -102,8 +112,7 @@ class DataLayer : public SourceLayer {
 
  protected:
   std::vector<Shape> infer(const std::vector<Shape>&) override {
-    require(context().feed.records != nullptr,
-            "no database was opened for it; expected data_param { source: ... }");
+    require(context().feed.records != nullptr, "nothing was opened for it; expected a source: ...");
     if (takes_fields()) return infer_fields();
     const Shape record = record_shape();
     require(record.axes() == 3, "expected records of 3 axes (C, H, W); got ", record);
@@ -126,7 +135,7 @@ class DataLayer : public SourceLayer {
   }
 
   std::vector<Shape> infer_fields() {
-    require(attributes().size("transform_param") == 0,
+    require(attributes().size("transform_param") == 0 || spec().type == "WindowData",
             "transform_param is for pictures and labels; the fields ",
             names_of(context().feed.records->fields()), " are taken as they are");
     const std::vector<RecordField> all = context().feed.records->fields();
@@ -300,6 +309,9 @@ class MemoryDataLayer : public SourceLayer {
 std::vector<LayerType> data_layers() {
   return {
       entry<DataLayer>("Data"),
+      entry<DataLayer>("HDF5Data"),
+      entry<DataLayer>("ImageData"),
+      entry<DataLayer>("WindowData"),
       entry<DummyDataLayer>("DummyData"),
       entry<InputLayer>("Input"),
       entry<MemoryDataLayer>("MemoryData"),

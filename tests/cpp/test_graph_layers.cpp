@@ -237,6 +237,9 @@ TEST(no_layer_type_is_forgotten) {
   for (const std::string& type : layer_types()) {
     const char* const elsewhere[] = {"Data",
                                      "DummyData",
+                                     "HDF5Data",
+                                     "ImageData",
+                                     "WindowData",
                                      "Input",
                                      "MemoryData",
                                      "Accuracy",

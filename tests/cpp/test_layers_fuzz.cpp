@@ -123,7 +123,7 @@ const std::vector<Subject>& subjects() {
       {{"Split", "Silence"}, "slice_param", {}},
       {{"Flatten"}, "flatten_param", {{"axis", kWhole}, {"end_axis", kWhole}}},
       {{"Reshape"}, "reshape_param", {{"axis", kWhole}, {"num_axes", kWhole}, {"shape", kShape}}},
-      {{"Data"}, "data_param", {{"batch_size", kWhole}}},
+      {{"Data", "HDF5Data", "ImageData", "WindowData"}, "data_param", {{"batch_size", kWhole}}},
       {{"DummyData"},
        "dummy_data_param",
        {{"num", kWhole},

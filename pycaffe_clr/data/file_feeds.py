@@ -1,0 +1,154 @@
+"""What layers get that read files other than databases: HDF5Data, ImageData, WindowData, and
+InfogainLoss its matrix."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pycaffe_clr.data.mean import read_mean
+from pycaffe_clr.data.resolve import resolve
+from pycaffe_clr.data.stream import RecordStream
+from pycaffe_clr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pycaffe_clr.core_types import LayerSpec
+    from pycaffe_clr.core_types import RecordSource as StreamSource
+
+PARAMS = {
+    "HDF5Data": "hdf5_data_param",
+    "ImageData": "image_data_param",
+    "WindowData": "window_data_param",
+    "InfogainLoss": "infogain_loss_param",
+}
+_THREADS = 4  # that decode pictures, at most
+
+
+class FileFeeds:
+    """Opens what such layers name. data_dir: where relative paths are looked up after the working
+    directory; seed: of the orders that are random."""
+
+    def __init__(self, data_dir: str | Path | None, seed: int) -> None:
+        self._data_dir = data_dir
+        self._seed = seed
+
+    def open(
+        self, spec: LayerSpec, settings: Mapping[str, Any], transform: Mapping[str, Any]
+    ) -> StreamSource:
+        """The records of a layer of one of these types. settings: its own message; transform: its
+        transform_param. Raises ConfigError and DataError."""
+        where = f"{spec['where']}: layer '{spec['name']}'"
+        if not settings.get("source"):
+            raise ConfigError(f"{where}: {PARAMS[spec['type']]} needs a source, the path of a list")
+        path = self._resolve(settings["source"], "list")
+        # Of its own for each layer, and the same at each start.
+        seed = (self._seed << 32) ^ zlib.crc32(spec["name"].encode())
+        if spec["type"] == "HDF5Data":
+            return self._hdf5(path, spec["tops"], settings, seed)
+        if spec["type"] == "ImageData":
+            return self._images(path, settings, seed, where)
+        return self._windows(path, spec["tops"], settings, transform, seed, where)
+
+    def gains(self, settings: Mapping[str, Any]) -> np.ndarray | None:
+        """The matrix that InfogainLoss names, or None where it names none."""
+        if not settings.get("source"):
+            return None
+        return read_mean(self._resolve(settings["source"], "matrix"))
+
+    def _resolve(self, path: str, kind: str) -> Path:
+        return resolve(path, self._data_dir, kind)
+
+    def _hdf5(
+        self, path: Path, tops: list[str], settings: Mapping[str, Any], seed: int
+    ) -> StreamSource:
+        from pycaffe_clr.data.hdf5_lists import Hdf5Records, read_lines
+
+        files = [self._resolve(line, "HDF5 file") for line in read_lines(path)]
+        return Hdf5Records(files, tops, seed if settings.get("shuffle") else None)
+
+    def _images(
+        self, path: Path, settings: Mapping[str, Any], seed: int, where: str
+    ) -> StreamSource:
+        from pycaffe_clr.data.image_list import read_list
+        from pycaffe_clr.data.image_source import ImageSource, Look
+
+        height, width = int(settings.get("new_height", 0)), int(settings.get("new_width", 0))
+        if (height > 0) != (width > 0):
+            raise ConfigError(f"{where}: set both new_height and new_width, or neither")
+        look = Look(height, width, bool(settings.get("is_color", True)))
+        entries = read_list(path)
+        skip = int(settings.get("rand_skip", 0))
+        if skip:
+            skip = int(np.random.default_rng(seed).integers(min(skip, len(entries))))
+        source = ImageSource(
+            str(path),
+            entries,
+            settings.get("root_folder", ""),
+            look,
+            seed if settings.get("shuffle") else None,
+            skip,
+        )
+        return RecordStream(source, threads=min(_THREADS, os.cpu_count() or 1))
+
+    def _windows(
+        self,
+        path: Path,
+        tops: list[str],
+        settings: Mapping[str, Any],
+        transform: Mapping[str, Any],
+        seed: int,
+        where: str,
+    ) -> StreamSource:
+        from pycaffe_clr.data.windows import Sampling, WindowRecords, read_windows
+
+        if len(tops) != 2:
+            raise ConfigError(f"{where}: WindowData has two tops, windows and labels")
+        crop = int(transform.get("crop_size", 0))
+        pad = int(settings.get("context_pad", 0))
+        if crop <= 2 * pad:
+            raise ConfigError(
+                f"{where}: transform_param's crop_size {crop} must be above twice the context_pad, "
+                f"{pad}"
+            )
+        mode = settings.get("crop_mode", "warp")
+        if mode not in ("warp", "square"):
+            raise ConfigError(f"{where}: crop_mode '{mode}' is unknown; expected warp or square")
+        mean = self._window_mean(transform, crop, where)
+        thresholds = {
+            name: float(settings[name])
+            for name in ("fg_threshold", "bg_threshold", "fg_fraction")
+            if name in settings
+        }
+        how = Sampling(
+            crop,
+            bool(transform.get("mirror", False)),
+            float(transform.get("scale", 1)),
+            mean,
+            context_pad=pad,
+            square=mode == "square",
+            cache=bool(settings.get("cache_images", False)),
+            **thresholds,
+        )
+        windows = read_windows(path, settings.get("root_folder", ""))
+        return WindowRecords(str(path), windows, how, tops, seed)
+
+    def _window_mean(
+        self, transform: Mapping[str, Any], crop: int, where: str
+    ) -> np.ndarray | None:
+        values = transform.get("mean_value", [])
+        if "mean_file" in transform:
+            mean = read_mean(self._resolve(transform["mean_file"], "mean file"))
+            if mean.shape[0] != 3 or mean.shape[1] != mean.shape[2] or mean.shape[1] < crop:
+                raise ConfigError(
+                    f"{where}: its mean_file must hold a square of three channels, at least "
+                    f"{crop}x{crop}; it holds {mean.shape}"
+                )
+            return mean
+        if len(values) not in (0, 1, 3):
+            raise ConfigError(f"{where}: mean_value is given {len(values)} times; expected 1 or 3")
+        return np.resize(np.asarray(values, np.float32), 3) if len(values) else None
