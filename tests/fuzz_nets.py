@@ -103,6 +103,39 @@ layer { name: "y" type: "Scale" bottom: "i" top: "y"
   scale_param { axis: 0 num_axes: -1 filler { type: "gaussian" std: 0.1 } } }
 """
     + LOSS,
+    INPUT.replace("DIMS", "dim: 3 dim: 4 dim: 6 dim: 5")
+    + """
+layer { name: "l" type: "DummyData" top: "label" dummy_data_param {
+  shape { dim: 3 } data_filler { type: "constant" value: 1 } } }
+layer { name: "po" type: "Power" bottom: "x" top: "po"
+  power_param { power: 2 scale: 0.5 shift: 1 } }
+layer { name: "el" type: "ELU" bottom: "po" top: "po" elu_param { alpha: 0.5 } }
+layer { name: "ti" type: "Tile" bottom: "x" top: "ti" tile_param { axis: 2 tiles: 2 } }
+layer { name: "cr" type: "Crop" bottom: "ti" bottom: "po" top: "cr"
+  crop_param { axis: 2 offset: 3 offset: 0 } }
+layer { name: "pe" type: "Permute" bottom: "cr" top: "pe" permute_param { order: 0 order: 2 } }
+layer { name: "mv" type: "MVN" bottom: "pe" top: "mv" mvn_param { across_channels: true } }
+layer { name: "sp" type: "SPP" bottom: "mv" top: "sp" spp_param { pyramid_height: 2 pool: AVE } }
+layer { name: "em" type: "Embed" bottom: "label" top: "em"
+  embed_param { num_output: 4 input_dim: 6 weight_filler { type: "uniform" } } }
+layer { name: "y" type: "Concat" bottom: "sp" bottom: "em" top: "y" concat_param { axis: 1 } }
+layer { name: "re" type: "Reduction" bottom: "y" top: "re"
+  reduction_param { axis: 1 operation: SUMSQ coeff: 0.1 } }
+layer { name: "eu" type: "EuclideanLoss" bottom: "re" bottom: "label" top: "eu" loss_weight: 0.1 }
+layer { name: "am" type: "ArgMax" bottom: "y" top: "am" argmax_param { top_k: 2 axis: 1 } }
+layer { name: "quiet" type: "Silence" bottom: "am" }
+"""
+    + LOSS,
+    """
+layer { name: "x" type: "DummyData" top: "x" top: "cont" top: "label" dummy_data_param {
+  shape { dim: 4 dim: 2 dim: 3 } shape { dim: 4 dim: 2 } shape { dim: 4 }
+  data_filler { type: "gaussian" } data_filler { value: 1 } data_filler { value: 2 } } }
+layer { name: "ls" type: "LSTM" bottom: "x" bottom: "cont" top: "ls"
+  recurrent_param { num_output: 5 weight_filler { type: "uniform" min: -0.1 max: 0.1 } } }
+layer { name: "y" type: "RNN" bottom: "ls" bottom: "cont" top: "y"
+  recurrent_param { num_output: 3 weight_filler { type: "uniform" min: -0.1 max: 0.1 } } }
+"""
+    + LOSS,
 ]
 NUMBERS = ["0", "-1", "1", "2", "3", "5", "7", "8", "16", "64", "999", "-2147483648", "2147483647"]
 NUMBERS += ["4294967295", "9223372036854775807", "0.5", "-0.5", "1e-30", "1e30", "nan", "inf"]

@@ -117,6 +117,10 @@ class Layer {
   // Whether its tops are its bottom's memory under other names, as Caffe's Split has it: what is
   // written to one of them is read from each.
   virtual bool shares_memory() const { return false; }
+  // Whether its tops' number of rows depends on the bottoms' values: set_rows says it, and shapes
+  // are inferred anew.
+  virtual bool varies() const { return false; }
+  virtual void set_rows(int64_t rows) { (void)rows; }
   // Loss layers make their own top when the prototxt names none (Caffe's AutoTopBlobs).
   virtual bool auto_top() const { return false; }
 

@@ -278,22 +278,33 @@ void Net::reshape(const std::map<std::string, Shape>& inputs) {
   }
   const ThreadScope scope(threads_);
   const std::map<std::string, Shape> before = input_shapes_;
+  lay_out_anew(
+      [&] {
+        for (const auto& [name, shape] : inputs) input_shapes_[name] = shape;
+      },
+      [&] { input_shapes_ = before; });
+}
+
+// Plans the net for other shapes. Inputs, and arrays of blobs, that keep theirs stay.
+void Net::lay_out_anew(const std::function<void()>& change, const std::function<void()>& undo) {
   const std::vector<HostBlob> hosts = hosts_;
   take_in(0, false);
   std::vector<OutsideData> outside = outside_data();
-  for (const auto& [name, shape] : inputs) input_shapes_[name] = shape;
+  change();
   try {
     lower_layers(options_, input_shapes_, built_);
     make_plan(share_.get());
   } catch (...) {
     // The net goes on in its old shapes.
-    input_shapes_ = before;
+    undo();
     lower_layers(options_, input_shapes_, built_);
     make_plan(share_.get());
     hosts_ = hosts;
     put_back(outside);
     throw;
   }
+  for (size_t b = 0; b < hosts.size(); ++b)
+    if (hosts[b].shape == built_.blobs[b].shape()) hosts_[b] = hosts[b];
   put_back(outside);
 }
 

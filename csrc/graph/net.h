@@ -157,8 +157,8 @@ class Net {
     return offsets_[static_cast<size_t>(param)];
   }  // in elements; -1: borrowed
 
-  // New shapes for input blobs; parameters stay. Views made before keep their old shape and are no
-  // longer followed.
+  // New shapes for input blobs; parameters stay. Views of blobs whose shape changes keep their old
+  // one and are no longer followed.
   void reshape(const std::map<std::string, Shape>& inputs);
 
   StepBlock& state() { return step_; }  // seed and pass number: part of what a resume restores
@@ -181,6 +181,10 @@ class Net {
   void upload_step();
   void set_rates(const StepBlock& rates);
   void begin_pass(int first, int last);
+  // Runs a pass from begin_pass on; again, laid out anew, where a layer's rows came to be others.
+  void run_both();
+  void run_pass(int first, int last, const std::function<void()>& run);
+  void lay_out_anew(const std::function<void()>& change, const std::function<void()>& undo);
   void prepare();
   void charge_sums(std::map<const Op*, size_t>& rows) const;
   void make_tally();

@@ -5,6 +5,7 @@
 #include "graph/net.h"
 #include "graph/transfer.h"
 #include "ops/classes.h"
+#include "ops/rows.h"
 
 namespace pcc {
 
@@ -29,6 +30,31 @@ void Net::begin_pass(int first, int last) {
   prepare();
 }
 
+void Net::run_pass(int first, int last, const std::function<void()>& run) {
+  const auto varies = [](const LayerInfo& info) { return info.layer->varies(); };
+  const bool any = std::any_of(built_.layers.begin(), built_.layers.end(), varies);
+  // What a pass itself moves is moved once.
+  std::vector<std::pair<Tensor, std::vector<double>>> statistics;
+  for (const Param& param : built_.program.params)
+    if (any && param.statistic)
+      statistics.emplace_back(param.data, pcc::read(*device_, param.data, param.data.count()));
+  for (size_t again = 0;; ++again) {
+    begin_pass(first, last);
+    try {
+      return run();
+    } catch (const RowsChanged& changed) {
+      // Each time one layer more, in their order, has the rows that it needs.
+      PCC_CHECK(again < built_.layers.size(), "layer '", changed.name, "' changes at every pass");
+      PCC_CONFIG(first == 0, "layer '", changed.name, "' has ", changed.rows,
+                 " rows now, for which the net must be run from its first layer on");
+      for (const auto& [tensor, values] : statistics) pcc::write(*device_, tensor, values);
+      rewind(1);
+      Layer& layer = *at(built_.layers, layer_index(changed.name)).layer;
+      lay_out_anew([&] { layer.set_rows(changed.rows); }, [&] { layer.set_rows(-1); });
+    }
+  }
+}
+
 // Lets ops make anew what they keep of the parameters, if these have changed.
 void Net::prepare() {
   if (prepared_ == *params_version_) return;
@@ -46,11 +72,12 @@ double Net::forward(int first, int last) {
   const InUse::Pass pass(*in_use_);
   const ThreadScope scope(threads_);
   step_.parts = 0;
-  begin_pass(first, last);
-  if (whole)
-    forward_course_.run(*device_, contexts());
-  else
-    forward_course_.run(*device_, contexts(), first, last);
+  run_pass(first, last, [&] {
+    if (whole)
+      forward_course_.run(*device_, contexts());
+    else
+      forward_course_.run(*device_, contexts(), first, last);
+  });
   give_back_params();
   give_back(first, last, false);
   take_error();
@@ -84,12 +111,18 @@ void Net::accumulate(const StepBlock& rates) {
   const ThreadScope scope(threads_);
   const int end = static_cast<int>(built_.layers.size()) - 1;
   set_rates(rates);
-  begin_pass(0, end);
+  run_pass(0, end, [&] { run_both(); });
+  give_back_params();
+}
+
+// Forward and backward of one of an iteration's passes.
+void Net::run_both() {
+  const int end = static_cast<int>(built_.layers.size()) - 1;
   const bool looked = looked_at();
-  const bool taken = takers_.join && rates.part + 1 == rates.parts;
-  if (rates.part == 0 && looked)
+  const bool taken = takers_.join && step_.part + 1 == step_.parts;
+  if (step_.part == 0 && looked)
     device_->clear(diff_block_.data, diff_block_.spec.bytes());
-  else if (rates.part == 0 && stale_begin_ < stale_end_)
+  else if (step_.part == 0 && stale_begin_ < stale_end_)
     device_->clear(diff_mirror_.block()->data() + stale_begin_, stale_end_ - stale_begin_);
   if (looked) {
     // What users wrote into their arrays of diffs is taken in between.
@@ -104,12 +137,11 @@ void Net::accumulate(const StepBlock& rates) {
       calls.push_back({takers_.join});
       device_->run(calls.data(), calls.size(), context());
     }
-  } else if (rates.part == 0) {
+  } else if (step_.part == 0) {
     (taken ? only_course_ : first_course_).run(*device_, contexts(true));
   } else {
     (taken ? last_course_ : both_course_).run(*device_, contexts());
   }
-  give_back_params();
 }
 
 void Net::take_gradients(Takers takers) {
@@ -170,8 +202,14 @@ Net::Tested Net::test(int64_t passes, const std::function<bool()>& poll) {
       const ThreadScope scope(threads_);
       step_.parts = 0;
       step_.iteration = tested.passes;  // an error says in which it was
-      begin_pass(0, end);
-      test.course.run(*device_, contexts());
+      run_pass(0, end, [&] {
+        try {
+          test.course.run(*device_, contexts());
+        } catch (const RowsChanged& changed) {
+          PCC_THROW(config, "layer '", changed.name, "' has ", changed.rows,
+                    " rows in this pass, and others before: a test cannot sum them up");
+        }
+      });
       give_back_params();
       give_back(0, end, false);
     }

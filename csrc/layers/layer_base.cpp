@@ -41,6 +41,7 @@ std::vector<Shape> LayerBase::infer_shapes(const std::vector<Shape>& bottoms) {
   for (size_t i = 0; i < tops.size(); ++i) {
     const std::string name =
         i < spec().tops.size() ? concat("'", spec().tops[i], "'") : std::to_string(i);
+    if (may_be_empty() && tops[i].count() == 0) continue;
     check_shape(concat("top ", name, " (", tops[i], ")"), tops[i]);
   }
   const std::vector<ParamDecl> decls = params();

@@ -29,6 +29,9 @@ class LayerBase : public Layer {
   // number fits arity().
   virtual std::vector<Shape> infer(const std::vector<Shape>& bottoms) = 0;
 
+  // Whether a top may be without elements; nobody can read it then.
+  virtual bool may_be_empty() const { return false; }
+
   // Throws a config error that begins with title().
   template <typename... Parts>
   [[noreturn]] void fail(const Parts&... parts) const {

@@ -176,6 +176,51 @@ class BatchReindexLayer : public LayerBase {
   Shape top_;
 };
 
+// Each bottom but the last, (N, ..) -> those of its samples whose selector, the last bottom (N), is
+// not 0. How many they are is known when the net runs; until it has, all.
+class FilterLayer : public LayerBase {
+ public:
+  using LayerBase::LayerBase;
+  Arity arity() const override { return {2, -1, 1, -1, false}; }
+  bool differentiable(int bottom) const override {
+    return bottom + 1 < static_cast<int>(spec().bottoms.size());
+  }
+  bool varies() const override { return true; }
+  void set_rows(int64_t rows) override { rows_ = rows; }
+  void lower(Lowering& to) const override {
+    std::vector<ValueId> ins;
+    for (size_t i = 0; i < spec().bottoms.size(); ++i)
+      ins.push_back(to.bottom(static_cast<int>(i)));
+    const std::vector<ValueId> values = to.op(FilterDesc{}, ins, {}, tops_);
+    for (size_t i = 0; i < values.size(); ++i) to.top(static_cast<int>(i), values[i]);
+  }
+
+ protected:
+  bool may_be_empty() const override { return true; }
+  std::vector<Shape> infer(const std::vector<Shape>& bottoms) override {
+    keep_replicas_apart(true, "choosing samples");
+    const Shape& selector = bottoms.back();
+    require(bottoms.size() == top_count() + 1, "expected a top for each bottom but the last; got ",
+            bottoms.size(), " bottoms and ", top_count(), " tops");
+    require(selector.axes() >= 1 && selector.count() == selector[0],
+            "expected one number for each sample; got ", bottom_text(bottoms.size() - 1, selector));
+    if (rows_ > selector[0]) rows_ = -1;
+    tops_.clear();
+    for (size_t i = 0; i + 1 < bottoms.size(); ++i) {
+      require(bottoms[i].axes() >= 1 && bottoms[i][0] == selector[0],
+              "expected a number for each sample of ", bottom_text(i, bottoms[i]), "; got ",
+              bottom_text(bottoms.size() - 1, selector));
+      tops_.push_back(bottoms[i]);
+      if (rows_ >= 0) tops_.back()[0] = rows_;
+    }
+    return tops_;
+  }
+
+ private:
+  int64_t rows_ = -1;
+  std::vector<Shape> tops_;
+};
+
 // The top_k largest: of each sample, or along `axis`. No gradient.
 class ArgMaxLayer : public LayerBase {
  public:
@@ -284,7 +329,8 @@ std::vector<LayerType> select_layers() {
       entry<CropLayer>("Crop"),           entry<TileLayer>("Tile"),
       entry<PermuteLayer>("Permute"),     entry<ShuffleChannelLayer>("ShuffleChannel"),
       entry<ArgMaxLayer>("ArgMax"),       entry<BatchReindexLayer>("BatchReindex"),
-      entry<ReductionLayer>("Reduction"), entry<ParameterLayer>("Parameter"),
+      entry<FilterLayer>("Filter"),       entry<ReductionLayer>("Reduction"),
+      entry<ParameterLayer>("Parameter"),
   };
 }
 

@@ -139,7 +139,8 @@ class SppLayer : public LayerBase {
     levels_.clear();
     int64_t all = 0;
     for (int64_t bins = 1; static_cast<int64_t>(levels_.size()) < height_; bins *= 2) {
-      PoolDesc level{.method = method_, .sample = context().train};
+      PoolDesc level{.method = method_};
+      level.sample = context().train;
       for (int i = 0; i < 2; ++i) {
         const int64_t kernel = (x_[2 + i] + bins - 1) / bins;
         level.kernel[i] = level.stride[i] = kernel;

@@ -39,8 +39,8 @@ struct ConvDesc {
 // sum of squares over the sum.
 struct PoolDesc {
   enum class Method { max, average, stochastic } method = Method::max;
-  bool sample = false;
   int64_t kernel[2] = {1, 1}, stride[2] = {1, 1}, pad[2] = {0, 0};
+  bool sample = false;
 };
 
 // x (N, C, H, W) -> y, same shape. Across channels: y = x * (k + alpha/size * sum of x^2 over

@@ -16,7 +16,7 @@ struct RoiPoolDesc {
 
 // Faster R-CNN's proposals. ins: scores (1, 2 A, H, W), the second half those of objects; shifts
 // (1, 4 A, H, W); image (1, 3): height, width, scale -> rois (post_nms, 5) [, scores (post_nms,
-// 1)], best first; rows that are left over repeat 0. No gradient.
+// 1)], best first; rows left over repeat the best. No gradient.
 struct ProposalDesc {
   static constexpr const char* kName = "proposal";
   std::vector<double> anchors;  // A boxes of x1, y1, x2, y2

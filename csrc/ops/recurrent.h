@@ -81,23 +81,21 @@ class RecurrentSteps : public TypedOp<T> {
     if (lstm_) std::copy(c_last_.begin(), c_last_.end(), cells);
     std::copy_n(this->in(0), steps_ * batch_ * gates_, u);
     for (int64_t t = 0; t < steps_; ++t) {
-      const T* cont = this->in(1) + t * batch_;
-      T* s = state + t * batch_ * hidden_;
-      for_each_row([=, this](int64_t n, int64_t at) { s[at] = cont[n] * before[at]; });
+      const int64_t step = t * batch_ * hidden_;
       T* gates = u + t * batch_ * gates_;
-      product_(batch_, gates_, hidden_, s, hidden_, 1, this->param(0), 1, hidden_, gates, true);
-      T* h = this->out() + t * batch_ * hidden_;
-      if (lstm_) {
-        const T* c = cells + t * batch_ * hidden_;
-        T* next = cells + (t + 1) * batch_ * hidden_;
-        for_each_row([=, this](int64_t n, int64_t at) {
-          const LstmElement<T> cell(gates + gate(n, at), hidden_, cont[n], c[at]);
-          next[at] = cell.c;
-          h[at] = cell.h();
-        });
-      } else {
-        for_each_row([=](int64_t, int64_t at) { h[at] = std::tanh(gates[at]); });
-      }
+      T* h = this->out() + step;
+      for_each_sample(t, [=, this](int64_t, T cont, int64_t at) {
+        for (int64_t i = at; i < at + hidden_; ++i) state[step + i] = cont * before[i];
+      });
+      product_(batch_, gates_, hidden_, state + step, hidden_, 1, this->param(0), 1, hidden_, gates,
+               true);
+      for_each_sample(t, [=, this](int64_t n, T cont, int64_t at) {
+        if (lstm_)
+          lstm_row(gates + n * gates_, cont, cells + step + at,
+                   cells + step + batch_ * hidden_ + at, h + at);
+        else
+          rnn_row(gates + n * gates_, h + at);
+      });
       before = h;
     }
     finish(0, before, h_last_);
@@ -105,6 +103,25 @@ class RecurrentSteps : public TypedOp<T> {
   }
 
  protected:
+  // One sample's step. u: the gates' inputs, (4 H) or (H).
+  virtual void lstm_row(const T* u, T cont, const T* before, T* c, T* h) const {
+    for (int64_t i = 0; i < hidden_; ++i) {
+      const LstmElement<T> cell(u + i, hidden_, cont, before[i]);
+      c[i] = cell.c;
+      h[i] = cell.h();
+    }
+  }
+  // dc: of this step, then of the one before.
+  virtual void lstm_row_gradient(const T* u, T cont, const T* before, const T* dh, T* dc,
+                                 T* du) const {
+    for (int64_t i = 0; i < hidden_; ++i)
+      dc[i] = LstmElement<T>(u + i, hidden_, cont, before[i]).pull(dh[i], dc[i], hidden_, du + i);
+  }
+  virtual void rnn_row(const T* u, T* h) const {
+    for (int64_t i = 0; i < hidden_; ++i) h[i] = std::tanh(u[i]);
+  }
+  int64_t hidden() const { return hidden_; }
+
   int64_t record() const {
     const int64_t values = steps_ * gates_ + steps_ * hidden_ + (steps_ + 1) * hidden_;
     return values * batch_ * static_cast<int64_t>(sizeof(T));
@@ -132,26 +149,24 @@ class RecurrentSteps : public TypedOp<T> {
     std::fill_n(dh, 2 * batch_ * hidden_, T(0));
     const T* dy = this->dout();
     for (int64_t t = steps_ - 1; t >= 0; --t) {
-      const T* cont = this->in(1) + t * batch_;
       const int64_t step = t * batch_ * hidden_;
+      const T* gates = u + t * batch_ * gates_;
       T* dgates = du + t * batch_ * gates_;
-      if (lstm_) {
-        const T* gates = u + t * batch_ * gates_;
-        for_each_row([=, this](int64_t n, int64_t at) {
-          const LstmElement<T> cell(gates + gate(n, at), hidden_, cont[n], cells[step + at]);
-          const T g = dh[at] + (dy ? dy[step + at] : T(0));
-          dc[at] = cell.pull(g, dc[at], hidden_, dgates + gate(n, at));
-        });
-      } else {
-        const T* h = this->out() + step;
-        for_each_row([=](int64_t, int64_t at) {
-          const T g = dh[at] + (dy ? dy[step + at] : T(0));
-          dgates[at] = g * (1 - h[at] * h[at]);
-        });
-      }
+      for_each_sample(t, [=, this](int64_t n, T cont, int64_t at) {
+        for (int64_t i = at; dy && i < at + hidden_; ++i) dh[i] += dy[step + i];
+        if (lstm_) {
+          lstm_row_gradient(gates + n * gates_, cont, cells + step + at, dh + at, dc + at,
+                            dgates + n * gates_);
+        } else {
+          const T* h = this->out() + step;
+          for (int64_t i = at; i < at + hidden_; ++i) dgates[i] = dh[i] * (1 - h[i] * h[i]);
+        }
+      });
       if (t == 0) break;
       product_(batch_, hidden_, gates_, dgates, gates_, 1, this->param(0), hidden_, 1, dh, false);
-      for_each_row([=](int64_t n, int64_t at) { dh[at] *= cont[n]; });
+      for_each_sample(t, [=, this](int64_t, T cont, int64_t at) {
+        for (int64_t i = at; i < at + hidden_; ++i) dh[i] *= cont;
+      });
     }
     if (T* dw = this->dparam(0))
       product_(gates_, hidden_, steps_ * batch_, du, 1, gates_, state, hidden_, 1, dw,
@@ -159,14 +174,14 @@ class RecurrentSteps : public TypedOp<T> {
   }
 
  private:
-  // For each element of a (N, H): body(n, element).
+  // For each sample of step t: body(sample, its cont, where its (H) begin in a (N, H)).
   template <typename Body>
-  void for_each_row(Body body) const {
-    parallel(batch_ * hidden_, 4096, [&](int64_t begin, int64_t end, int) {
-      for (int64_t at = begin; at < end; ++at) body(at / hidden_, at);
+  void for_each_sample(int64_t t, Body body) const {
+    const T* cont = this->in(1) + t * batch_;
+    parallel(batch_, std::max<int64_t>(1, 2048 / hidden_), [&](int64_t begin, int64_t end, int) {
+      for (int64_t n = begin; n < end; ++n) body(n, cont[n], n * hidden_);
     });
   }
-  int64_t gate(int64_t n, int64_t at) const { return n * gates_ + at % hidden_; }
   // The state before the first step, and after the last.
   void start(int which, std::vector<T>& last) const {
     if (exposed_) std::copy_n(this->in(2 + which), last.size(), last.begin());

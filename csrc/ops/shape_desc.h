@@ -38,7 +38,8 @@ struct BatchReindexDesc {
   static constexpr const char* kName = "batch reindex";
 };
 
-// x.., selector (N) -> of each x the samples whose selector is not 0, then zeros.
+// x.., selector (N) -> of each x the samples whose selector is not 0. Throws RowsChanged where they
+// are not as many as the outputs have rows.
 struct FilterDesc {
   static constexpr const char* kName = "filter";
 };

@@ -230,6 +230,48 @@ TEST(gradients_of_more_losses) {
                 with_bottoms("MultinomialLogisticLoss", "p label", "loss"));
 }
 
+std::string filter_net(const std::string& more = "") {
+  return input_layer("data", {4, 3}) + input_layer("more", {4, 2, 2}) + input_layer("keep", {4}) +
+         layer("Power", "p", "data", "p", "power_param { scale: 2 }") +
+         "layer { name: 'f' type: 'Filter' bottom: 'p' bottom: 'more' bottom: 'keep' top: 'a' top: "
+         "'b' }" +
+         more;
+}
+
+TEST(filter_passes_the_chosen_samples_on) {
+  const std::string text =
+      filter_net(layer("Reduction", "r", "a", "r", "reduction_param { operation: MEAN }")) +
+      "layer { name: 's' type: 'Silence' bottom: 'b' }";
+  for (const char* backend : {"reference", "cpu"}) {
+    const auto net = make_net(text, net_on(backend));
+    feed_all(*net, 3);
+    const Values data = blob_of(*net, "data");
+    for (const Values& keep : std::vector<Values>{{1, 0, 0, 1}, {0, 1, 1, 1}, {1, 1, 1, 1}}) {
+      feed(*net, "keep", keep);
+      net->forward();
+      Values expected;
+      for (size_t n = 0; n < 4; ++n)
+        for (size_t i = 0; keep[n] != 0 && i < 3; ++i) expected.push_back(2 * data[3 * n + i]);
+      CHECK(relative_difference(blob_of(*net, "a"), expected) < 1e-6);
+      CHECK_EQ(blob_of(*net, "b").size(), expected.size() / 3 * 4);
+      double mean = 0;
+      for (const double value : expected) mean += value / static_cast<double>(expected.size());
+      CHECK_NEAR(blob_of(*net, "r")[0], mean, 1e-6);
+    }
+    feed(*net, "keep", {0, 0, 0, 0});
+    CHECK_THROWS_WITH("bottom 'a' (0x3) would be empty", net->forward());
+    feed(*net, "keep", {1, 0, 1, 0});
+    net->forward();
+    CHECK_EQ(blob_of(*net, "a").size(), 6u);
+    CHECK_EQ(blob_of(*net, "data"), data);
+  }
+  const auto net = make_net(filter_net());
+  feed_all(*net, 3);
+  feed(*net, "keep", {0, 0, 0, 0});
+  net->forward();
+  CHECK_EQ(blob_of(*net, "a").size(), 0u);
+}
+
 // The lists are complete: a new layer type must be added to them.
 TEST(no_layer_type_is_forgotten) {
   std::string all;
@@ -247,6 +289,7 @@ TEST(no_layer_type_is_forgotten) {
                                      "Threshold",
                                      "PriorBox",
                                      "Proposal",
+                                     "Filter",
                                      "DetectionOutput",
                                      "SoftmaxWithLoss",
                                      "EuclideanLoss",

@@ -102,12 +102,11 @@ std::vector<PointwiseDesc> fast_functions() {
 
 TEST(functions_of_one_element) {
   for (const PointwiseDesc& desc : fast_functions())
-    for (const Shape& shape : kShapes)
-      for (const double size : {1.0, 30.0}) {
-        OpCase op = elementwise(desc, shape);
-        op.in_values = {random_values(shape.count(), 3, -size, size)};
-        check_kernels(op, kTolerance);
-      }
+    for (const double size : {1.0, 30.0}) {
+      OpCase op = elementwise(desc, {2, 16, 3, 5});
+      op.in_values = {random_values(480, 3, -size, size)};
+      check_kernels(op, 3e-6);
+    }
 }
 
 // Relative to the value itself.

@@ -147,7 +147,7 @@ const std::vector<Subject>& subjects() {
       {{"Tile"}, "tile_param", {{"axis", kWhole}, {"tiles", kWhole}}},
       {{"Permute"}, "permute_param", {{"order", kCount}, {"order", kCount}, {"order", kCount}}},
       {{"ShuffleChannel"}, "shuffle_channel_param", {{"group", kCount}}},
-      {{"BatchReindex"}, "slice_param", {}},
+      {{"BatchReindex", "Filter"}, "slice_param", {}},
       {{"ArgMax"}, "argmax_param", {{"axis", kWhole}, {"top_k", kCount}, {"out_max_val", kFlag}}},
       {{"Reduction"},
        "reduction_param",

@@ -30,11 +30,22 @@ struct Product {
 class RecurrentOp : public RecurrentSteps<float, Product> {
  public:
   RecurrentOp(const RecurrentDesc& desc, const OpSite& site)
-      : RecurrentSteps(desc, site, Product()), isa_(loops().isa) {}
-  std::string implementation() const override { return concat("kernel ", isa_); }
+      : RecurrentSteps(desc, site, Product()), loops_(loops()) {}
+  std::string implementation() const override { return concat("kernel ", loops_.isa); }
+
+ protected:
+  void lstm_row(const float* u, float cont, const float* before, float* c,
+                float* h) const override {
+    loops_.element.lstm(hidden(), u, cont, before, c, h);
+  }
+  void lstm_row_gradient(const float* u, float cont, const float* before, const float* dh,
+                         float* dc, float* du) const override {
+    loops_.element.lstm_backward(hidden(), u, cont, before, dh, dc, du);
+  }
+  void rnn_row(const float* u, float* h) const override { loops_.element.tanh(hidden(), u, h); }
 
  private:
-  const char* isa_;
+  const Loops& loops_;
 };
 
 }  // namespace

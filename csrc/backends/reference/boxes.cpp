@@ -162,8 +162,8 @@ class Proposal : public ReferenceOp<T> {
         suppress(order, boxes, static_cast<T>(desc_.nms_threshold), T(1), T(1), rows);
     std::fill_n(this->out(), rows * 5, T(0));
     if (this->outs() > 1) std::fill_n(this->out(1), rows, T(0));
-    for (size_t r = 0; r < kept.size(); ++r) {
-      const auto k = static_cast<size_t>(kept[r]);
+    for (size_t r = 0; r < static_cast<size_t>(rows) && !kept.empty(); ++r) {
+      const auto k = static_cast<size_t>(kept[r < kept.size() ? r : 0]);
       T* row = this->out() + 5 * r;
       row[1] = boxes[k].x1;
       row[2] = boxes[k].y1;

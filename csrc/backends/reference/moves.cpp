@@ -1,6 +1,7 @@
 // Crop, Permute, Tile, BatchReindex, Filter, Embed, Parameter, im2col: elements in other places.
 #include "backends/reference/reference_op.h"
 #include "ops/columns.h"
+#include "ops/rows.h"
 
 namespace pcc::reference {
 namespace {
@@ -162,14 +163,14 @@ class Filter : public ReferenceOp<T> {
   Filter(const FilterDesc&, const OpSite& site) : ReferenceOp<T>(site) {}
 
   void forward(const Context&) override {
+    int64_t rows = 0;
+    for_chosen([&](int64_t, int64_t) { ++rows; });
+    if (rows != this->out_shape()[0]) throw RowsChanged{this->site_.name, rows};
     for (int k = 0; k < this->outs(); ++k) {
-      const int64_t size = this->in_shape(k).count(1), samples = this->in_shape(k)[0];
-      T* to = this->out(k);
+      const int64_t size = this->in_shape(k).count(1);
       for_chosen([&](int64_t n, int64_t m) {
         std::copy_n(this->in(k) + n * size, size, this->out(k) + m * size);
-        to += size;
       });
-      std::fill(to, this->out(k) + samples * size, T(0));
     }
   }
 

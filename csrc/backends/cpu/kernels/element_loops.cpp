@@ -63,12 +63,27 @@ inline float exp_of(float x) {
   return sum * __builtin_bit_cast(float, power);
 }
 
+inline float sigmoid_of(float x) {
+  const float e = exp_of(x > 0 ? -x : x);
+  return (x > 0 ? 1 : e) / (1 + e);
+}
+
+// Near 0, where 1 - exp(-2x) would lose its digits, a polynomial: S. Moshier, Cephes, tanhf.c.
+inline float tanh_of(float x) {
+  const float size = x < 0 ? -x : x, e = exp_of(-2 * size);
+  const float far = (1 - e) / (1 + e), z = x * x;
+  float near = -5.70498872745e-3f;
+  near = near * z + 2.06390887954e-2f;
+  near = near * z - 5.37397155531e-2f;
+  near = near * z + 1.33314422036e-1f;
+  near = near * z - 3.33332819422e-1f;
+  near = near * z * x + x;
+  return size < 0.625f ? near : x < 0 ? -far : far;
+}
+
 void sigmoid(int64_t count, const float* x, float* y) {
 #pragma GCC ivdep
-  for (int64_t i = 0; i < count; ++i) {
-    const float e = exp_of(x[i] > 0 ? -x[i] : x[i]);
-    y[i] = (x[i] > 0 ? 1 : e) / (1 + e);
-  }
+  for (int64_t i = 0; i < count; ++i) y[i] = sigmoid_of(x[i]);
 }
 
 void sigmoid_backward(int64_t count, const float* y, const float* dy, float* dx) {
@@ -76,20 +91,9 @@ void sigmoid_backward(int64_t count, const float* y, const float* dy, float* dx)
   for (int64_t i = 0; i < count; ++i) dx[i] = dy[i] * y[i] * (1 - y[i]);
 }
 
-// Near 0, where 1 - exp(-2x) would lose its digits, a polynomial: S. Moshier, Cephes, tanhf.c.
 void tanh(int64_t count, const float* x, float* y) {
 #pragma GCC ivdep
-  for (int64_t i = 0; i < count; ++i) {
-    const float size = x[i] < 0 ? -x[i] : x[i], e = exp_of(-2 * size);
-    const float far = (1 - e) / (1 + e), z = x[i] * x[i];
-    float near = -5.70498872745e-3f;
-    near = near * z + 2.06390887954e-2f;
-    near = near * z - 5.37397155531e-2f;
-    near = near * z + 1.33314422036e-1f;
-    near = near * z - 3.33332819422e-1f;
-    near = near * z * x[i] + x[i];
-    y[i] = size < 0.625f ? near : x[i] < 0 ? -far : far;
-  }
+  for (int64_t i = 0; i < count; ++i) y[i] = tanh_of(x[i]);
 }
 
 void tanh_backward(int64_t count, const float* y, const float* dy, float* dx) {
@@ -113,17 +117,13 @@ void elu_backward(int64_t count, const float* sign, const float* y, float alpha,
 
 void swish(int64_t count, const float* x, float beta, float* y) {
 #pragma GCC ivdep
-  for (int64_t i = 0; i < count; ++i) {
-    const float z = beta * x[i], e = exp_of(z > 0 ? -z : z);
-    y[i] = x[i] * ((z > 0 ? 1 : e) / (1 + e));
-  }
+  for (int64_t i = 0; i < count; ++i) y[i] = x[i] * sigmoid_of(beta * x[i]);
 }
 
 void swish_backward(int64_t count, const float* x, float beta, const float* dy, float* dx) {
 #pragma GCC ivdep
   for (int64_t i = 0; i < count; ++i) {
-    const float z = beta * x[i], e = exp_of(z > 0 ? -z : z);
-    const float s = (z > 0 ? 1 : e) / (1 + e);
+    const float z = beta * x[i], s = sigmoid_of(z);
     dx[i] = dy[i] * (z * s + s * (1 - z * s));
   }
 }
@@ -150,6 +150,31 @@ void power_backward(int64_t count, const float* x, float scale, float shift, boo
   }
 #pragma GCC ivdep
   for (int64_t i = 0; i < count; ++i) dx[i] = dy[i] * (2 * scale * (scale * x[i] + shift));
+}
+
+void lstm(int64_t hidden, const float* u, float cont, const float* before, float* c, float* h) {
+  const float *f = u + hidden, *o = u + 2 * hidden, *g = u + 3 * hidden;
+#pragma GCC ivdep
+  for (int64_t i = 0; i < hidden; ++i) {
+    c[i] = cont * sigmoid_of(f[i]) * before[i] + sigmoid_of(u[i]) * tanh_of(g[i]);
+    h[i] = sigmoid_of(o[i]) * tanh_of(c[i]);
+  }
+}
+
+void lstm_backward(int64_t hidden, const float* u, float cont, const float* before, const float* dh,
+                   float* dc, float* du) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < hidden; ++i) {
+    const float in = sigmoid_of(u[i]), f = sigmoid_of(u[hidden + i]);
+    const float o = sigmoid_of(u[2 * hidden + i]), g = tanh_of(u[3 * hidden + i]);
+    const float tanh_c = tanh_of(cont * f * before[i] + in * g);
+    const float dstate = dc[i] + dh[i] * o * (1 - tanh_c * tanh_c);
+    du[i] = dstate * g * in * (1 - in);
+    du[hidden + i] = cont * dstate * before[i] * f * (1 - f);
+    du[2 * hidden + i] = dh[i] * tanh_c * o * (1 - o);
+    du[3 * hidden + i] = dstate * in * (1 - g * g);
+    dc[i] = dstate * cont * f;
+  }
 }
 
 void sum(int64_t count, const float* const* x, const float* coeff, int terms, float* y) {
@@ -272,6 +297,8 @@ const ElementLoops element_loops = {relu,
                                     swish_backward,
                                     power,
                                     power_backward,
+                                    lstm,
+                                    lstm_backward,
                                     sum,
                                     product,
                                     quotient,

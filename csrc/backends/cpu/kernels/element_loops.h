@@ -26,6 +26,11 @@ struct ElementLoops {
   void (*power)(int64_t count, const float* x, float scale, float shift, bool square, float* y);
   void (*power_backward)(int64_t count, const float* x, float scale, float shift, bool square,
                          const float* dy, float* dx);
+  // One sample's step of an LSTM (RecurrentDesc): u (4 * hidden), the others (hidden). dc: of this
+  // step, then of the one before.
+  void (*lstm)(int64_t hidden, const float* u, float cont, const float* before, float* c, float* h);
+  void (*lstm_backward)(int64_t hidden, const float* u, float cont, const float* before,
+                        const float* dh, float* dc, float* du);
   // y = sum of coeff[k] * x[k]; coeff null: ones.
   void (*sum)(int64_t count, const float* const* x, const float* coeff, int terms, float* y);
   // y = product of all x[k] but x[skip] (-1: of all), times factor (null: 1).
