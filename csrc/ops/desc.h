@@ -314,5 +314,8 @@ using OpDesc = std::variant<
 
 // "conv", "pool", "norm+scale+add+relu": for plans and errors.
 std::string name_of(const OpDesc& desc);
+// Whether the plain loops are what the host has for it: then there is nothing to tell of when they
+// run.
+bool is_plain_on_host(const OpDesc& desc);
 
 }  // namespace pcc

@@ -102,4 +102,12 @@ struct Namer {
 
 std::string name_of(const OpDesc& desc) { return std::visit(Namer{}, desc); }
 
+bool is_plain_on_host(const OpDesc& desc) {
+  if (const auto* pool = std::get_if<PoolDesc>(&desc))
+    return pool->method == PoolDesc::Method::stochastic;
+  if (const auto* pointwise = std::get_if<PointwiseDesc>(&desc))
+    return pointwise->function > PointwiseDesc::Function::prelu;
+  return std::visit([]<typename Desc>(const Desc&) { return requires { Desc::kName; }; }, desc);
+}
+
 }  // namespace pcc

@@ -29,6 +29,7 @@ struct Maker {
   Made operator()(const PointwiseDesc& d) const { return make_pointwise(d, site); }
   Made operator()(const DropoutDesc& d) const { return make_dropout(d, site); }
   Made operator()(const EltwiseDesc& d) const { return make_eltwise(d, site); }
+  Made operator()(const RecurrentDesc& d) const { return make_recurrent(d, site); }
   Made operator()(const ConcatDesc& d) const { return make_concat(d, site); }
   Made operator()(const SliceDesc& d) const { return make_slice(d, site); }
   Made operator()(const SoftmaxDesc& d) const { return make_softmax(d, site); }

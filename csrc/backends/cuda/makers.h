@@ -18,6 +18,7 @@ std::unique_ptr<Op> make_pointwise(const PointwiseDesc& desc, const OpSite& site
 std::unique_ptr<Op> make_activation(const PointwiseDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_dropout(const DropoutDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_eltwise(const EltwiseDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_recurrent(const RecurrentDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_concat(const ConcatDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_slice(const SliceDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_gemm(const GemmDesc& desc, const OpSite& site);
