@@ -21,7 +21,7 @@ class Pool : public ReferenceOp<T> {
 
   void forward(const Context& context) override {
     const int64_t area = rows_ * columns_, out_area = out_rows_ * out_columns_;
-    const RandomStream stream = context.step->random(this->site_.stream);
+    const RandomStream stream = context.step->random(this->site_.stream, this->out_shape().count());
     for_each_piece(planes(), area, [=, this](int64_t plane) {
       const T* x = this->in(0) + plane * area;
       T* y = this->out() + plane * out_area;
