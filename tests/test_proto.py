@@ -36,6 +36,14 @@ def test_default_pool_stays_free_for_another_caffe():
 
 
 SCHEMA = Path(__file__).parent / "golden" / "caffe_schema.json"
+# Messages of layers that forks of Caffe have.
+FORKS = {
+    f"{name}_param"
+    for name in (
+        "detection_output", "interp", "norm", "permute", "prior_box", "proposal", "roi_pooling",
+        "shuffle_channel",
+    )
+}  # fmt: skip
 
 
 def test_schema_equals_the_one_of_files_in_the_wild():
@@ -60,7 +68,11 @@ def test_schema_equals_the_one_of_files_in_the_wild():
             if "default" in option:
                 assert _default(field) == _parsed(option["default"], field)
             assert bool(field.GetOptions().packed) == bool(option.get("packed", False))
-        extra = {"SolverParameter": {"max_lr", "cyclical_momentum", "replicas"}}
+        extra = {
+            "SolverParameter": {"max_lr", "cyclical_momentum", "replicas"},
+            "BatchNormParameter": {"scale_filler", "bias_filler", "scale_bias"},
+            "LayerParameter": FORKS,
+        }
         assert set(ours) == extra.get(name, set())
     for name, values in schema["enums"].items():
         enum = proto.POOL.FindEnumTypeByName(f"caffe.{name}")
