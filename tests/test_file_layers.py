@@ -74,7 +74,7 @@ def test_hdf5_data_shuffles_every_round_anew(tmp_path):
         (lambda f: (f / "list.txt").write_text("\n"), "the list is empty"),
         (lambda f: (f / "list.txt").write_text("gone.h5\n"), "gone.h5"),
         (lambda f: h5py.File(f / "0.h5", "a").pop("label"), "no dataset 'label'"),
-        (lambda f: h5py.File(f / "1.h5", "w").create_dataset("data", (2, 3)), "2x2"),
+        (lambda f: h5py.File(f / "1.h5", "w").create_dataset("data", (2, 3), "f4"), "2x2"),
     ],
 )
 def test_hdf5_data_says_what_is_wrong_with_a_file(tmp_path, spoil, message):

@@ -148,7 +148,7 @@ def test_proposals(tmp_path):
     large = ((boxes[:, 2:] - boxes[:, :2] + 1) >= 20).all(1)
     boxes, objects = boxes[large], objects[large]
     kept = boxes[suppress(boxes, objects, 0.6, 1)][:count]
-    assert 5 < len(kept)
+    assert 2 < len(kept) < count
     assert close(got[: len(kept), 1:], kept.astype(np.float32)) and not got[:, 0].any()
     assert np.array_equal(got[len(kept) :], np.repeat(got[:1], count - len(kept), 0))
 
