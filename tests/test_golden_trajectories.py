@@ -41,7 +41,7 @@ SMALL = [name for name in RUNS if name not in SLOW]
 # How many iterations of a slow run are made: plans that keep every blob are slower.
 KEPT_ITERATIONS = {"resnet56_lowlr": 5, "cifar3": 20, "lenet": 20}
 REFERENCE_ITERATIONS = {"resnet56_lowlr": 2, "cifar3": 2, "lenet": 10}
-DOUBLE_ITERATIONS = {"resnet56_lowlr": 2, "cifar3": 3, "lenet": 10}
+DOUBLE_ITERATIONS = {"resnet56": 3, "resnet56_lowlr": 2, "cifar3": 3, "lenet": 10}
 
 
 class Recorder(Listener):
