@@ -189,6 +189,7 @@ RULES = (
 )  # fmt: skip
 
 
+@pytest.mark.skipif("not config.getoption('--cuda-host')", reason="whole runs go there as well")
 @pytest.mark.parametrize("name", [n for n in RULES if n in RUNS])
 def test_the_first_iterations_go_as_caffes_did(name, monkeypatch, tmp_path):
     follow(name, "kernels", True, monkeypatch, tmp_path, 3)
