@@ -63,8 +63,12 @@ class Chooser {
     // copies.
     const Place place = device_.host_visible() ? Place::device : Place::host;
     FormChoice plain;
-    for (const TensorSpec& in : site.in) plain.in.push_back({Layout::plain, in.dtype, place});
-    for (const TensorSpec& out : site.out) plain.out.push_back({Layout::plain, out.dtype, place});
+    const auto on_host = [&](const TensorSpec& spec) {
+      const bool narrow = spec.dtype == DType::bf16;  // for storage only
+      return Form{Layout::plain, narrow ? DType::f32 : spec.dtype, place};
+    };
+    for (const TensorSpec& in : site.in) plain.in.push_back(on_host(in));
+    for (const TensorSpec& out : site.out) plain.out.push_back(on_host(out));
     if (place == Place::host) node.place = Place::host;
     const bool made = try_make(node, site, plain, plain_backend());
     PCC_CHECK(made, "no backend can run ", name_of(node.desc), " of ", node.name);

@@ -13,7 +13,12 @@ namespace {
 
 TensorSpec plain(const Shape& shape, DType dtype) { return {shape, dtype, Layout::plain}; }
 
-// The op that puts `from` into the layout of `to`.
+// Whether a value lies as users' arrays of that type do.
+bool as_seen(const Tensor& value, DType dtype) {
+  return value.spec.layout == Layout::plain && value.spec.dtype == dtype;
+}
+
+// The op that puts `from` into the form of `to`.
 std::unique_ptr<Op> make_change(const Tensor& from, const Tensor& to, Device& device,
                                 const Backend& backend) {
   OpSite site;
@@ -41,11 +46,11 @@ bool Net::visible(int blob) const {
   return !value.gone && (value.keep || built_.program.from_outside(last));
 }
 
-// Changes the layout between a value of the plan and a plain array on the host. in: from the array.
+// Changes the form between a value of the plan and a plain array on the host. in: from the array.
 // Where the device cannot read the host's memory it goes by way of plain memory of the device's.
 Net::Exchange Net::make_exchange(const Tensor& value, void* array, bool in) const {
   Exchange exchange;
-  Tensor user{array, plain(value.shape(), value.spec.dtype)};
+  Tensor user{array, plain(value.shape(), options_.dtype)};
   if (!device_->host_visible()) {
     exchange.staging = device_->allocate(user.spec.bytes());
     user.data = exchange.staging->data();
@@ -56,7 +61,7 @@ Net::Exchange Net::make_exchange(const Tensor& value, void* array, bool in) cons
 }
 
 void Net::run_exchange(const Exchange& exchange, const Tensor& value, void* array, bool in) const {
-  const int64_t bytes = value.spec.bytes();
+  const int64_t bytes = plain(value.shape(), options_.dtype).bytes();
   if (exchange.staging && in) device_->upload(exchange.staging->data(), array, bytes);
   const Call call{exchange.op.get()};
   device_->run(&call, 1, context());
@@ -65,7 +70,7 @@ void Net::run_exchange(const Exchange& exchange, const Tensor& value, void* arra
 
 // Between a value of the plan and a plain array on the host, once.
 void Net::transfer(const Tensor& value, void* array, bool in) const {
-  if (value.spec.layout != Layout::plain) {
+  if (!as_seen(value, options_.dtype)) {
     const ThreadScope scope(threads_);
     run_exchange(make_exchange(value, array, in), value, array, in);
   } else if (in) {
@@ -77,7 +82,7 @@ void Net::transfer(const Tensor& value, void* array, bool in) const {
 
 // The same with the user's array of a blob, at every pass: allocates nothing after the first one.
 void Net::exchange(const Tensor& value, const std::shared_ptr<Memory>& array, bool in) {
-  if (value.spec.layout == Layout::plain) return transfer(value, array->data(), in);
+  if (as_seen(value, options_.dtype)) return transfer(value, array->data(), in);
   Exchange& exchange =
       exchanges_[{in ? array->data() : value.data, in ? value.data : array->data()}];
   if (!exchange.op) exchange = make_exchange(value, array->data(), in);
@@ -209,7 +214,8 @@ void Net::write(int blob, const void* data) {
   const Tensor to = plan_->data(at(built_.blobs, blob).versions.front().value);
   transfer(to, const_cast<void*>(data), true);
   const HostBlob& host = at(hosts_, blob);
-  if (host.data) std::memcpy(host.data->data(), data, static_cast<size_t>(to.spec.bytes()));
+  const int64_t bytes = plain(to.shape(), options_.dtype).bytes();
+  if (host.data) std::memcpy(host.data->data(), data, static_cast<size_t>(bytes));
 }
 
 // --- parameters

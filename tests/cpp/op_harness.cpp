@@ -12,6 +12,7 @@
 #include <tuple>
 
 #include "backends/cuda/host/modes.h"
+#include "core/bfloat16.h"
 #include "guarded.h"
 #include "testing.h"
 
@@ -71,6 +72,8 @@ void store(Device& device, const Tensor& tensor, const Values& values) {
             " values for shape ", tensor.shape());
   if (tensor.spec.dtype == DType::f32)
     store_as<float>(device, tensor, values);
+  else if (tensor.spec.dtype == DType::bf16)
+    store_as<BFloat16>(device, tensor, values);
   else
     store_as<double>(device, tensor, values);
 }
@@ -87,8 +90,9 @@ Values load_as(Device& device, const Tensor& tensor) {
 }
 
 Values load(Device& device, const Tensor& tensor) {
-  return tensor.spec.dtype == DType::f32 ? load_as<float>(device, tensor)
-                                         : load_as<double>(device, tensor);
+  return tensor.spec.dtype == DType::f32    ? load_as<float>(device, tensor)
+         : tensor.spec.dtype == DType::bf16 ? load_as<BFloat16>(device, tensor)
+                                            : load_as<double>(device, tensor);
 }
 
 // All memory of one op.
@@ -265,12 +269,30 @@ int64_t offset_in_layout(const Shape& shape, Layout layout, int64_t index) {
   return ((n * (channels / block) + c / block) * plane + p) * block + c % block;
 }
 
+FormChoice in_layouts(const LayoutChoice& layouts, DType dtype) {
+  FormChoice forms;
+  for (const Layout layout : layouts.in) forms.in.push_back({layout, dtype});
+  for (const Layout layout : layouts.out) forms.out.push_back({layout, dtype});
+  return forms;
+}
+
 OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
-                const std::optional<LayoutChoice>& layouts) {
+                const LayoutChoice& layouts) {
+  return run_op(op, backend_name, dtype, in_layouts(layouts, dtype));
+}
+
+OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
+                const std::optional<FormChoice>& forms) {
   OpSite site = site_of(op, dtype);
-  if (layouts) {
-    for (size_t i = 0; i < site.in.size(); ++i) site.in[i].layout = layouts->in[i];
-    for (size_t i = 0; i < site.out.size(); ++i) site.out[i].layout = layouts->out[i];
+  const auto give = [](std::vector<TensorSpec>& specs, const std::vector<Form>& list) {
+    for (size_t i = 0; i < specs.size(); ++i) {
+      specs[i].layout = list[i].layout;
+      specs[i].dtype = list[i].dtype;
+    }
+  };
+  if (forms) {
+    give(site.in, forms->in);
+    give(site.out, forms->out);
   }
   OpResult result;
   const bool plain = backend_name == "reference";
@@ -436,6 +458,18 @@ double relative_difference(const Values& got, const Values& expected) {
   return difference / std::max(largest, 1e-3);
 }
 
+bool same_bits(const OpResult& a, const OpResult& b) {
+  const auto same = [](const Values& x, const Values& y) {
+    return x.size() == y.size() &&
+           (x.empty() || std::memcmp(x.data(), y.data(), x.size() * sizeof(double)) == 0);
+  };
+  const auto all = [&](const std::vector<Values>& x, const std::vector<Values>& y) {
+    return std::equal(x.begin(), x.end(), y.begin(), y.end(), same);
+  };
+  return all(a.out, b.out) && all(a.params, b.params) && all(a.din, b.din) &&
+         all(a.dparams, b.dparams);
+}
+
 namespace {
 
 void compare_all(const char* what, const std::vector<Values>& got,
@@ -447,19 +481,11 @@ void compare_all(const char* what, const std::vector<Values>& got,
   }
 }
 
-bool same_bits(const std::vector<Values>& a, const std::vector<Values>& b) {
-  const auto same = [](const Values& x, const Values& y) {
-    return x.size() == y.size() &&
-           (x.empty() || std::memcmp(x.data(), y.data(), x.size() * sizeof(double)) == 0);
-  };
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), same);
-}
-
 // The simulated device must give the same bits in whatever order threads and blocks run, and
 // whenever a stream does its work: what differs is a race.
 // With everything wanted both other orders are tried, and one of them, in turn, with each
 // variation.
-void check_order_is_free(const OpCase& op, size_t variation, const LayoutChoice& choice,
+void check_order_is_free(const OpCase& op, size_t variation, const FormChoice& choice,
                          const OpResult& expected) {
   using namespace cuda::host;
   const Modes before = modes();
@@ -468,18 +494,17 @@ void check_order_is_free(const OpCase& op, size_t variation, const LayoutChoice&
   for (const Modes& other : others) {
     set_modes(other);
     const OpResult got = run_op(op, "cuda_host", DType::f32, choice);
-    check_that(same_bits(got.out, expected.out) && same_bits(got.params, expected.params) &&
-                   same_bits(got.din, expected.din) && same_bits(got.dparams, expected.dparams),
+    check_that(same_bits(got, expected),
                concat(name_of(op.desc), " on cuda_host: the order of threads makes a difference"));
   }
   set_modes(before);
 }
 
-std::string layout_text(const LayoutChoice& choice) {
+std::string form_text(const FormChoice& choice) {
   std::string text;
-  for (const Layout layout : choice.in) text += concat(name_of(layout), " ");
+  for (const Form& form : choice.in) text += concat(name_of(form.layout), " ");
   text += "->";
-  for (const Layout layout : choice.out) text += concat(" ", name_of(layout));
+  for (const Form& form : choice.out) text += concat(" ", name_of(form.layout));
   return text;
 }
 
@@ -517,33 +542,34 @@ std::vector<std::string> compare_with_reference(const OpCase& op, const std::str
                                                 double tolerance) {
   std::vector<std::string> implementations;
   const std::vector<OpCase> variants = variations(op);
+  const std::shared_ptr<Device> device = backend(backend_name).open(0, op.precision);
   for (size_t v = 0; v < variants.size(); ++v) {
     const OpCase& variant = variants[v];
     const OpResult expected = run_op(variant, "reference", DType::f64);
     check_that(expected.made, concat(name_of(op.desc), ": not in the reference backend"));
     if (!expected.made) return {};
-    std::vector<LayoutChoice> tried;
+    std::vector<FormChoice> tried;
     for (const Layout start : {Layout::plain, Layout::nhwc, Layout::c8, Layout::c16}) {
       OpSite site = site_of(variant, DType::f32);
       for (TensorSpec& spec : site.in)
         if (fits_layout(spec.shape, start)) spec.layout = start;
-      const LayoutChoice choice = backend(backend_name).layouts(op.desc, site);
-      const bool seen = std::any_of(tried.begin(), tried.end(), [&](const LayoutChoice& other) {
+      site.device = device.get();
+      const FormChoice choice = backend(backend_name).forms(op.desc, site);
+      const bool seen = std::any_of(tried.begin(), tried.end(), [&](const FormChoice& other) {
         return other.in == choice.in && other.out == choice.out;
       });
       if (seen) continue;
       tried.push_back(choice);
       const OpResult got = run_op(variant, backend_name, DType::f32, choice);
-      check_that(got.made,
-                 concat(name_of(op.desc), " on ", backend_name, ": refused in the layouts ",
-                        "that it asked for, ", layout_text(choice)));
+      check_that(got.made, concat(name_of(op.desc), " on ", backend_name, ": refused in the forms ",
+                                  "that it asked for, ", form_text(choice)));
       if (!got.made) continue;
       if (std::find(implementations.begin(), implementations.end(), got.implementation) ==
           implementations.end())
         implementations.push_back(got.implementation);
       const std::string where =
           concat(name_of(op.desc), " on ", backend_name, " (", got.implementation, "), ",
-                 layout_text(choice), variant.forward_only ? ", forward only" : "",
+                 form_text(choice), variant.forward_only ? ", forward only" : "",
                  variant.in_place ? ", in place" : "", variant.dout_parts.empty() ? "" : ", parts",
                  variant.steps > 1 ? ", second step" : "", variant.first ? ", first" : "");
       compare_all("output", got.out, expected.out, tolerance, where);

@@ -64,12 +64,17 @@ int64_t offset_in_layout(const Shape& shape, Layout layout, int64_t index);
 // Whether a value of this shape can lie in that layout.
 bool fits_layout(const Shape& shape, Layout layout);
 
-// Runs the case. `layouts`: those of ins and outs; none: everything plain. Throws when the op
-// writes out of bounds, needs a stash for forward only, or gives what its needs() forbid.
-OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
-                const std::optional<LayoutChoice>& layouts = std::nullopt);
+// Those layouts, in one type, on the device.
+FormChoice in_layouts(const LayoutChoice& layouts, DType dtype);
 
-// Runs the case on the backend in float, in the layouts that it asks for when its inputs arrive in
+// Runs the case. `forms`: those of ins and outs; none: everything plain, in dtype. Throws when the
+// op writes out of bounds, needs a stash for forward only, or gives what its needs() forbid.
+OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
+                const std::optional<FormChoice>& forms = std::nullopt);
+OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
+                const LayoutChoice& layouts);
+
+// Runs the case on the backend in float, in the forms that it asks for when its inputs arrive in
 // each possible layout; with none, one and two parts of the gradient; with each input's and all
 // parameters' gradient wanted or not; in place where offered; forward only. Each result must agree
 // with the reference backend in double: difference over the largest value at most `tolerance`; none
@@ -88,6 +93,8 @@ struct GradientCheck {
 // Finite differences of sum(out * dout) on the reference backend in double, for all wanted inputs
 // and parameters, as Caffe's GradientChecker does. Failures are CHECKs.
 void check_gradient(const OpCase& op, const GradientCheck& check = {});
+
+bool same_bits(const OpResult& a, const OpResult& b);
 
 // Largest difference over the largest magnitude in `expected`; infinity where sizes or NaNs
 // disagree.

@@ -89,6 +89,7 @@ class ConvOp : public CudaOp {
 }  // namespace
 
 std::unique_ptr<Op> make_conv(const ConvDesc& desc, const OpSite& site) {
+  if (site.out[0].layout == Layout::nhwc) return make_tensor_conv(desc, site);
   std::unique_ptr<ConvWay> forward = choose_conv(desc, site, ConvStep::forward);
   if (!forward) return nullptr;
   return std::make_unique<ConvOp>(desc, site, std::move(forward));

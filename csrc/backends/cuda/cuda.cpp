@@ -1,10 +1,8 @@
 #include "backends/cuda/cuda.h"
 
-#include <algorithm>
-#include <limits>
-
 #include "backends/cuda/conv_way.h"
 #include "backends/cuda/device.h"
+#include "backends/cuda/forms.h"
 #include "backends/cuda/makers.h"
 #include "ops/backends.h"
 
@@ -49,14 +47,6 @@ struct Maker {
   }
 };
 
-// As kernels take them; their numbers fit in 32 bits (divide, in reduce.cuh).
-bool plain_floats(const std::vector<TensorSpec>& specs) {
-  return std::all_of(specs.begin(), specs.end(), [](const TensorSpec& spec) {
-    return spec.dtype == DType::f32 && spec.layout == Layout::plain &&
-           spec.shape.count() <= std::numeric_limits<uint32_t>::max();
-  });
-}
-
 class CudaBackend : public Backend {
  public:
   CudaBackend(std::string name, Precision precision, std::string conv_choice)
@@ -82,13 +72,12 @@ class CudaBackend : public Backend {
                                                                            : precision);
   }
 
+  FormChoice forms(const OpDesc& desc, const OpSite& site) const override {
+    return choose_forms(desc, site);
+  }
   std::unique_ptr<Op> make(const OpDesc& desc, const OpSite& site) const override {
-    const Maker maker = {site};
-    const bool is_tally = std::holds_alternative<TallyDesc>(desc);  // sums in double
-    const bool is_sum = std::holds_alternative<AccumulateDesc>(desc);
-    if (!is_sum && (!plain_floats(site.in) || !plain_floats(site.params))) return nullptr;
-    if (!is_sum && !is_tally && !plain_floats(site.out)) return nullptr;
-    std::unique_ptr<Op> op = std::visit(maker, desc);
+    if (!takes_forms(desc, site)) return nullptr;
+    std::unique_ptr<Op> op = std::visit(Maker{site}, desc);
     if (auto* const device = dynamic_cast<CudaDevice*>(site.device); device && op)
       device->give_title(op.get(), title_of(desc, site));
     return op;

@@ -19,12 +19,13 @@ inline int64_t grid_for(int64_t count) {
   return std::clamp<int64_t>((count + 4 * kBlock - 1) / (4 * kBlock), 1, kMaxBlocks);
 }
 
-// An op over float32 in plain layout whose tensors lie on the device. forward and differentiate
-// launch kernels and look at nothing that changes from pass to pass: their launches are recorded
-// and replayed.
-class CudaOp : public TypedOp<float> {
+// An op whose tensors lie on the device, over T: float32 in plain layout, but for ops that say
+// more. forward and differentiate launch kernels and look at nothing that changes from pass to
+// pass: their launches are recorded and replayed.
+template <typename T>
+class CudaOpOf : public TypedOp<T> {
  public:
-  using TypedOp<float>::TypedOp;
+  using TypedOp<T>::TypedOp;
   std::string implementation() const override { return "cuda"; }
 
  protected:
@@ -32,8 +33,9 @@ class CudaOp : public TypedOp<float> {
     if (!rehearsed()) current_stream().fill(tensor.data, 0, tensor.spec.bytes());
   }
   // Elements of a tensor.
-  int64_t in_count(int i = 0) const { return in_shape(i).count(); }
-  int64_t out_count(int i = 0) const { return out_shape(i).count(); }
+  int64_t in_count(int i = 0) const { return this->in_shape(i).count(); }
+  int64_t out_count(int i = 0) const { return this->out_shape(i).count(); }
 };
+using CudaOp = CudaOpOf<float>;
 
 }  // namespace pcc::cuda

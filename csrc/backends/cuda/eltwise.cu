@@ -1,5 +1,6 @@
 // Eltwise: sums, products and maxima of several values, element by element.
 #include "backends/cuda/makers.h"
+#include "backends/cuda/pack.cuh"
 #include "backends/cuda/reduce.cuh"
 
 namespace pcc::cuda {
@@ -11,89 +12,140 @@ constexpr size_t kMaxTerms = 64;
 
 struct Terms {
   int count = 0;
-  const float* x[kMaxTerms] = {};
+  const void* x[kMaxTerms] = {};
 };
 // Null: not wanted.
 struct Targets {
-  float* dx[kMaxTerms] = {};
+  void* dx[kMaxTerms] = {};
 };
 struct Factors {
   float of[kMaxTerms] = {};
 };
 
+// All of them take a pack P at a time.
+template <typename P>
 struct SumForward {
   Terms terms;
   Factors factors;
-  float* y;
+  void* y;
   __device__ void operator()(int64_t i) const {
-    float sum = 0;
-    for (int k = 0; k < terms.count; ++k) sum += factors.of[k] * terms.x[k][i];
-    y[i] = sum;
+    P sum{};
+    for (int k = 0; k < terms.count; ++k) {
+      const P x = pack_of<P>(terms.x[k], i);
+      PCC_UNROLL
+      for (int n = 0; n < P::kCount; ++n) sum.x[n] += factors.of[k] * x.x[n];
+    }
+    put_pack(y, i, sum);
   }
 };
+template <typename P>
 struct SumBackward {
   int count;
-  const float* dy;
+  const void* dy;
   Factors factors;
   Targets to;
   __device__ void operator()(int64_t i) const {
-    const float g = dy[i];
-    for (int k = 0; k < count; ++k)
-      if (to.dx[k]) to.dx[k][i] = factors.of[k] * g;
+    const P g = pack_of<P>(dy, i);
+    for (int k = 0; k < count; ++k) {
+      if (!to.dx[k]) continue;
+      P dx;
+      PCC_UNROLL
+      for (int n = 0; n < P::kCount; ++n) dx.x[n] = factors.of[k] * g.x[n];
+      put_pack(to.dx[k], i, dx);
+    }
   }
 };
 
-inline __device__ float product_without(const Terms& terms, int without, int64_t i) {
-  float product = 1;
-  for (int k = 0; k < terms.count; ++k)
-    if (k != without) product *= terms.x[k][i];
+template <typename P>
+__device__ P product_without(const Terms& terms, int without, int64_t i) {
+  P product;
+  PCC_UNROLL
+  for (int n = 0; n < P::kCount; ++n) product.x[n] = 1;
+  for (int k = 0; k < terms.count; ++k) {
+    if (k == without) continue;
+    const P x = pack_of<P>(terms.x[k], i);
+    PCC_UNROLL
+    for (int n = 0; n < P::kCount; ++n) product.x[n] *= x.x[n];
+  }
   return product;
 }
+template <typename P>
 struct ProductForward {
   Terms terms;
-  float* y;
-  __device__ void operator()(int64_t i) const { y[i] = product_without(terms, -1, i); }
+  void* y;
+  __device__ void operator()(int64_t i) const { put_pack(y, i, product_without<P>(terms, -1, i)); }
 };
 // y: null for the stable gradient, the product of the others.
+template <typename P>
 struct ProductBackward {
   Terms terms;
-  const float *y, *dy;
+  const void *y, *dy;
   Targets to;
   __device__ void operator()(int64_t i) const {
     for (int k = 0; k < terms.count; ++k) {
       if (!to.dx[k]) continue;
-      const float slope = y ? y[i] / terms.x[k][i] : product_without(terms, k, i);
-      to.dx[k][i] = slope * dy[i];
+      P slope;
+      if (y) {
+        const P x = pack_of<P>(terms.x[k], i), all = pack_of<P>(y, i);
+        PCC_UNROLL
+        for (int n = 0; n < P::kCount; ++n) slope.x[n] = all.x[n] / x.x[n];
+      } else {
+        slope = product_without<P>(terms, k, i);
+      }
+      const P g = pack_of<P>(dy, i);
+      PCC_UNROLL
+      for (int n = 0; n < P::kCount; ++n) slope.x[n] *= g.x[n];
+      put_pack(to.dx[k], i, slope);
     }
   }
 };
 
 // Between the first two a tie goes to the second, as in eltwise_layer.cpp. winner: null, or which
 // input it was.
+template <typename P>
 struct MaxForward {
   Terms terms;
   uint8_t* winner;
-  float* y;
+  void* y;
   __device__ void operator()(int64_t i) const {
-    int best = terms.x[0][i] > terms.x[1][i] ? 0 : 1;
-    float largest = terms.x[best][i];
-    for (int k = 2; k < terms.count; ++k) {
-      if (!(terms.x[k][i] > largest)) continue;
-      best = k;
-      largest = terms.x[k][i];
+    const P first = pack_of<P>(terms.x[0], i);
+    P largest = pack_of<P>(terms.x[1], i);
+    int best[P::kCount];
+    PCC_UNROLL
+    for (int n = 0; n < P::kCount; ++n) {
+      best[n] = first.x[n] > largest.x[n] ? 0 : 1;
+      if (best[n] == 0) largest.x[n] = first.x[n];
     }
-    y[i] = largest;
-    if (winner) winner[i] = static_cast<uint8_t>(best);
+    for (int k = 2; k < terms.count; ++k) {
+      const P x = pack_of<P>(terms.x[k], i);
+      PCC_UNROLL
+      for (int n = 0; n < P::kCount; ++n) {
+        if (!(x.x[n] > largest.x[n])) continue;
+        best[n] = k;
+        largest.x[n] = x.x[n];
+      }
+    }
+    put_pack(y, i, largest);
+    if (!winner) return;
+    PCC_UNROLL
+    for (int n = 0; n < P::kCount; ++n) winner[i * P::kCount + n] = static_cast<uint8_t>(best[n]);
   }
 };
+template <typename P>
 struct MaxBackward {
   int count;
   const uint8_t* winner;
-  const float* dy;
+  const void* dy;
   Targets to;
   __device__ void operator()(int64_t i) const {
-    for (int k = 0; k < count; ++k)
-      if (to.dx[k]) to.dx[k][i] = winner[i] == k ? dy[i] : 0.0f;
+    const P g = pack_of<P>(dy, i);
+    for (int k = 0; k < count; ++k) {
+      if (!to.dx[k]) continue;
+      P dx;
+      PCC_UNROLL
+      for (int n = 0; n < P::kCount; ++n) dx.x[n] = winner[i * P::kCount + n] == k ? g.x[n] : 0.0f;
+      put_pack(to.dx[k], i, dx);
+    }
   }
 };
 
@@ -108,14 +160,19 @@ class EltwiseOp : public CudaOp {
   }
 
   void forward(const Context&) override {
-    switch (desc_.operation) {
-      case Operation::sum:
-        return for_each(out_count(), SumForward{terms(), factors_, out()});
-      case Operation::product:
-        return for_each(out_count(), ProductForward{terms(), out()});
-      case Operation::max:
-        return for_each(out_count(), MaxForward{terms(), trains() ? winner() : nullptr, out()});
-    }
+    void* const y = buffers_.out[0].data;
+    with_packs(site_.out[0].dtype, out_count(), [&](auto pack) {
+      using P = decltype(pack);
+      const int64_t count = out_count() / P::kCount;
+      switch (desc_.operation) {
+        case Operation::sum:
+          return for_each(count, SumForward<P>{terms(), factors_, y});
+        case Operation::product:
+          return for_each(count, ProductForward<P>{terms(), y});
+        case Operation::max:
+          return for_each(count, MaxForward<P>{terms(), trains() ? winner() : nullptr, y});
+      }
+    });
   }
 
  protected:
@@ -137,18 +194,21 @@ class EltwiseOp : public CudaOp {
   }
   void differentiate(const Context&) override {
     const Targets to = targets();
-    if (std::none_of(to.dx, to.dx + kMaxTerms, [](const float* dx) { return dx != nullptr; }))
+    if (std::none_of(to.dx, to.dx + kMaxTerms, [](const void* dx) { return dx != nullptr; }))
       return;
-    switch (desc_.operation) {
-      case Operation::sum:
-        return for_each(out_count(), SumBackward{ins(), dout(), factors_, to});
-      case Operation::product:
-        return for_each(
-            out_count(),
-            ProductBackward{terms(), desc_.stable_product ? nullptr : out(), dout(), to});
-      case Operation::max:
-        return for_each(out_count(), MaxBackward{ins(), winner(), dout(), to});
-    }
+    const void *const dy = dout(), *const y = desc_.stable_product ? nullptr : out();
+    with_packs(site_.out[0].dtype, out_count(), [&](auto pack) {
+      using P = decltype(pack);
+      const int64_t count = out_count() / P::kCount;
+      switch (desc_.operation) {
+        case Operation::sum:
+          return for_each(count, SumBackward<P>{ins(), dy, factors_, to});
+        case Operation::product:
+          return for_each(count, ProductBackward<P>{terms(), y, dy, to});
+        case Operation::max:
+          return for_each(count, MaxBackward<P>{ins(), winner(), dy, to});
+      }
+    });
   }
 
  private:

@@ -9,9 +9,12 @@
 namespace pcc::cuda {
 
 std::unique_ptr<Op> make_conv(const ConvDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_tensor_conv(const ConvDesc& desc, const OpSite& site);  // channels last
 std::unique_ptr<Op> make_pool(const PoolDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_pool_lines(const PoolDesc& desc, const OpSite& site);  // channels last
 std::unique_ptr<Op> make_lrn(const LrnDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_norm_act(const NormActDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_norm_lines(const NormActDesc& desc, const OpSite& site);  // channels last
 std::unique_ptr<Op> make_affine(const AffineDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_pointwise(const PointwiseDesc& desc, const OpSite& site);
 // For all functions but relu, sigmoid and prelu.

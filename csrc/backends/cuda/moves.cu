@@ -1,6 +1,6 @@
-// Values moved and added up: changes of layout, sums of diffs, the losses of a pass, sums over
-// passes.
+// Values added up: sums of diffs, the losses of a pass, sums over passes.
 #include "backends/cuda/makers.h"
+#include "backends/cuda/pack.cuh"
 #include "backends/cuda/reduce.cuh"
 
 namespace pcc::cuda {
@@ -9,44 +9,40 @@ namespace {
 
 // Pointers to what is added up, in one launch.
 constexpr int kMaxParts = 8;
-struct Parts {
-  const float* part[kMaxParts];
-  int count;
-};
 
-// y = the sum of the parts, in order; with `more`, added to what y holds. One thread per element;
-// reads each part once, writes y once.
-__global__ void sum_kernel(Parts parts, float* __restrict__ y, int64_t count, bool more) {
-  for (int64_t i = first_element(); i < count; i += element_stride()) {
-    float sum = more ? y[i] + parts.part[0][i] : parts.part[0][i];
+// y = the sum of the parts, in order, a pack P at a time; with `more`, added to what y holds.
+template <typename P>
+struct AddUp {
+  int count;
+  bool more;
+  void* y;
+  const void* part[kMaxParts];
+  __device__ void operator()(int64_t i) const {
+    P sum{};
+    if (more) sum = pack_of<P>(y, i);
     PCC_UNROLL
-    for (int k = 1; k < kMaxParts; ++k)
-      if (k < parts.count) sum += parts.part[k][i];
-    y[i] = sum;
+    for (int k = 0; k < kMaxParts; ++k) {
+      if (k >= count) continue;
+      const P x = pack_of<P>(part[k], i);
+      PCC_UNROLL
+      for (int n = 0; n < P::kCount; ++n) sum.x[n] = k == 0 && !more ? x.x[n] : sum.x[n] + x.x[n];
+    }
+    put_pack(y, i, sum);
   }
-}
+};
 
 class Sum : public CudaOp {
  public:
   using CudaOp::CudaOp;
   void forward(const Context&) override {
-    for (int first = 0; first < ins(); first += kMaxParts) {
-      Parts parts{{}, std::min(kMaxParts, ins() - first)};
-      for (int k = 0; k < parts.count; ++k) parts.part[k] = in(first + k);
-      launch(sum_kernel, grid_for(out_count()), kBlock, 0, parts, out(), out_count(), first > 0);
-    }
-  }
-};
-
-class Reorder : public CudaOp {
- public:
-  using CudaOp::CudaOp;
-  void forward(const Context&) override { move(out(), in(0)); }
-  void differentiate(const Context&) override { move(din(0), dout()); }
-
- private:
-  void move(float* to, const float* from) const {
-    if (!rehearsed()) current_stream().copy(to, from, site_.in[0].bytes());
+    with_packs(site_.out[0].dtype, out_count(), [&](auto pack) {
+      using P = decltype(pack);
+      for (int first = 0; first < ins(); first += kMaxParts) {
+        AddUp<P> add = {std::min(kMaxParts, ins() - first), first > 0, out(), {}};
+        for (int k = 0; k < add.count; ++k) add.part[k] = in(first + k);
+        for_each(out_count() / P::kCount, add);
+      }
+    });
   }
 };
 
@@ -114,8 +110,12 @@ class Tally : public CudaOp {
 template <typename T>
 __global__ void __launch_bounds__(kBlock)
     accumulate_kernel(const T* __restrict__ values, double* __restrict__ sums, int64_t count) {
-  for (int64_t i = first_element(); i < count; i += element_stride())
-    sums[i] += static_cast<double>(values[i]);
+  for (int64_t i = first_element(); i < count; i += element_stride()) {
+    if constexpr (std::is_same_v<T, double>)
+      sums[i] += values[i];
+    else
+      sums[i] += static_cast<double>(number(values[i]));
+  }
 }
 
 // A launch for each value: outputs of a test and its losses, which are few.
@@ -130,6 +130,9 @@ class Accumulate : public CudaOp {
       if (in.spec.dtype == DType::f32)
         launch(accumulate_kernel<float>, grid_for(in.count()), kBlock, 0, in.as<const float>(),
                sums, in.count());
+      else if (in.spec.dtype == DType::bf16)
+        launch(accumulate_kernel<BFloat16>, grid_for(in.count()), kBlock, 0,
+               in.as<const BFloat16>(), sums, in.count());
       else
         launch(accumulate_kernel<double>, grid_for(in.count()), kBlock, 0, in.as<const double>(),
                sums, in.count());
@@ -141,10 +144,6 @@ class Accumulate : public CudaOp {
 
 std::unique_ptr<Op> make_sum(const SumDesc&, const OpSite& site) {
   return std::make_unique<Sum>(site);
-}
-
-std::unique_ptr<Op> make_reorder(const ReorderDesc&, const OpSite& site) {
-  return std::make_unique<Reorder>(site);
 }
 
 std::unique_ptr<Op> make_accumulate(const AccumulateDesc&, const OpSite& site) {

@@ -1,16 +1,11 @@
 // BatchNorm [+ Scale] [+ residual sum] [+ ReLU] as one op. Forward reads x twice (once with global
 // statistics) and writes y; backward reads x and dy twice. Source: Ioffe & Szegedy 2015, alg. 1.
 #include "backends/cuda/makers.h"
-#include "backends/cuda/reduce.cuh"
+#include "backends/cuda/norm.cuh"
 
 namespace pcc::cuda {
 
 namespace {
-
-// Of a channel in its group. inverse: 1 / sqrt(variance + eps).
-struct Statistics {
-  float mean, inverse;
-};
 
 // Sums over x - pivot and its square, the pivot being the channel's first number: little is lost
 // where a mean is large beside the deviation.
@@ -24,58 +19,18 @@ struct Moments {
   }
 };
 
-// The running averages, those of group 0.
-struct Running {
-  float *mean, *variance, *factor;
-};
-
 // Statistics of the batch; the running averages move on unless something went wrong before.
 struct OfBatch {
   ChannelSums sums;
   Moments moments;
-  double eps, count;  // of the numbers of a channel in a group
-  float fraction;
+  double count;  // of the numbers of a channel in a group
   Statistics* statistics;
   Running running;
   const StepReport* report;
   __device__ void operator()(int64_t d) const {
     const Sums sum = sums(d);
     const double distance = sum.a / count, mean = moments.pivot(d) + distance;
-    double variance = sum.b / count - distance * distance;
-    if (variance < 0) variance = 0;
-    statistics[d] = {static_cast<float>(mean), static_cast<float>(1 / sqrt(variance + eps))};
-    if (d >= moments.seen.dim || report->halt != Halt::none) return;
-    const double unbiased = count > 1 ? count / (count - 1) : 1;  // a lone number's stays as it is
-    running.mean[d] = fraction * running.mean[d] + static_cast<float>(mean);
-    running.variance[d] = fraction * running.variance[d] + static_cast<float>(unbiased * variance);
-    if (d == 0) running.factor[0] = running.factor[0] * fraction + 1;
-  }
-};
-// Those that training left.
-struct Global {
-  Running running;
-  double eps;
-  Statistics* statistics;
-  __device__ void operator()(int64_t c) const {
-    const float factor = running.factor[0], scale = factor == 0 ? 0.0f : 1 / factor;
-    const float variance = running.variance[c] * scale;
-    statistics[c] = {running.mean[c] * scale,
-                     static_cast<float>(1 / sqrt(static_cast<double>(variance) + eps))};
-  }
-};
-
-// What stands behind the normalisation, in a channel. Rounded in the same places wherever it is
-// computed, so that backward finds the sign that forward saw.
-struct Scaled {
-  Statistics s;
-  float gain, shift;
-
-  __device__ Scaled(const Statistics& statistics, const float* gains, const float* shifts,
-                    int64_t c)
-      : s(statistics), gain(gains ? gains[c] : 1), shift(shifts ? shifts[c] : 0) {}
-  __device__ float normalised(float x) const { return (x - s.mean) * s.inverse; }
-  __device__ float operator()(float x) const {
-    return __fadd_rn(__fmul_rn(normalised(x), gain), shift);
+    running.take(d, mean, sum.b / count - distance * distance, count, statistics, report);
   }
 };
 
@@ -128,11 +83,6 @@ struct BackwardSums {
   }
 };
 
-// Means over the group of g and of g * x^; 0 with global statistics.
-struct Means {
-  float g, product;
-};
-
 struct GiveGradients {
   ChannelSums sums;
   int64_t groups, dim;
@@ -144,9 +94,7 @@ struct GiveGradients {
     for (int64_t d = c; d < groups * dim; d += dim) {
       const Sums sum = sums(d);
       all = all + sum;
-      means[d] = count == 0
-                     ? Means{0, 0}
-                     : Means{static_cast<float>(sum.a / count), static_cast<float>(sum.b / count)};
+      means[d] = Means(sum, count);
     }
     shift.give(c, all.a);
     gain.give(c, all.b);
@@ -183,15 +131,14 @@ class NormActOp : public CudaOp {
   }
 
   void forward(const Context& context) override {
-    const Running running = {param(0), param(1), param(2)};
+    const Running running = {desc_, seen_.dim, param(0), param(1), param(2)};
     if (desc_.use_global_stats) {
-      for_each(seen_.dim, Global{running, desc_.eps, statistics()});
+      for_each(seen_.dim, Global{running, statistics()});
     } else {
       const Moments moments = {seen_, in(0)};
       const ChannelSums sums = sum_channels(seen_, moments, buffers_.scratch);
-      for_each(seen_.sums(),
-               OfBatch{sums, moments, desc_.eps, static_cast<double>(seen_.each()),
-                       static_cast<float>(desc_.fraction), statistics(), running, context.report});
+      for_each(seen_.sums(), OfBatch{sums, moments, static_cast<double>(seen_.each()), statistics(),
+                                     running, context.report});
     }
     for_each_row(seen_, Forward{in(0), desc_.add ? in(1) : nullptr, gain(), shift(), statistics(),
                                 desc_.relu, slope(), passed(), out()});
@@ -268,6 +215,7 @@ class NormActOp : public CudaOp {
 }  // namespace
 
 std::unique_ptr<Op> make_norm_act(const NormActDesc& desc, const OpSite& site) {
+  if (site.in[0].layout == Layout::nhwc) return make_norm_lines(desc, site);
   return std::make_unique<NormActOp>(desc, site);
 }
 

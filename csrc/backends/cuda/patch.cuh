@@ -2,30 +2,69 @@
 // output's positions, and holds in shared memory the patch of the input that they see.
 #pragma once
 
+#include "backends/cuda/copies.cuh"
 #include "backends/cuda/divisor.cuh"
 #include "backends/cuda/mma.cuh"
+#include "backends/cuda/pack.cuh"
 #include "backends/cuda/tensor_conv.h"
 
 namespace pcc::cuda {
 
 using Direction = TensorConv::Direction;
 
-constexpr int kPositions = 128;  // of a box; eight neighbours of a row make a tile of mma.cuh
-constexpr int kBoxThreads = 128;
+constexpr int kPositionBits = 7;
+constexpr int kPositions = 1 << kPositionBits;  // of a box; eight neighbours of a row stay together
+
+// (N, C, H, W), wherever its numbers lie.
+struct Image {
+  char* data;
+  bool floats;   // or bf16
+  bool vectors;  // 16 bytes of a pixel's channels are neighbours and aligned, and in the type that
+                 // the products take
+  int channels;
+  int sample, channel, row, column;  // from one to the next, in numbers
+
+  Image(const TensorSpec& spec, const void* at, DType products)
+      : data(static_cast<char*>(const_cast<void*>(at))),
+        floats(spec.dtype == DType::f32),
+        channels(static_cast<int>(spec.shape[1])) {
+    const int rows = static_cast<int>(spec.shape[2]), columns = static_cast<int>(spec.shape[3]);
+    const bool last = spec.layout == Layout::nhwc;
+    vectors = last && spec.dtype == products && spec.shape[1] * size_of(spec.dtype) % 16 == 0;
+    channel = last ? 1 : rows * columns;
+    column = last ? channels : 1;
+    row = columns * column;
+    sample = channels * rows * columns;
+  }
+  __device__ int at(int s, int h, int w, int c) const {
+    return s * sample + h * row + w * column + c * channel;
+  }
+  template <typename T>
+  __device__ T* as() const {
+    return reinterpret_cast<T*>(data);
+  }
+  __device__ float get(int i) const { return floats ? as<float>()[i] : number(as<BFloat16>()[i]); }
+  __device__ void put(int i, float x) const {
+    if (floats)
+      as<float>()[i] = x;
+    else
+      as<BFloat16>()[i] = stored<BFloat16>(x);
+  }
+};
 
 // Which positions a box has, and where in the patch they begin to see. All boxes are alike; what
-// hangs over the edge of the output is left out when it is written.
+// hangs over the edge of the output, or over the last sample of a group, is left out.
 struct Boxes {
   Direction d;
   int column_bits, row_bits;  // 2^bits columns and rows, and samples for the rest of kPositions
-  int across, down, deep;     // boxes
+  int across, down, deep;     // boxes of a group
+  int samples;                // of a group
   int reach, step;            // from one element of a patch to the next in the image; from what
                               // one position sees to the next one's, in the patch
-  int patch_rows, patch_columns, plane;  // plane: elements of a patch from one channel to the next
-  Divisor by_plane, by_columns, by_rows;
+  int patch_rows, patch_columns;
+  Divisor by_area, by_columns;
 
-  // Channels lie 32 * something + `bank` words apart in shared memory.
-  Boxes(const Direction& direction, int side, int bank) : d(direction) {
+  Boxes(const Direction& direction, int side) : d(direction) {
     int best = 0;
     for (const int bits : {5, 4, 3}) {
       const int padded = (d.out_columns + (1 << bits) - 1) >> bits << bits;
@@ -36,88 +75,112 @@ struct Boxes {
     row_bits = 0;
     while (row_bits + column_bits < kPositionBits && 1 << row_bits < d.out_rows) ++row_bits;
     const auto boxes = [](int size, int bits) { return (size + (1 << bits) - 1) >> bits; };
+    samples = d.samples / d.groups;
     across = boxes(d.out_columns, column_bits);
     down = boxes(d.out_rows, row_bits);
-    deep = boxes(d.samples, kPositionBits - column_bits - row_bits);
+    deep = boxes(samples, sample_bits());
     reach = side == 1 ? d.stride : 1;
     step = side == 1 ? 1 : d.stride;
     patch_rows = ((1 << row_bits) - 1) * step + side;
     patch_columns = ((1 << column_bits) - 1) * step + side;
-    const int elements = patch_elements();
-    plane = elements + (bank - elements % 32 + 32) % 32;
-    by_plane = Divisor(elements);
+    by_area = Divisor(patch_rows * patch_columns);
     by_columns = Divisor(patch_columns);
-    by_rows = Divisor(patch_rows);
   }
-  int64_t count() const { return int64_t{across} * down * deep; }
+  __host__ __device__ int sample_bits() const { return kPositionBits - column_bits - row_bits; }
+  __host__ __device__ int of_group() const { return across * down * deep; }
   __host__ __device__ int patch_elements() const {
-    return (1 << (kPositionBits - column_bits - row_bits)) * patch_rows * patch_columns;
+    return (patch_rows * patch_columns) << sample_bits();
   }
-
- private:
-  static constexpr int kPositionBits = 7;
 };
-static_assert(kPositions == 1 << 7);
 
 // One position of the output.
 struct Place {
   int sample, row, column;
 };
 
-struct Box {
-  Place first;
-
-  __device__ Box(const Boxes& boxes, uint32_t number) {
+class Box {
+ public:
+  __device__ Box(const Boxes& boxes, uint32_t group, uint32_t number) {
     const Quotient line = divide(number, boxes.across), deep = divide(line.whole, boxes.down);
-    first = {static_cast<int>(deep.whole) << (7 - boxes.column_bits - boxes.row_bits),
-             static_cast<int>(deep.rest) << boxes.row_bits,
-             static_cast<int>(line.rest) << boxes.column_bits};
+    const int begin = static_cast<int>(group) * boxes.samples;
+    first_ = {begin + (static_cast<int>(deep.whole) << boxes.sample_bits()),
+              static_cast<int>(deep.rest) << boxes.row_bits,
+              static_cast<int>(line.rest) << boxes.column_bits};
+    end_ = begin + boxes.samples;
   }
-  // The i-th of its positions, counted from its first.
+  // The i-th of a box's positions, counted from its first.
   __device__ static Place position(const Boxes& boxes, int i) {
     const int row = i >> boxes.column_bits;
     return {row >> boxes.row_bits, row & ((1 << boxes.row_bits) - 1),
             i & ((1 << boxes.column_bits) - 1)};
   }
-  // Where in a channel of the patch such a position's first tap lies.
-  __device__ static int in_patch(const Boxes& boxes, const Place& at) {
+  // Which element of the patch that position's first tap is.
+  __device__ static int in_patch(const Boxes& boxes, int i) {
+    const Place at = position(boxes, i);
     return (at.sample * boxes.patch_rows + at.row * boxes.step) * boxes.patch_columns +
            at.column * boxes.step;
   }
-  __device__ Place plus(const Place& at) const {
-    return {first.sample + at.sample, first.row + at.row, first.column + at.column};
+  // Of the output; false: it hangs over.
+  __device__ bool place(const Boxes& boxes, int i, Place& at) const {
+    at = position(boxes, i);
+    at = {first_.sample + at.sample, first_.row + at.row, first_.column + at.column};
+    return at.sample < end_ && at.row < boxes.d.out_rows && at.column < boxes.d.out_columns;
   }
 
-  // Fills `words` planes of the patch, each word made of the numbers of some channels, from channel
-  // `first_channel` on; zeros outside of the image and behind the last channel.
+  // Fills the patch: 2^group_bits groups of 16 bytes of channels for each element, from
+  // `first_channel` on; zeros outside of the image and behind the last channel. line: words from
+  // one element to the next.
   template <typename Number>
-  __device__ void load(const Boxes& boxes, const float* x, int first_channel, int words,
-                       uint32_t* patch) const {
+  __device__ void load(const Boxes& boxes, const Image& x, int first_channel, int group_bits,
+                       int line, uint32_t* patch, Copies& copies) const {
     const Direction& d = boxes.d;
-    const int top = first.row * d.stride - d.pad, left = first.column * d.stride - d.pad;
-    const int area = d.rows * d.columns, elements = words * boxes.patch_elements();
-    for (int e = static_cast<int>(threadIdx.x); e < elements; e += kBoxThreads) {
-      const Quotient word = boxes.by_plane(static_cast<uint32_t>(e));
-      const Quotient line = boxes.by_columns(word.rest), row = boxes.by_rows(line.whole);
-      const int sample = first.sample + static_cast<int>(row.whole);
-      const int h = top + static_cast<int>(row.rest) * boxes.reach;
-      const int w = left + static_cast<int>(line.rest) * boxes.reach;
-      const int channel = first_channel + static_cast<int>(word.whole) * Number::kPerWord;
-      const bool inside = sample < d.samples && h >= 0 && h < d.rows && w >= 0 && w < d.columns;
-      const float* const from = x + (sample * d.channels + channel) * area + h * d.columns + w;
-      float numbers[Number::kPerWord];
-      for (int i = 0; i < Number::kPerWord; ++i)
-        numbers[i] = inside && channel + i < d.channels ? from[i * area] : 0.0f;
-      patch[static_cast<int>(word.whole) * boxes.plane + static_cast<int>(word.rest)] =
-          Number::pack(numbers);
+    const int top = first_.row * d.stride - d.pad, left = first_.column * d.stride - d.pad;
+    const int count = boxes.patch_elements(), elements = count << group_bits;
+    const int gap = (1 << d.spread_bits) - 1;
+    for (int e = static_cast<int>(threadIdx.x); e < elements; e += static_cast<int>(blockDim.x)) {
+      // Neighbouring threads take neighbours in memory: channels, or pixels.
+      const int element = x.vectors ? e >> group_bits : e % count;
+      const int group = x.vectors ? e & ((1 << group_bits) - 1) : e / count;
+      const Quotient of = boxes.by_area(static_cast<uint32_t>(element));
+      const Quotient at = boxes.by_columns(of.rest);
+      const int sample = first_.sample + static_cast<int>(of.whole);
+      const int h = top + static_cast<int>(at.whole) * boxes.reach;
+      const int w = left + static_cast<int>(at.rest) * boxes.reach;
+      const int row = h >> d.spread_bits, column = w >> d.spread_bits;
+      const int channel = first_channel + group * 4 * Number::kPerWord;
+      const bool inside = sample < end_ && h >= 0 && w >= 0 && row < d.rows && column < d.columns &&
+                          ((h | w) & gap) == 0;
+      const int from = x.at(sample, row, column, channel);
+      uint32_t* const to = patch + element * line + group * 4;
+      if (x.vectors) {
+        copies.add(to, x.as<typename Number::Stored>() + from, inside && channel < x.channels);
+        continue;
+      }
+      for (int word = 0; word < 4; ++word) {
+        float numbers[Number::kPerWord];
+        PCC_UNROLL
+        for (int i = 0; i < Number::kPerWord; ++i) {
+          const int c = word * Number::kPerWord + i;
+          numbers[i] = inside && channel + c < x.channels ? x.get(from + c * x.channel) : 0.0f;
+        }
+        to[word] = Number::pack(numbers);
+      }
     }
   }
+
+ private:
+  Place first_;
+  int end_;  // of the group's samples
 };
 
-// Where in the patch a tap lies from a position's first one.
+// How many elements a tap lies behind a position's first one.
 template <int kSide>
 __device__ __forceinline__ int tap_shift(const Boxes& boxes, int tap) {
   return tap / kSide * boxes.patch_columns + tap % kSide;
 }
+
+// Words for so many, and from one element of shared memory to the next: an odd number of 16-byte
+// groups, so that the rows of a matrix lie in different banks.
+inline __host__ __device__ int line_of(int words) { return words + 4; }
 
 }  // namespace pcc::cuda

@@ -1,24 +1,37 @@
 // ReLU, Sigmoid, PReLU and dropout.
+#include "backends/cuda/lines.cuh"
 #include "backends/cuda/makers.h"
-#include "backends/cuda/reduce.cuh"
 
 namespace pcc::cuda {
 
 namespace {
 
+template <typename P>
 struct Relu {
-  const float* x;
+  const void* x;
   float slope;
-  float* y;
-  __device__ void operator()(int64_t i) const { y[i] = leaky(x[i], slope); }
+  void* y;
+  __device__ void operator()(int64_t i) const {
+    P numbers = pack_of<P>(x, i);
+    PCC_UNROLL
+    for (float& number : numbers.x) number = leaky(number, slope);
+    put_pack(y, i, numbers);
+  }
 };
 // sign: x, or y where its sign is that of x.
+template <typename P>
 struct ReluBackward {
-  const float* sign;
-  Parts dy;
+  const void* sign;
+  PackParts<P> dy;
   float slope;
-  float* dx;
-  __device__ void operator()(int64_t i) const { dx[i] = sign[i] > 0 ? dy(i) : slope * dy(i); }
+  void* dx;
+  __device__ void operator()(int64_t i) const {
+    P g = dy(i);
+    const P numbers = pack_of<P>(sign, i);
+    PCC_UNROLL
+    for (int n = 0; n < P::kCount; ++n) g.x[n] = numbers.x[n] > 0 ? g.x[n] : slope * g.x[n];
+    put_pack(dx, i, g);
+  }
 };
 
 // In place where the slope is not negative: then the sign of y tells that of x, and x need not be
@@ -28,7 +41,12 @@ class ReluOp : public CudaOp {
   ReluOp(const PointwiseDesc& desc, const OpSite& site)
       : CudaOp(site), slope_(static_cast<float>(desc.a)), from_y_(desc.a >= 0) {}
 
-  void forward(const Context&) override { for_each(out_count(), Relu{in(0), slope_, out()}); }
+  void forward(const Context&) override {
+    with_packs(site_.in[0].dtype, out_count(), [&](auto pack) {
+      using P = decltype(pack);
+      for_each(out_count() / P::kCount, Relu<P>{in(0), slope_, out()});
+    });
+  }
 
  protected:
   void forward_needs(OpNeeds& needs) const override {
@@ -41,8 +59,12 @@ class ReluOp : public CudaOp {
   }
   void differentiate(const Context&) override {
     if (!din(0)) return;
-    for_each(out_count(),
-             ReluBackward{from_y_ ? out() : in(0), Parts(buffers_.dout[0]), slope_, din(0)});
+    with_packs(site_.in[0].dtype, out_count(), [&](auto pack) {
+      using P = decltype(pack);
+      for_each(
+          out_count() / P::kCount,
+          ReluBackward<P>{from_y_ ? out() : in(0), PackParts<P>(buffers_.dout[0]), slope_, din(0)});
+    });
   }
 
  private:

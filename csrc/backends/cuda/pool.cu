@@ -2,29 +2,12 @@
 // each pixel, which gathers from the windows that hold it.
 #include <cfloat>
 
-#include "backends/cuda/divisor.cuh"
 #include "backends/cuda/makers.h"
-#include "ops/window.h"
+#include "backends/cuda/pool.cuh"
 
 namespace pcc::cuda {
 
 namespace {
-
-// One axis of the planes.
-struct Axis {
-  int64_t size, windows, kernel, stride, pad;
-
-  __device__ Window window(int64_t index) const { return {index, kernel, stride, pad, size}; }
-  // The windows that hold pixel `at`.
-  __device__ int64_t first(int64_t at) const {
-    const int64_t before = at + pad - kernel;
-    return before < 0 ? 0 : divide(before, stride).whole + 1;
-  }
-  __device__ int64_t end(int64_t at) const {
-    const int64_t last = divide(at + pad, stride).whole;
-    return last < windows ? last + 1 : windows;
-  }
-};
 
 // A window of a plane, cut to it, and where the plane's numbers begin.
 struct View {
@@ -115,12 +98,8 @@ class PoolOp : public CudaOp {
  public:
   PoolOp(const PoolDesc& desc, const OpSite& site)
       : CudaOp(site), max_(desc.method == PoolDesc::Method::max) {
-    const auto axis = [&](int i) {
-      return Axis{site.in[0].shape[2 + i], site.out[0].shape[2 + i], desc.kernel[i], desc.stride[i],
-                  desc.pad[i]};
-    };
-    planes_.rows = axis(0);
-    planes_.columns = axis(1);
+    planes_.rows = Axis(desc, site, 0);
+    planes_.columns = Axis(desc, site, 1);
     planes_.by_width = Divisor(planes_.columns.size);
     planes_.by_height = Divisor(planes_.rows.size);
     planes_.by_windows = Divisor(planes_.columns.windows);
@@ -160,6 +139,7 @@ std::unique_ptr<Op> make_pool(const PoolDesc& desc, const OpSite& site) {
   // Elements are counted in 31 bits (Divisor).
   constexpr int64_t kMost = int64_t{1} << 31;
   if (site.in[0].shape.count() >= kMost || site.out[0].shape.count() >= kMost) return nullptr;
+  if (site.in[0].layout == Layout::nhwc) return make_pool_lines(desc, site);
   return std::make_unique<PoolOp>(desc, site);
 }
 

@@ -1,6 +1,6 @@
 // Concat and Slice.
+#include "backends/cuda/lines.cuh"
 #include "backends/cuda/makers.h"
-#include "backends/cuda/reduce.cuh"
 
 namespace pcc::cuda {
 
@@ -9,20 +9,36 @@ namespace {
 constexpr size_t kMaxPieces = 64;
 
 // Where pieces of a whole lie along an axis: piece k is (outer, size) and begins `first` elements
-// into each row of the whole.
+// into each row of the whole. Where channels are last, they are the axis.
 struct Cut {
   int64_t outer = 1, row = 1;
   int pieces = 0;
   int64_t first[kMaxPieces] = {}, size[kMaxPieces] = {};
 
-  Cut(const Shape& whole, const std::vector<TensorSpec>& of, int axis)
-      : outer(whole.count(0, axis)), row(whole.count(axis)) {
+  Cut(const TensorSpec& whole, const std::vector<TensorSpec>& of, int axis) {
+    const auto along = [&](const Shape& shape) {
+      return whole.layout == Layout::nhwc ? shape[axis] : shape.count(axis);
+    };
+    row = along(whole.shape);
+    outer = whole.shape.count() / row;
     int64_t at = 0;
     for (const TensorSpec& piece : of) {
       first[pieces] = at;
-      size[pieces] = piece.shape.count(axis);
+      size[pieces] = along(piece.shape);
       at += size[pieces++];
     }
+  }
+  // In which so many elements all begin and end; else one by one.
+  bool divides(int64_t count) const {
+    for (int k = 0; k < pieces; ++k)
+      if (first[k] % count != 0 || size[k] % count != 0) return false;
+    return row % count == 0;
+  }
+  Cut in_packs(int64_t count) const {
+    Cut packs = *this;
+    packs.row /= count;
+    for (int k = 0; k < pieces; ++k) packs.first[k] /= count, packs.size[k] /= count;
+    return packs;
   }
   // One row of blocks for each piece.
   Dim grid() const { return {grid_for(outer * *std::max_element(size, size + pieces)), pieces}; }
@@ -35,36 +51,67 @@ struct Cut {
 
 // A piece that is null: zeros.
 struct Sources {
-  const float* of[kMaxPieces] = {};
+  const void* of[kMaxPieces] = {};
 };
-__global__ void __launch_bounds__(kBlock) join(Cut cut, Sources pieces, float* whole) {
+template <typename P>
+__global__ void __launch_bounds__(kBlock) join(Cut cut, Sources pieces, void* whole) {
   const int k = static_cast<int>(blockIdx.y);
-  const float* const piece = pieces.of[k];
+  const void* const piece = pieces.of[k];
   for (int64_t i = first_element(); i < cut.outer * cut.size[k]; i += element_stride())
-    whole[cut.at(k, i)] = piece ? piece[i] : 0.0f;
+    put_pack(whole, cut.at(k, i), piece ? pack_of<P>(piece, i) : P{});
 }
 
 // A piece that is null: it is not wanted.
 struct Targets {
-  float* of[kMaxPieces] = {};
+  void* of[kMaxPieces] = {};
 };
-__global__ void __launch_bounds__(kBlock) part(Cut cut, Parts whole, Targets pieces) {
+template <typename P>
+__global__ void __launch_bounds__(kBlock) part(Cut cut, PackParts<P> whole, Targets pieces) {
   const int k = static_cast<int>(blockIdx.y);
-  float* const piece = pieces.of[k];
+  void* const piece = pieces.of[k];
   if (!piece) return;
   for (int64_t i = first_element(); i < cut.outer * cut.size[k]; i += element_stride())
-    piece[i] = whole(cut.at(k, i));
+    put_pack(piece, i, whole(cut.at(k, i)));
 }
+
+// The two of them over values of one type.
+class Cutter {
+ public:
+  Cutter(const TensorSpec& whole, const std::vector<TensorSpec>& pieces, int axis)
+      : cut_(whole, pieces, axis), dtype_(whole.dtype) {}
+
+  void join(const Sources& pieces, void* whole) const {
+    in_packs([&](auto pack, const Cut& cut) {
+      launch(cuda::join<decltype(pack)>, cut.grid(), kBlock, 0, cut, pieces, whole);
+    });
+  }
+  void part(const std::vector<Tensor>& whole, const Targets& pieces) const {
+    in_packs([&](auto pack, const Cut& cut) {
+      using P = decltype(pack);
+      launch(cuda::part<P>, cut.grid(), kBlock, 0, cut, PackParts<P>(whole), pieces);
+    });
+  }
+
+ private:
+  template <typename Body>
+  void in_packs(const Body& body) const {
+    with_packs(dtype_, cut_.divides(Pack<float>::kCount) ? 4 : 1,
+               [&](auto pack) { body(pack, cut_.in_packs(decltype(pack)::kCount)); });
+  }
+
+  Cut cut_;
+  DType dtype_;
+};
 
 class ConcatOp : public CudaOp {
  public:
   ConcatOp(const ConcatDesc& desc, const OpSite& site)
-      : CudaOp(site), cut_(site.out[0].shape, site.in, desc.axis) {}
+      : CudaOp(site), cut_(site.out[0], site.in, desc.axis) {}
 
   void forward(const Context&) override {
     Sources pieces;
     for (int k = 0; k < ins(); ++k) pieces.of[k] = in(k);
-    launch(join, cut_.grid(), kBlock, 0, cut_, pieces, out());
+    cut_.join(pieces, out());
   }
 
  protected:
@@ -72,22 +119,22 @@ class ConcatOp : public CudaOp {
   void differentiate(const Context&) override {
     Targets pieces;
     for (int k = 0; k < ins(); ++k) pieces.of[k] = din(k);
-    launch(part, cut_.grid(), kBlock, 0, cut_, Parts(buffers_.dout[0]), pieces);
+    cut_.part(buffers_.dout[0], pieces);
   }
 
  private:
-  Cut cut_;
+  Cutter cut_;
 };
 
 class SliceOp : public CudaOp {
  public:
   SliceOp(const SliceDesc& desc, const OpSite& site)
-      : CudaOp(site), cut_(site.in[0].shape, site.out, desc.axis) {}
+      : CudaOp(site), cut_(site.in[0], site.out, desc.axis) {}
 
   void forward(const Context&) override {
     Targets pieces;
     for (int k = 0; k < outs(); ++k) pieces.of[k] = out(k);
-    launch(part, cut_.grid(), kBlock, 0, cut_, Parts({buffers_.in[0]}), pieces);
+    cut_.part({buffers_.in[0]}, pieces);
   }
 
  protected:
@@ -95,11 +142,11 @@ class SliceOp : public CudaOp {
     if (!din(0)) return;
     Sources pieces;
     for (int k = 0; k < outs(); ++k) pieces.of[k] = dout(k);
-    launch(join, cut_.grid(), kBlock, 0, cut_, pieces, din(0));
+    cut_.join(pieces, din(0));
   }
 
  private:
-  Cut cut_;
+  Cutter cut_;
 };
 
 }  // namespace

@@ -1,206 +1,295 @@
-// Forward and data gradient on the tensor cores: maps (rows of A) from all channels and taps
-// (depth) at the positions of a box (columns of B).
-#include "backends/cuda/patch.cuh"
+// Forward and data gradient on the tensor cores: positions of a box (rows of A) from all channels
+// and taps (depth) for the maps (columns of B).
+#include "backends/cuda/tensor_store.cuh"
 
 namespace pcc::cuda {
 
 namespace {
 
-constexpr int kWordsOfStep = 8;  // of the depth, in one product of mma.cuh
+constexpr int kThreads = 128;     // of a block; a warp takes 32 positions and all of its maps
+constexpr int kWordsOfStep = 8;   // of the depth, in one product of mma.cuh
+constexpr int64_t kBlocks = 528;  // that run at once on a large GPU
 
 int steps_of(int channels, int per_word) {
   return (channels + kWordsOfStep * per_word - 1) / (kWordsOfStep * per_word);
 }
-int tiles_of(int maps) { return (maps + 15) / 16; }
+// Columns of 8 maps that a block makes at a time.
+int tiles_for(int maps) { return maps <= 16 ? 2 : maps <= 32 ? 4 : 8; }
+int blocks_of_maps(int maps) {
+  const int together = 8 * tiles_for(maps);
+  return (maps + together - 1) / together;
+}
 
-// Weights as the products take them: (tile of 16 maps, step, tap, lane, 4 words), zeros behind the
-// last map and channel. flipped: for the data gradient, whose maps are w's channels.
+// Weights as the products take them, zeros behind the last map and channel: (block of maps, step,
+// tap, pair of tiles, lane, 4 words). flipped: for the data gradient, whose maps are w's channels.
 template <typename Number>
-struct Prepare {
-  const float* w;
-  int maps, channels, taps, steps;  // of the products
+struct Fragments {
+  int maps, channels, taps, tiles, steps;
   bool flipped;
-  uint32_t* to;
-  __device__ void operator()(int64_t i) const {
-    const int part = static_cast<int>(i % 4), lane = static_cast<int>(i / 4 % 32);
-    const Quotient line = divide(i / 128, taps), tile = divide(line.whole, steps);
-    const int tap = static_cast<int>(line.rest);
-    const int map = static_cast<int>(tile.whole) * 16 + lane / 4 + part % 2 * 8;
-    const int word = static_cast<int>(tile.rest) * kWordsOfStep + lane % 4 + part / 2 * 4;
+
+  Fragments(const Direction& d, int side, bool flipped)
+      : maps(d.maps),
+        channels(d.channels),
+        taps(side * side),
+        tiles(tiles_for(d.maps)),
+        steps(steps_of(d.channels, Number::kPerWord)),
+        flipped(flipped) {}
+  int64_t words() const {
+    return int64_t{blocks_of_maps(maps)} * steps * taps * (tiles / 2) * kWarp * 4;
+  }
+  __device__ uint32_t word(const float* w, int64_t i) const {
+    const int part = static_cast<int>(i % 4), lane = static_cast<int>(i / 4 % kWarp);
+    const Quotient pair = divide(i / (4 * kWarp), tiles / 2), tap = divide(pair.whole, taps);
+    const Quotient step = divide(tap.whole, steps);
+    const int tile = static_cast<int>(step.whole) * tiles + static_cast<int>(pair.rest) * 2;
+    const int map = (tile + part / 2) * 8 + lane / 4, t = static_cast<int>(tap.rest);
+    const int in_depth = static_cast<int>(step.rest) * kWordsOfStep + lane % 4 + part % 2 * 4;
     float numbers[Number::kPerWord];
+    PCC_UNROLL
     for (int k = 0; k < Number::kPerWord; ++k) {
-      const int channel = word * Number::kPerWord + k;
+      const int channel = in_depth * Number::kPerWord + k;
       numbers[k] = map >= maps || channel >= channels ? 0.0f
-                   : flipped ? w[(channel * maps + map) * taps + taps - 1 - tap]
-                             : w[(map * channels + channel) * taps + tap];
+                   : flipped ? w[(channel * maps + map) * taps + taps - 1 - t]
+                             : w[(map * channels + channel) * taps + t];
     }
-    to[i] = Number::pack(numbers);
+    return Number::pack(numbers);
   }
 };
 
-// One block for a box and 16 * kTiles maps, channels in chunks of some steps. A warp takes 32
-// positions and all of the maps.
+// Those of the one direction, then those of the other.
+template <typename Number>
+struct Prepare {
+  Fragments<Number> forward, data;
+  int64_t forward_words;
+  const float* w;
+  uint32_t* to;
+  __device__ void operator()(int64_t i) const {
+    to[i] = i < forward_words ? forward.word(w, i) : data.word(w, i - forward_words);
+  }
+};
+
+// A block goes over the boxes blockIdx.x, + gridDim.x ... of the group blockIdx.y, for the maps
+// blockIdx.z, channels in chunks of 2^chunk_bits steps. While one patch is multiplied the next one
+// is on its way. moments: null, or (groups, shares, maps).
 template <typename Number, int kSide, int kTiles>
-__global__ void __launch_bounds__(kBoxThreads, kTiles == 4 ? 2 : 4)
-    convolve(Boxes boxes, int steps, int chunk, const float* x, const uint32_t* weights,
-             const float* bias, float* y) {
-  PCC_DYNAMIC_SHARED(uint32_t, patch);
-  constexpr int kTaps = kSide * kSide, kWide = 4;
-  const Box box(boxes, blockIdx.x);
+__global__ void __launch_bounds__(kThreads, kTiles == 8 ? 3 : 4)
+    convolve(Boxes boxes, Image x, const uint4* weights, int steps, int chunk_bits, int buffer,
+             const float* bias, Image y, PartialMoments* moments) {
+  PCC_DYNAMIC_SHARED(uint32_t, room);
+  using T = typename Number::Stored;
+  constexpr int kTaps = kSide * kSide, kHigh = 2;
+  constexpr int kGroups = kTiles * 2 / Number::kPerWord;  // of 16 bytes, of a position's maps
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int lane = static_cast<int>(threadIdx.x) % kWarp, g = lane / 4, t = lane % 4;
-  const int first_tile = static_cast<int>(blockIdx.y) * kTiles;
-  const auto* const fragments = reinterpret_cast<const uint4*>(weights) + lane;
+  const int first_map = static_cast<int>(blockIdx.z) * kTiles * 8;
+  const uint4* const fragments =
+      weights + static_cast<int64_t>(blockIdx.z) * steps * kTaps * (kTiles / 2) * kWarp + lane;
+  const int line = line_of(kWordsOfStep << chunk_bits);
+  const int chunks = (steps + (1 << chunk_bits) - 1) >> chunk_bits;
+  const int boxes_here =
+      (boxes.of_group() - static_cast<int>(blockIdx.x) + static_cast<int>(gridDim.x) - 1) /
+      static_cast<int>(gridDim.x);
 
-  int sees[kWide];  // from the plane of channel t on
+  Copies copies;
+  const auto box_of = [&](int number) {
+    return Box(boxes, blockIdx.y, blockIdx.x + static_cast<uint32_t>(number) * gridDim.x);
+  };
+  const auto fetch = [&](int stage) {
+    const Quotient at = divide(stage, chunks);
+    box_of(static_cast<int>(at.whole))
+        .template load<Number>(
+            boxes, x, static_cast<int>(at.rest << chunk_bits) * kWordsOfStep * Number::kPerWord,
+            chunk_bits + 1, line, room + (stage & 1) * buffer, copies);
+  };
+
+  int sees[kHigh];  // where this lane's row of A begins
   PCC_UNROLL
-  for (int j = 0; j < kWide; ++j)
-    sees[j] =
-        t * boxes.plane + Box::in_patch(boxes, Box::position(boxes, (warp * kWide + j) * 8 + g));
-  float sum[kTiles][kWide][4] = {};
-  for (int first = 0; first < steps; first += chunk) {
-    const int end = min(first + chunk, steps);
-    box.load<Number>(boxes, x, first * kWordsOfStep * Number::kPerWord,
-                     (end - first) * kWordsOfStep, patch);
+  for (int i = 0; i < kHigh; ++i)
+    sees[i] = Box::in_patch(boxes, (warp * kHigh + i) * 16 + lane % 16) * line + lane / 16 * 4;
+  float sum[kHigh][kTiles][4] = {};
+  Moments<T> seen;
+
+  if (boxes_here > 0) fetch(0);
+  copies.end_group();
+  int chunk = 0, number = 0;
+  for (int stage = 0; number < boxes_here; ++stage) {
+    if (stage + 1 < boxes_here * chunks) fetch(stage + 1);
+    copies.end_group();
+    copies.template wait<1>();
     __syncthreads();
+    uint32_t* const patch = room + (stage & 1) * buffer;
+    const int first = chunk << chunk_bits, end = min(first + (1 << chunk_bits), steps);
     for (int step = first; step < end; ++step) {
-      const uint32_t* const planes = patch + (step - first) * kWordsOfStep * boxes.plane;
+      const uint4* const of_step = fragments + step * kTaps * (kTiles / 2) * kWarp;
+      PCC_UNROLL
       for (int tap = 0; tap < kTaps; ++tap) {
-        const int shift = tap_shift<kSide>(boxes, tap);
-        uint32_t a[kTiles][4];
+        const int shift = tap_shift<kSide>(boxes, tap) * line + (step - first) * kWordsOfStep;
+        uint32_t a[kHigh][4];
         PCC_UNROLL
-        for (int i = 0; i < kTiles; ++i) {
-          const uint4 words = fragments[(((first_tile + i) * steps + step) * kTaps + tap) * kWarp];
-          a[i][0] = words.x, a[i][1] = words.y, a[i][2] = words.z, a[i][3] = words.w;
+        for (int i = 0; i < kHigh; ++i) {
+          load_matrices(a[i], patch + sees[i] + shift);
+          Number::round(a[i]);
         }
         PCC_UNROLL
-        for (int j = 0; j < kWide; ++j) {
-          const uint32_t b[2] = {planes[sees[j] + shift],
-                                 planes[sees[j] + shift + 4 * boxes.plane]};
+        for (int pair = 0; pair < kTiles / 2; ++pair) {
+          const uint4 words = of_step[(tap * (kTiles / 2) + pair) * kWarp];
+          const uint32_t b[2][2] = {{words.x, words.y}, {words.z, words.w}};
           PCC_UNROLL
-          for (int i = 0; i < kTiles; ++i) Number::multiply(a[i], b, sum[i][j]);
+          for (int j = 0; j < 2; ++j) PCC_UNROLL
+          for (int i = 0; i < kHigh; ++i) Number::multiply(a[i], b[j], sum[i][pair * 2 + j]);
         }
       }
     }
     __syncthreads();
-  }
+    if (++chunk < chunks) continue;
 
-  const Direction& d = boxes.d;
-  const int area = d.out_rows * d.out_columns;
-  PCC_UNROLL
-  for (int j = 0; j < kWide; ++j) {
-    const Place at = box.plus(Box::position(boxes, (warp * kWide + j) * 8 + 2 * t));
-    if (at.sample >= d.samples || at.row >= d.out_rows) continue;
+    // The box is done. Through shared memory, where the patch was, to lines of maps.
     PCC_UNROLL
-    for (int i = 0; i < kTiles; ++i) PCC_UNROLL
-    for (int part = 0; part < 4; ++part) {
-      const int map = (first_tile + i) * 16 + g + part / 2 * 8, column = at.column + part % 2;
-      if (map >= d.maps || column >= d.out_columns) continue;
-      y[(at.sample * d.maps + map) * area + at.row * d.out_columns + column] =
-          bias ? sum[i][j][part] + bias[map] : sum[i][j][part];
+    for (int i = 0; i < kHigh; ++i) PCC_UNROLL
+    for (int j = 0; j < kTiles; ++j) {
+      const int map = first_map + j * 8 + 2 * t;
+      const float add[2] = {bias && map < y.channels ? bias[map] : 0.0f,
+                            bias && map + 1 < y.channels ? bias[map + 1] : 0.0f};
+      PCC_UNROLL
+      for (int half = 0; half < 2; ++half) {
+        float* const two = sum[i][j] + 2 * half;
+        const float values[2] = {two[0] + add[0], two[1] + add[1]};
+        uint32_t* const to =
+            patch + ((warp * kHigh + i) * 16 + half * 8 + g) * line_of(kGroups * 4);
+        if constexpr (Number::kPerWord == 2) {
+          to[j * 4 + t] = Number::pack(values);
+        } else {
+          to[j * 8 + 2 * t] = __float_as_uint(values[0]);
+          to[j * 8 + 2 * t + 1] = __float_as_uint(values[1]);
+        }
+        two[0] = two[1] = 0;
+      }
     }
+    __syncthreads();
+    const Box box = box_of(number);
+    if (y.vectors)
+      store_vectors<T, kGroups, kThreads>(boxes, box, patch, first_map, y, moments && number == 0,
+                                          moments != nullptr, seen);
+    else
+      store_numbers<T, kGroups, kThreads>(boxes, box, patch, first_map, y);
+    __syncthreads();
+    chunk = 0;
+    ++number;
   }
+  if (moments)
+    give_moments<T, kGroups, kThreads>(seen, reinterpret_cast<float*>(room), first_map, y.channels,
+                                       moments);
 }
 
 template <typename Number>
-int64_t fragments_bytes(const Direction& d, int taps) {
-  return int64_t{tiles_of(d.maps)} * steps_of(d.channels, Number::kPerWord) * taps * kWarp * 16;
+void convolve_for(const Boxes& boxes, int side, const Tensor& x, const void* weights,
+                  const float* bias, const Tensor& y, int64_t shares, PartialMoments* moments) {
+  const Direction& d = boxes.d;
+  const int tiles = tiles_for(d.maps), steps = steps_of(d.channels, Number::kPerWord);
+  const DType type = Number::kPerWord == 2 ? DType::bf16 : DType::f32;
+  // What is stored last lies where the patch was.
+  const int tile = kPositions * line_of(tiles * 8 / Number::kPerWord);
+  constexpr int kRoom = 96 << 8;  // words of shared memory
+  const auto buffer_for = [&](int bits) {
+    return std::max(tile, boxes.patch_elements() * line_of(kWordsOfStep << bits));
+  };
+  int chunk_bits = 0;
+  while (chunk_bits < 2 && 1 << chunk_bits < steps && 2 * buffer_for(chunk_bits + 1) <= kRoom)
+    ++chunk_bits;
+  const int buffer = buffer_for(chunk_bits);
+  const auto kernel = side == 1 ? (tiles == 8   ? convolve<Number, 1, 8>
+                                   : tiles == 4 ? convolve<Number, 1, 4>
+                                                : convolve<Number, 1, 2>)
+                                : (tiles == 8   ? convolve<Number, 3, 8>
+                                   : tiles == 4 ? convolve<Number, 3, 4>
+                                                : convolve<Number, 3, 2>);
+  launch(kernel, {shares, d.groups, blocks_of_maps(d.maps)}, kThreads, int64_t{8} * buffer, boxes,
+         Image(x.spec, x.data, type), static_cast<const uint4*>(weights), steps, chunk_bits, buffer,
+         bias, Image(y.spec, y.data, type), moments);
+}
+int64_t shares_of(const Boxes& boxes) {
+  const int64_t others = int64_t{boxes.d.groups} * blocks_of_maps(boxes.d.maps);
+  return std::clamp<int64_t>(kBlocks / others, 1, boxes.of_group());
 }
 
-template <typename Number>
-void prepare_for(const Direction& d, int taps, bool flipped, const float* w, void* to) {
-  const Prepare<Number> prepare = {w,
-                                   d.maps,
-                                   d.channels,
-                                   taps,
-                                   steps_of(d.channels, Number::kPerWord),
-                                   flipped,
-                                   static_cast<uint32_t*>(to)};
-  for_each(fragments_bytes<Number>(d, taps) / 4, prepare);
-}
-
-template <typename Number>
-void convolve_for(const Direction& d, int side, const float* x, const void* weights,
-                  const float* bias, float* y) {
-  const Boxes boxes(d, side, 8);
-  const int steps = steps_of(d.channels, Number::kPerWord), tiles = tiles_of(d.maps);
-  constexpr int64_t kRoom = 32 << 10;  // of shared memory, so that several blocks share a processor
-  const int64_t step_bytes = int64_t{kWordsOfStep} * boxes.plane * 4;
-  const int chunk =
-      static_cast<int>(std::clamp<int64_t>(kRoom / step_bytes, 1, std::min(steps, 4)));
-  const int high = tiles % 4 == 0 ? 4 : tiles % 2 == 0 ? 2 : 1;
-  const auto kernel = side == 1 ? (high == 4   ? convolve<Number, 1, 4>
-                                   : high == 2 ? convolve<Number, 1, 2>
-                                               : convolve<Number, 1, 1>)
-                                : (high == 4   ? convolve<Number, 3, 4>
-                                   : high == 2 ? convolve<Number, 3, 2>
-                                               : convolve<Number, 3, 1>);
-  launch(kernel, {boxes.count(), tiles / high}, kBoxThreads, chunk * step_bytes, boxes, steps,
-         chunk, x, static_cast<const uint32_t*>(weights), bias, y);
+template <typename Body>
+auto with_number(bool bf16, const Body& body) {
+  return bf16 ? body(Bf16()) : body(Tf32());
 }
 
 }  // namespace
 
-bool TensorConv::covers(const ConvDesc& desc, const OpSite& site, Precision precision,
-                        ConvStep step) {
+bool TensorConv::covers(const ConvDesc& desc, const OpSite& site, Precision precision) {
   constexpr int64_t kMost = int64_t{1} << 31;
   const auto both = [](const std::vector<int64_t>& list, int64_t value) {
     return list.size() == 2 && list[0] == value && list[1] == value;
   };
   return precision != Precision::fp32 && !desc.transposed && desc.group == 1 &&
          (both(desc.kernel, 3) || both(desc.kernel, 1)) && both(desc.dilation, 1) &&
-         (both(desc.stride, 1) || (both(desc.stride, 2) && step != ConvStep::data)) &&
-         both(desc.pad, desc.pad[0]) && site.in[0].shape.count() < kMost &&
-         site.out[0].shape.count() < kMost;
+         (both(desc.stride, 1) || both(desc.stride, 2)) && both(desc.pad, desc.pad[0]) &&
+         site.in[0].shape.count() < kMost && site.out[0].shape.count() < kMost;
 }
 
 TensorConv::TensorConv(const ConvDesc& desc, const OpSite& site, Precision precision)
-    : precision_(precision), side_(static_cast<int>(desc.kernel[0])) {
+    : bf16_(precision == Precision::bf16), side_(static_cast<int>(desc.kernel[0])) {
   const Shape &x = site.in[0].shape, &y = site.out[0].shape;
   const auto size = [](const Shape& shape, int axis) { return static_cast<int>(shape[axis]); };
-  forward_ = {size(x, 0),
-              size(x, 1),
-              size(x, 2),
-              size(x, 3),
-              size(y, 1),
-              size(y, 2),
-              size(y, 3),
-              static_cast<int>(desc.stride[0]),
-              static_cast<int>(desc.pad[0])};
-  data_ = {size(y, 0), size(y, 1), size(y, 2),
-           size(y, 3), size(x, 1), size(x, 2),
-           size(x, 3), 1,          side_ - 1 - forward_.pad};
+  const int stride = static_cast<int>(desc.stride[0]), pad = static_cast<int>(desc.pad[0]);
+  forward_ = {.samples = size(x, 0),
+              .channels = size(x, 1),
+              .rows = size(x, 2),
+              .columns = size(x, 3),
+              .maps = size(y, 1),
+              .out_rows = size(y, 2),
+              .out_columns = size(y, 3),
+              .stride = stride,
+              .pad = pad,
+              .groups = 1};
+  data_ = {.samples = size(y, 0),
+           .channels = size(y, 1),
+           .rows = size(y, 2),
+           .columns = size(y, 3),
+           .maps = size(x, 1),
+           .out_rows = size(x, 2),
+           .out_columns = size(x, 3),
+           .pad = side_ - 1 - pad,
+           .spread_bits = stride - 1};
 }
 
-int64_t TensorConv::prepared_bytes(ConvStep step) const {
-  if (step == ConvStep::weights) return 0;
-  const Direction& d = step == ConvStep::forward ? forward_ : data_;
-  return precision_ == Precision::bf16 ? fragments_bytes<Bf16>(d, side_ * side_)
-                                       : fragments_bytes<Tf32>(d, side_ * side_);
+int64_t TensorConv::prepared_bytes(bool forward, bool data) const {
+  return with_number(bf16_, [&](auto number) {
+    using Number = decltype(number);
+    return 4 * ((forward ? Fragments<Number>(forward_, side_, false).words() : 0) +
+                (data ? Fragments<Number>(data_, side_, true).words() : 0));
+  });
 }
 
-void TensorConv::prepare(ConvStep step, const float* w, void* prepared) const {
-  if (step == ConvStep::weights) return;
-  const bool flipped = step == ConvStep::data;
-  const Direction& d = flipped ? data_ : forward_;
-  if (precision_ == Precision::bf16)
-    prepare_for<Bf16>(d, side_ * side_, flipped, w, prepared);
-  else
-    prepare_for<Tf32>(d, side_ * side_, flipped, w, prepared);
+void TensorConv::prepare(const float* w, bool forward, bool data, void* prepared) const {
+  with_number(bf16_, [&](auto number) {
+    using Number = decltype(number);
+    const Fragments<Number> of_forward(forward_, side_, false), of_data(data_, side_, true);
+    const int64_t first = forward ? of_forward.words() : 0;
+    for_each(first + (data ? of_data.words() : 0),
+             Prepare<Number>{of_forward, of_data, first, w, static_cast<uint32_t*>(prepared)});
+  });
 }
 
-void TensorConv::forward(const float* x, const void* prepared, const float* bias, float* y) const {
-  if (precision_ == Precision::bf16)
-    convolve_for<Bf16>(forward_, side_, x, prepared, bias, y);
-  else
-    convolve_for<Tf32>(forward_, side_, x, prepared, bias, y);
+int64_t TensorConv::shares() const { return shares_of(Boxes(forward_, side_)); }
+
+void TensorConv::forward(const Tensor& x, const void* prepared, const float* bias, const Tensor& y,
+                         PartialMoments* moments) const {
+  with_number(bf16_, [&](auto number) {
+    convolve_for<decltype(number)>(Boxes(forward_, side_), side_, x, prepared, bias, y, shares(),
+                                   moments);
+  });
 }
 
-void TensorConv::data_gradient(const float* dy, const void* prepared, float* dx) const {
-  if (precision_ == Precision::bf16)
-    convolve_for<Bf16>(data_, side_, dy, prepared, nullptr, dx);
-  else
-    convolve_for<Tf32>(data_, side_, dy, prepared, nullptr, dx);
+void TensorConv::data_gradient(const Tensor& dy, const void* prepared, const Tensor& dx) const {
+  with_number(bf16_, [&](auto number) {
+    using Number = decltype(number);
+    const Boxes boxes(data_, side_);
+    convolve_for<Number>(boxes, side_, dy, prepared, nullptr, dx, shares_of(boxes), nullptr);
+  });
 }
 
 }  // namespace pcc::cuda

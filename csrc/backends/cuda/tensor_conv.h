@@ -9,7 +9,14 @@ namespace pcc::cuda {
 
 struct Gradient;
 
+// What a block of threads found of one map of its output: sums over `count` numbers of what they
+// are above a pivot, and of its square.
+struct alignas(16) PartialMoments {
+  float count, pivot, sum, squares;
+};
+
 // 3x3 and 1x1 kernels over images (N, C, H, W), one group, no dilation, one stride for both axes.
+// Images lie with their channels last, in the type of the products, to be fast; any other works.
 // Weights are float32 (O, C, taps); what backward and forward want of them is prepared once for all
 // passes until they change.
 class TensorConv {
@@ -19,24 +26,28 @@ class TensorConv {
     int samples = 0, channels = 0, rows = 0, columns = 0;  // read
     int maps = 0, out_rows = 0, out_columns = 0;           // written
     int stride = 1, pad = 0;
+    int spread_bits = 0;  // zeros stand between the pixels that are read: 2^bits - 1
+    int groups = 1;       // of samples: none shares a block with another
   };
 
-  static bool covers(const ConvDesc& desc, const OpSite& site, Precision precision, ConvStep step);
+  static bool covers(const ConvDesc& desc, const OpSite& site, Precision precision);
   TensorConv(const ConvDesc& desc, const OpSite& site, Precision precision);
 
-  int64_t prepared_bytes(ConvStep step) const;
+  // Weights for forward, and behind them for the data gradient.
+  int64_t prepared_bytes(bool forward, bool data) const;
+  void prepare(const float* w, bool forward, bool data, void* prepared) const;
   int64_t weight_scratch_bytes() const;
+  // Partial moments that forward gives of each map, in each group of samples.
+  int64_t shares() const;
 
-  // Of a step of its own; weights has nothing to prepare.
-  void prepare(ConvStep step, const float* w, void* prepared) const;
-  // bias: null where there is none.
-  void forward(const float* x, const void* prepared, const float* bias, float* y) const;
-  void data_gradient(const float* dy, const void* prepared, float* dx) const;
-  // In tf32, as bf16 would be another rounding of what is summed over all positions.
-  void weight_gradient(const float* x, const float* dy, const Gradient& dw, void* scratch) const;
+  // bias, moments: null where there is none; moments: (groups, shares, maps).
+  void forward(const Tensor& x, const void* prepared, const float* bias, const Tensor& y,
+               PartialMoments* moments) const;
+  void data_gradient(const Tensor& dy, const void* prepared, const Tensor& dx) const;
+  void weight_gradient(const Tensor& x, const Tensor& dy, const Gradient& dw, void* scratch) const;
 
  private:
-  Precision precision_;
+  bool bf16_;
   int side_;  // of the kernel: 1 or 3
   Direction forward_, data_;
 };

@@ -6,84 +6,170 @@ namespace pcc::cuda {
 
 namespace {
 
-constexpr int kMaps = 16, kChannels = 16;  // of a block
-constexpr int kWarps = kBoxThreads / kWarp;
-constexpr int kSteps = kPositions / 8;  // of the depth, in a box
+constexpr int kThreads = 256, kWarps = kThreads / kWarp;
+constexpr int kTile = 16;  // maps and channels of a warp
 
-// The output's gradient at the positions of a box, one line for each map, so that the lanes of a
-// warp find theirs in different banks.
-constexpr int kLine = kPositions + 4;
+// How a block's warps share the work: each has a tile of 16 maps and 16 channels, and takes every
+// splits-th step of a box's positions.
+struct Tiles {
+  int map_bits, channel_bits;  // 2^bits tiles in each direction
+  int line, dy_line;           // words from one element to the next: of the patch, of dy
+  int dy_words;                // of a box
+  int buffer;                  // words of both
+  bool ahead;                  // there is room for two buffers
 
-__device__ void load_maps(const Boxes& boxes, const Box& box, const float* dy, int first_map,
-                          uint32_t* lines) {
-  const Direction& d = boxes.d;
-  for (int e = static_cast<int>(threadIdx.x); e < kMaps * kPositions; e += kBoxThreads) {
-    const int i = e % kPositions, map = first_map + e / kPositions;
-    const Place at = box.plus(Box::position(boxes, i));
-    const bool inside =
-        map < d.maps && at.sample < d.samples && at.row < d.out_rows && at.column < d.out_columns;
-    const float number[1] = {
-        inside ? dy[((at.sample * d.maps + map) * d.out_rows + at.row) * d.out_columns + at.column]
-               : 0.0f};
-    lines[e / kPositions * kLine + i] = Tf32::pack(number);
+  template <typename Number>
+  Tiles(const Boxes& boxes, Number)
+      : map_bits(boxes.d.maps > kTile), channel_bits(boxes.d.channels > kTile) {
+    constexpr int kRoom = 96 << 8;  // words of shared memory
+    fit<Number>(boxes);
+    if (2 * buffer > kRoom) {  // pixels are skipped, and a patch is large
+      channel_bits = 0;
+      fit<Number>(boxes);
+    }
+    ahead = 2 * buffer <= kRoom;
   }
+  __host__ __device__ int maps() const { return kTile << map_bits; }
+  __host__ __device__ int channels() const { return kTile << channel_bits; }
+  __host__ __device__ int splits() const { return kWarps >> (map_bits + channel_bits); }
+
+ private:
+  template <typename Number>
+  void fit(const Boxes& boxes) {
+    line = line_of(channels() / Number::kPerWord);
+    dy_line = line_of(maps() / Number::kPerWord);
+    dy_words = kPositions * dy_line;
+    buffer = dy_words + boxes.patch_elements() * line;
+  }
+};
+
+// A's words at a step's positions, from dy's lines of maps; `first`: the step's first position.
+__device__ __forceinline__ void load_maps(Bf16, const uint32_t* dy, int line, int first, int lane,
+                                          uint32_t (&a)[4]) {
+  const int matrix = lane / 8;
+  load_transposed(a, dy + (first + matrix / 2 * 8 + lane % 8) * line + matrix % 2 * 4);
+}
+__device__ __forceinline__ void load_maps(Tf32, const uint32_t* dy, int line, int first, int lane,
+                                          uint32_t (&a)[4]) {
+  const uint32_t* const at = dy + (first + lane % 4) * line + lane / 4;
+  a[0] = at[0], a[1] = at[8], a[2] = at[4 * line], a[3] = at[4 * line + 8];
+  Tf32::round(a);
+}
+// Of the patch's elements a lane sees, so many.
+template <typename Number>
+constexpr int kSeen = Number::kPerWord == 2 ? 1 : 2;
+// Which positions of a step, by their number.
+__device__ __forceinline__ int seen_position(Bf16, int lane, int) {
+  return lane / 8 % 2 * 8 + lane % 8;
+}
+__device__ __forceinline__ int seen_position(Tf32, int lane, int i) { return lane % 4 + 4 * i; }
+// B's words for two columns of 8 channels, at what a tap sees from the lane's positions.
+__device__ __forceinline__ void load_channels(Bf16, const uint32_t* const (&seen)[1], int shift,
+                                              int lane, uint32_t (&b)[4]) {
+  load_transposed(b, seen[0] + shift + lane / 16 * 4);
+}
+__device__ __forceinline__ void load_channels(Tf32, const uint32_t* const (&seen)[2], int shift,
+                                              int lane, uint32_t (&b)[4]) {
+  const int g = lane / 4;
+  b[0] = seen[0][shift + g], b[1] = seen[1][shift + g];
+  b[2] = seen[0][shift + g + 8], b[3] = seen[1][shift + g + 8];
+  Tf32::round(b);
 }
 
 // Writes sums[split][map][channel][tap], those of the boxes split, split + splits ...; blockIdx:
-// the split, 16 maps, 16 channels. The warps share a box's positions.
-template <int kSide>
-__global__ void __launch_bounds__(kBoxThreads, 4)
-    sum_weights(Boxes boxes, uint32_t count, const float* x, const float* dy, float* sums) {
+// the split, the maps, the channels. While one box is multiplied the next one is on its way.
+template <typename Number, int kSide>
+__global__ void __launch_bounds__(kThreads, 2)
+    sum_weights(Boxes boxes, Boxes of_dy, Tiles tiles, Image x, Image dy, float* sums) {
   PCC_DYNAMIC_SHARED(uint32_t, room);
-  constexpr int kTaps = kSide * kSide, kWide = kChannels / 8;
-  uint32_t* const lines = room;
-  uint32_t* const patch = room + kMaps * kLine;
+  constexpr int kTaps = kSide * kSide, kWide = kTile / 8, kDepth = 8 * Number::kPerWord;
+  constexpr Number kNumber;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int lane = static_cast<int>(threadIdx.x) % kWarp, g = lane / 4, t = lane % 4;
-  const int first_map = static_cast<int>(blockIdx.y) * kMaps;
-  const int first_channel = static_cast<int>(blockIdx.z) * kChannels;
+  const int map_tile = warp & ((1 << tiles.map_bits) - 1);
+  const int channel_tile = warp >> tiles.map_bits & ((1 << tiles.channel_bits) - 1);
+  const int turn = warp >> (tiles.map_bits + tiles.channel_bits), turns = tiles.splits();
+  const int first_map = static_cast<int>(blockIdx.y) * tiles.maps();
+  const int first_channel = static_cast<int>(blockIdx.z) * tiles.channels();
+  constexpr int kWordsOfTile = kTile / Number::kPerWord, kGroupBits = Number::kPerWord == 2 ? 1 : 2;
+
+  Copies copies;
+  const auto count = static_cast<uint32_t>(boxes.of_group());
+  const auto fetch = [&](uint32_t number, int buffer) {
+    if (number < count) {
+      const Box box(boxes, 0, number);
+      uint32_t* const to = room + buffer * tiles.buffer;
+      box.load<Number>(of_dy, dy, first_map, kGroupBits + tiles.map_bits, tiles.dy_line, to,
+                       copies);
+      box.load<Number>(boxes, x, first_channel, kGroupBits + tiles.channel_bits, tiles.line,
+                       to + tiles.dy_words, copies);
+    }
+    copies.end_group();
+  };
 
   float sum[kTaps][kWide][4] = {};
+  int now = 0;
+  const uint32_t ahead = tiles.ahead ? gridDim.x : 0;
+  if (tiles.ahead) fetch(blockIdx.x, 0);
   for (uint32_t number = blockIdx.x; number < count; number += gridDim.x) {
-    const Box box(boxes, number);
-    load_maps(boxes, box, dy, first_map, lines);
-    box.load<Tf32>(boxes, x, first_channel, kChannels, patch);
+    fetch(number + ahead, tiles.ahead ? now ^ 1 : 0);
+    if (tiles.ahead)
+      copies.template wait<1>();
+    else
+      copies.template wait<0>();
     __syncthreads();
-    for (int step = warp; step < kSteps; step += kWarps) {
-      const uint32_t* const line = lines + g * kLine + step * 8 + t;
-      const uint32_t a[4] = {line[0], line[8 * kLine], line[4], line[8 * kLine + 4]};
-      const uint32_t* const plane =
-          patch + g * boxes.plane + Box::in_patch(boxes, Box::position(boxes, step * 8 + t));
-      for (int tap = 0; tap < kTaps; ++tap)
+    const uint32_t* const maps = room + now * tiles.buffer + map_tile * kWordsOfTile;
+    const uint32_t* const patch =
+        room + now * tiles.buffer + tiles.dy_words + channel_tile * kWordsOfTile;
+    for (int first = turn * kDepth; first < kPositions; first += turns * kDepth) {
+      uint32_t a[4];
+      load_maps(kNumber, maps, tiles.dy_line, first, lane, a);
+      const uint32_t* seen[kSeen<Number>];
+      PCC_UNROLL
+      for (int i = 0; i < kSeen<Number>; ++i)
+        seen[i] =
+            patch + Box::in_patch(boxes, first + seen_position(kNumber, lane, i)) * tiles.line;
+      PCC_UNROLL
+      for (int tap = 0; tap < kTaps; ++tap) {
+        uint32_t b[4];
+        load_channels(kNumber, seen, tap_shift<kSide>(boxes, tap) * tiles.line, lane, b);
+        PCC_UNROLL
         for (int j = 0; j < kWide; ++j) {
-          const uint32_t* const seen = plane + j * 8 * boxes.plane + tap_shift<kSide>(boxes, tap);
-          const uint32_t b[2] = {seen[0], seen[4 * boxes.step]};
-          Tf32::multiply(a, b, sum[tap][j]);
+          const uint32_t two[2] = {b[2 * j], b[2 * j + 1]};
+          Number::multiply(a, two, sum[tap][j]);
         }
+      }
     }
     __syncthreads();
+    if (tiles.ahead) now ^= 1;
   }
+  copies.template wait<0>();
 
-  // The warps add theirs to those of the one before.
+  // The warps of a tile add theirs to those of the one before.
   auto* const total = reinterpret_cast<float*>(room);
-  for (int turn = 0; turn < kWarps; ++turn) {
-    if (turn == warp)
-      for (int tap = 0; tap < kTaps; ++tap)
-        for (int j = 0; j < kWide; ++j)
-          for (int part = 0; part < 4; ++part) {
-            const int map = g + part / 2 * 8, channel = j * 8 + 2 * t + part % 2;
-            float& to = total[(map * kChannels + channel) * kTaps + tap];
-            to = turn == 0 ? sum[tap][j][part] : to + sum[tap][j][part];
-          }
+  for (int now_turn = 0; now_turn < turns; ++now_turn) {
+    if (now_turn == turn) {
+      PCC_UNROLL
+      for (int tap = 0; tap < kTaps; ++tap) PCC_UNROLL
+      for (int j = 0; j < kWide; ++j) PCC_UNROLL
+      for (int part = 0; part < 4; ++part) {
+        const int map = map_tile * kTile + g + part / 2 * 8;
+        const int channel = channel_tile * kTile + j * 8 + 2 * t + part % 2;
+        float& to = total[(map * tiles.channels() + channel) * kTaps + tap];
+        to = now_turn == 0 ? sum[tap][j][part] : to + sum[tap][j][part];
+      }
+    }
     __syncthreads();
   }
   const Direction& d = boxes.d;
   float* const to = sums + static_cast<int64_t>(blockIdx.x) * d.maps * d.channels * kTaps;
-  for (int e = static_cast<int>(threadIdx.x); e < kMaps * kChannels * kTaps; e += kBoxThreads) {
-    const int tap = e % kTaps, channel = first_channel + e / kTaps % kChannels;
-    const int map = first_map + e / (kTaps * kChannels);
+  const int line = tiles.channels() * kTaps;
+  for (int e = static_cast<int>(threadIdx.x); e < tiles.maps() * line; e += kThreads) {
+    const Quotient at = divide(e, line);
+    const int map = first_map + static_cast<int>(at.whole);
+    const int channel = first_channel + static_cast<int>(at.rest) / kTaps;
     if (map < d.maps && channel < d.channels)
-      to[(map * d.channels + channel) * kTaps + tap] = total[e];
+      to[(map * d.channels + channel) * kTaps + static_cast<int>(at.rest) % kTaps] = total[e];
   }
 }
 
@@ -108,36 +194,71 @@ __global__ void __launch_bounds__(kBlock)
 
 // How the work is dealt out.
 struct Plan {
-  Boxes boxes;
-  int64_t maps, channels;  // tiles of them
+  Boxes boxes, of_dy;
+  Tiles tiles;
+  int64_t maps, channels;  // blocks of them
   int64_t splits, weights;
 
-  Plan(const Direction& d, int side)
-      : boxes(d, side, 4),
-        maps((d.maps + kMaps - 1) / kMaps),
-        channels((d.channels + kChannels - 1) / kChannels),
+  // dy is read where the boxes' positions lie.
+  static Direction dy_of(const Direction& d) {
+    return {.samples = d.samples,
+            .channels = d.maps,
+            .rows = d.out_rows,
+            .columns = d.out_columns,
+            .maps = d.maps,
+            .out_rows = d.out_rows,
+            .out_columns = d.out_columns};
+  }
+  template <typename Number>
+  Plan(const Direction& d, int side, Number number)
+      : boxes(d, side),
+        of_dy(dy_of(d), 1),
+        tiles(boxes, number),
+        maps((d.maps + tiles.maps() - 1) / tiles.maps()),
+        channels((d.channels + tiles.channels() - 1) / tiles.channels()),
         weights(int64_t{d.maps} * d.channels * side * side) {
-    constexpr int64_t kBlocks = 512;
-    splits = std::clamp<int64_t>(kBlocks / (maps * channels), 1, boxes.count());
+    constexpr int64_t kBlocks = 264;
+    splits = std::clamp<int64_t>(kBlocks / (maps * channels), 1, boxes.of_group());
   }
   int64_t scratch_bytes() const { return splits * weights * static_cast<int64_t>(sizeof(float)); }
 };
 
-}  // namespace
-
-int64_t TensorConv::weight_scratch_bytes() const { return Plan(forward_, side_).scratch_bytes(); }
-
-void TensorConv::weight_gradient(const float* x, const float* dy, const Gradient& dw,
-                                 void* scratch) const {
-  const Plan plan(forward_, side_);
-  auto* const sums = static_cast<float*>(scratch);
-  const int64_t patch = int64_t{kChannels} * plan.boxes.plane;
-  const int64_t words = std::max(kMaps * kLine + patch, int64_t{kMaps} * kChannels * side_ * side_);
-  launch(side_ == 1 ? sum_weights<1> : sum_weights<3>, {plan.splits, plan.maps, plan.channels},
-         kBoxThreads, words * 4, plan.boxes, static_cast<uint32_t>(plan.boxes.count()), x, dy,
-         sums);
+template <typename Number>
+void sum_for(const Direction& d, int side, const Tensor& x, const Tensor& dy, const Gradient& dw,
+             float* sums) {
+  const DType type = Number::kPerWord == 2 ? DType::bf16 : DType::f32;
+  const Plan plan(d, side, Number());
+  const int64_t words =
+      std::max<int64_t>((plan.tiles.ahead ? 2 : 1) * plan.tiles.buffer,
+                        int64_t{plan.tiles.maps()} * plan.tiles.channels() * side * side);
+  launch(side == 1 ? sum_weights<Number, 1> : sum_weights<Number, 3>,
+         {plan.splits, plan.maps, plan.channels}, kThreads, words * 4, plan.boxes, plan.of_dy,
+         plan.tiles, Image(x.spec, x.data, type), Image(dy.spec, dy.data, type), sums);
   launch(join_weights, (plan.weights + kWarp - 1) / kWarp, kBlock, 0, plan.weights,
          static_cast<int>(plan.splits), sums, dw);
+}
+
+Direction without_groups(Direction d) {
+  d.groups = 1;
+  return d;
+}
+
+}  // namespace
+
+int64_t TensorConv::weight_scratch_bytes() const {
+  const Direction d = without_groups(forward_);
+  return std::max(Plan(d, side_, Bf16()).scratch_bytes(), Plan(d, side_, Tf32()).scratch_bytes());
+}
+
+void TensorConv::weight_gradient(const Tensor& x, const Tensor& dy, const Gradient& dw,
+                                 void* scratch) const {
+  const Direction d = without_groups(forward_);
+  auto* const sums = static_cast<float*>(scratch);
+  // Gradients that lie in float32 are not rounded to bf16 for a sum over all positions.
+  if (bf16_ && dy.spec.dtype == DType::bf16)
+    sum_for<Bf16>(d, side_, x, dy, dw, sums);
+  else
+    sum_for<Tf32>(d, side_, x, dy, dw, sums);
 }
 
 }  // namespace pcc::cuda

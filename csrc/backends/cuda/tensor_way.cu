@@ -10,34 +10,42 @@ namespace {
 class TensorWay : public ConvWay {
  public:
   TensorWay(const ConvDesc& desc, const OpSite& site, ConvStep step)
-      : step_(step), conv_(desc, site, site.device->precision()) {}
+      : step_(step), x_(site.in[0]), y_(site.out[0]), conv_(desc, site, site.device->precision()) {}
 
   std::string name() const override { return "tensor"; }
-  int64_t prepared_bytes() const override { return conv_.prepared_bytes(step_); }
+  int64_t prepared_bytes() const override {
+    return conv_.prepared_bytes(step_ == ConvStep::forward, step_ == ConvStep::data);
+  }
   int64_t scratch_bytes() const override {
     return step_ == ConvStep::weights ? conv_.weight_scratch_bytes() : 0;
   }
-  void prepare(const ConvTensors& t) const override { conv_.prepare(step_, t.w, t.prepared); }
+  void prepare(const ConvTensors& t) const override {
+    conv_.prepare(t.w, step_ == ConvStep::forward, step_ == ConvStep::data, t.prepared);
+  }
   void run(const ConvTensors& t) const override {
+    const auto tensor = [](const float* data, const TensorSpec& spec) {
+      return Tensor{const_cast<float*>(data), spec};
+    };
     switch (step_) {
       case ConvStep::forward:
-        return conv_.forward(t.x, t.prepared, t.bias, t.y);
+        return conv_.forward(tensor(t.x, x_), t.prepared, t.bias, tensor(t.y, y_), nullptr);
       case ConvStep::data:
-        return conv_.data_gradient(t.dy, t.prepared, t.dx);
+        return conv_.data_gradient(tensor(t.dy, y_), t.prepared, tensor(t.dx, x_));
       case ConvStep::weights:
-        return conv_.weight_gradient(t.x, t.dy, {t.dw, t.adds}, t.scratch);
+        return conv_.weight_gradient(tensor(t.x, x_), tensor(t.dy, y_), {t.dw, t.adds}, t.scratch);
     }
   }
 
  private:
   ConvStep step_;
+  TensorSpec x_, y_;
   TensorConv conv_;
 };
 
 }  // namespace
 
 std::unique_ptr<ConvWay> make_tensor_way(const ConvDesc& desc, const OpSite& site, ConvStep step) {
-  if (!TensorConv::covers(desc, site, site.device->precision(), step)) return nullptr;
+  if (!TensorConv::covers(desc, site, site.device->precision())) return nullptr;
   return std::make_unique<TensorWay>(desc, site, step);
 }
 

@@ -1,0 +1,125 @@
+#include "backends/cuda/forms.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "backends/cuda/device.h"
+#include "backends/cuda/tensor_conv.h"
+
+namespace pcc::cuda {
+
+namespace {
+
+constexpr Form kPlain = {Layout::plain, DType::f32};
+
+bool is_plain(const TensorSpec& spec) {
+  return spec.layout == Layout::plain && spec.dtype == DType::f32;
+}
+// In sixteen bytes of a pixel's channels at a time.
+bool fits(const Shape& shape, DType dtype) {
+  return shape.axes() == 4 && shape[1] * size_of(dtype) % 16 == 0;
+}
+bool is_lines(const TensorSpec& spec) {
+  return spec.layout == Layout::nhwc && fits(spec.shape, spec.dtype);
+}
+
+// With its output's channels last; not where another way was asked for.
+bool is_tensor_conv(const ConvDesc& desc, const OpSite& site, DType dtype) {
+  const auto* const device = dynamic_cast<const CudaDevice*>(site.device);
+  const std::string choice = device ? device->conv_choice() : kFirstConv;
+  const bool asked = choice == kFirstConv || choice == kMeasuredConv || choice == "tensor";
+  return asked && fits(site.out[0].shape, dtype) &&
+         TensorConv::covers(desc, site, site.device->precision());
+}
+DType product_type(const OpSite& site) {
+  return site.device->precision() == Precision::bf16 ? DType::bf16 : DType::f32;
+}
+
+// Which inputs and outputs are images in one and the same form; the others are plain.
+struct Images {
+  size_t in = 0, out = 0;
+};
+struct Counter {
+  const OpSite& site;
+
+  Images operator()(const NormActDesc& d) const { return {d.add ? size_t{2} : 1, 1}; }
+  Images operator()(const PointwiseDesc& d) const {
+    return d.function == PointwiseDesc::Function::relu ? Images{1, 1} : Images{};
+  }
+  Images operator()(const EltwiseDesc&) const { return {site.in.size(), 1}; }
+  Images operator()(const PoolDesc&) const {
+    return site.out.size() == 1 ? Images{1, 1} : Images{};
+  }
+  Images operator()(const ConcatDesc& d) const {
+    return d.axis == 1 ? Images{site.in.size(), 1} : Images{};
+  }
+  Images operator()(const SliceDesc& d) const {
+    return d.axis == 1 ? Images{1, site.out.size()} : Images{};
+  }
+  template <typename Desc>
+  Images operator()(const Desc&) const {
+    return {};
+  }
+};
+
+}  // namespace
+
+FormChoice choose_forms(const OpDesc& desc, const OpSite& site) {
+  FormChoice choice;
+  choice.in.assign(site.in.size(), kPlain);
+  choice.out.assign(site.out.size(), kPlain);
+  if (const auto* conv = std::get_if<ConvDesc>(&desc)) {
+    const DType dtype = product_type(site);
+    if (!is_tensor_conv(*conv, site, dtype)) return choice;
+    if (fits(site.in[0].shape, dtype)) choice.in[0] = {Layout::nhwc, dtype};
+    choice.out[0] = {Layout::nhwc, dtype};
+    return choice;
+  }
+  const Images images = std::visit(Counter{site}, desc);
+  if (images.in == 0 || !is_lines(site.in[0])) return choice;
+  const auto fit = [&](const std::vector<TensorSpec>& specs, size_t count) {
+    return std::all_of(specs.begin(), specs.begin() + static_cast<std::ptrdiff_t>(count),
+                       [&](const TensorSpec& spec) { return fits(spec.shape, site.in[0].dtype); });
+  };
+  if (!fit(site.in, images.in) || !fit(site.out, images.out)) return choice;
+  const Form form = {Layout::nhwc, site.in[0].dtype};
+  std::fill_n(choice.in.begin(), images.in, form);
+  std::fill_n(choice.out.begin(), images.out, form);
+  return choice;
+}
+
+bool takes_forms(const OpDesc& desc, const OpSite& site) {
+  const auto small = [](const std::vector<TensorSpec>& specs) {
+    return std::all_of(specs.begin(), specs.end(), [](const TensorSpec& spec) {
+      return spec.shape.count() <= std::numeric_limits<uint32_t>::max();  // divide, in reduce.cuh
+    });
+  };
+  const auto plain = [](const std::vector<TensorSpec>& specs, size_t from = 0) {
+    return std::all_of(specs.begin() + static_cast<std::ptrdiff_t>(from), specs.end(), is_plain);
+  };
+  if (!small(site.in) || !small(site.out) || !plain(site.params)) return false;
+  if (std::holds_alternative<AccumulateDesc>(desc)) return true;
+  if (std::holds_alternative<TallyDesc>(desc)) return plain(site.in);  // sums in double
+  if (plain(site.in) && plain(site.out)) return true;
+  if (std::holds_alternative<ReorderDesc>(desc) || std::holds_alternative<SumDesc>(desc)) {
+    const auto known = [](const TensorSpec& spec) {
+      return spec.dtype != DType::f64 && block_of(spec.layout) == 1;
+    };
+    return std::all_of(site.in.begin(), site.in.end(), known) && known(site.out[0]);
+  }
+  if (const auto* conv = std::get_if<ConvDesc>(&desc))
+    return is_tensor_conv(*conv, site, product_type(site)) && is_lines(site.out[0]) &&
+           site.out[0].dtype == product_type(site) && plain(site.out, 1);
+  const Images images = std::visit(Counter{site}, desc);
+  if (images.in == 0) return false;
+  const auto alike = [&](const std::vector<TensorSpec>& specs, size_t count) {
+    return std::all_of(specs.begin(), specs.begin() + static_cast<std::ptrdiff_t>(count),
+                       [&](const TensorSpec& spec) {
+                         return is_lines(spec) && spec.dtype == site.in[0].dtype;
+                       }) &&
+           plain(specs, count);
+  };
+  return alike(site.in, images.in) && alike(site.out, images.out);
+}
+
+}  // namespace pcc::cuda

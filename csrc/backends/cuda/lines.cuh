@@ -1,0 +1,150 @@
+// Loops over values whose channels lie side by side, sixteen bytes of a line of them at a time, and
+// sums over the lines in an order that is fixed by the shapes alone.
+#pragma once
+
+#include "backends/cuda/pack.cuh"
+#include "backends/cuda/reduce.cuh"
+
+namespace pcc::cuda {
+
+// reduce.cuh's Parts, a pack P at a time.
+template <typename P>
+struct PackParts {
+  int count = 0;
+  const void* part[Parts::kMost] = {};
+
+  explicit PackParts(const std::vector<Tensor>& parts) {
+    for (const Tensor& each : parts) part[count++] = each.data;
+  }
+  __device__ P operator()(int64_t i) const {
+    P sum = pack_of<P>(part[0], i);
+    PCC_UNROLL
+    for (int k = 1; k < Parts::kMost; ++k) {
+      if (k >= count) continue;
+      const P more = pack_of<P>(part[k], i);
+      PCC_UNROLL
+      for (int n = 0; n < P::kCount; ++n) sum.x[n] += more.x[n];
+    }
+    return sum;
+  }
+};
+
+// A value seen as (groups, lines, packs of channels). A block takes `width` packs of `rows` lines
+// at a time.
+struct Lines {
+  int64_t groups, lines, dim;
+  int packs, width, rows;
+
+  // count: channels in a pack, by which dim divides.
+  Lines(int64_t groups, int64_t lines, int64_t dim, int count)
+      : groups(groups),
+        lines(lines),
+        dim(dim),
+        packs(static_cast<int>(dim) / count),
+        width(std::min(packs, kBlock)),
+        rows(kBlock / width) {}
+  int64_t sums() const { return groups * dim; }
+  int64_t chunks() const { return (packs + width - 1) / width; }
+  // Blocks of a group, each with `each` lines for a thread or more, where there are not too many.
+  int64_t blocks(int64_t each, int64_t most) const {
+    return std::clamp<int64_t>((lines + rows * each - 1) / (rows * each), 1,
+                               std::max<int64_t>(most / (groups * chunks()), 1));
+  }
+  int64_t shares() const { return blocks(4, 528); }
+  int64_t scratch_bytes() const { return sums() * shares() * static_cast<int64_t>(sizeof(Sums)); }
+};
+
+// body.start(group, pack): what a thread knows of its channels; body(start, i) for the i-th pack of
+// the value.
+template <typename Body>
+__global__ void __launch_bounds__(kBlock) each_line(Lines x, Body body) {
+  const int row = static_cast<int>(threadIdx.x) / x.width;
+  const int pack = static_cast<int>(blockIdx.z) * x.width + static_cast<int>(threadIdx.x) % x.width;
+  if (row >= x.rows || pack >= x.packs) return;
+  const auto start = body.start(blockIdx.y, pack);
+  const int64_t step = int64_t{gridDim.x} * x.rows, first = blockIdx.y * x.lines;
+  for (int64_t line = int64_t{blockIdx.x} * x.rows + row; line < x.lines; line += step)
+    body(start, (first + line) * x.packs + pack);
+}
+template <typename Body>
+void for_each_line(const Lines& x, const Body& body) {
+  launch(each_line<Body>, {x.blocks(4, 1056), x.groups, x.chunks()}, kBlock, 0, x, body);
+}
+
+// share_sums[d * shares + share]: what visit(start, i, a, b) added to a and b, two numbers for each
+// channel of a pack, over a share of the lines.
+template <int kCount, typename Visit>
+__global__ void __launch_bounds__(kBlock)
+    sum_share_of_lines(Lines x, Visit visit, Sums* share_sums) {
+  PCC_DYNAMIC_SHARED(float, room);
+  constexpr int kLine = 2 * kCount + 1;
+  const int thread = static_cast<int>(threadIdx.x), row = thread / x.width;
+  const int first_pack = static_cast<int>(blockIdx.z) * x.width;
+  const int pack = first_pack + thread % x.width;
+  float a[kCount] = {}, b[kCount] = {};
+  if (row < x.rows && pack < x.packs) {
+    const auto start = visit.start(blockIdx.y, pack);
+    const int64_t step = int64_t{gridDim.x} * x.rows, first = blockIdx.y * x.lines;
+    for (int64_t line = int64_t{blockIdx.x} * x.rows + row; line < x.lines; line += step)
+      visit(start, (first + line) * x.packs + pack, a, b);
+  }
+  PCC_UNROLL
+  for (int i = 0; i < kCount; ++i) {
+    room[thread * kLine + i] = a[i];
+    room[thread * kLine + kCount + i] = b[i];
+  }
+  __syncthreads();
+
+  // In two steps, so that all threads take part.
+  const int channels = min(x.width, x.packs - first_pack) * kCount;
+  const int parts = max(kBlock / channels, 1);
+  auto* const part_sums = reinterpret_cast<Sums*>(room + kBlock * kLine);
+  for (int k = thread; k < parts * channels; k += kBlock) {
+    const int channel = k % channels, of = channel / kCount, at = channel % kCount;
+    Sums sum;
+    for (int r = k / channels; r < x.rows; r += parts) {
+      const float* const its = room + (r * x.width + of) * kLine + at;
+      sum = sum + Sums{static_cast<double>(its[0]), static_cast<double>(its[kCount])};
+    }
+    part_sums[k] = sum;
+  }
+  __syncthreads();
+  for (int channel = thread; channel < channels; channel += kBlock) {
+    Sums sum;
+    for (int part = 0; part < parts; ++part) sum = sum + part_sums[part * channels + channel];
+    const int64_t d = blockIdx.y * x.dim + first_pack * kCount + channel;
+    share_sums[d * gridDim.x + blockIdx.x] = sum;
+  }
+}
+
+// scratch: x.scratch_bytes().
+template <int kCount, typename Visit>
+ChannelSums sum_lines(const Lines& x, const Visit& visit, void* scratch) {
+  auto* const share_sums = static_cast<Sums*>(scratch);
+  const int64_t room = int64_t{kBlock} * (2 * kCount + 1) * static_cast<int64_t>(sizeof(float)) +
+                       std::max(kBlock, x.width * kCount) * static_cast<int64_t>(sizeof(Sums));
+  launch(sum_share_of_lines<kCount, Visit>, {x.shares(), x.groups, x.chunks()}, kBlock, room, x,
+         visit, share_sums);
+  return {share_sums, x.shares()};
+}
+
+// A warp's sum over the shares of channel d, on each of its lanes.
+__device__ inline Sums warp_sum(const ChannelSums& sums, int64_t d) {
+  Sums sum;
+  for (int64_t share = threadIdx.x % kWarp; share < sums.shares; share += kWarp)
+    sum = sum + sums.share_sums[d * sums.shares + share];
+  return warp_fold(sum, Add{});
+}
+
+// body(i) for each i below count, by all lanes of a warp together.
+template <typename Body>
+__global__ void __launch_bounds__(kBlock) each_warp(int64_t count, Body body) {
+  const int64_t i = divide(first_element(), kWarp).whole;
+  if (i < count) body(i);
+}
+template <typename Body>
+void for_each_warp(int64_t count, const Body& body) {
+  launch(each_warp<Body>, (count * kWarp + kBlock - 1) / kBlock, kBlock, 0, count, body);
+}
+
+}  // namespace pcc::cuda

@@ -1,0 +1,103 @@
+// Numbers as values hold them, float32 or bf16, and sixteen bytes of them at a time.
+#pragma once
+
+#include "backends/cuda/mma.cuh"
+#include "core/tensor.h"
+
+namespace pcc::cuda {
+
+__device__ __forceinline__ float number(float x) { return x; }
+__device__ __forceinline__ float number(BFloat16 x) {
+  return __uint_as_float(uint32_t{x.bits} << 16);
+}
+// Rounded to what is stored.
+template <typename T>
+__device__ __forceinline__ T stored(float x);
+template <>
+__device__ __forceinline__ float stored<float>(float x) {
+  return x;
+}
+template <>
+__device__ __forceinline__ BFloat16 stored<BFloat16>(float x) {
+  const float both[2] = {x, 0};
+  BFloat16 rounded;
+  rounded.bits = static_cast<uint16_t>(Bf16::pack(both));
+  return rounded;
+}
+
+// Neighbours in memory; where they lie is 16-byte aligned.
+template <typename T>
+struct Pack {
+  using Number = T;
+  static constexpr int kCount = 16 / static_cast<int>(sizeof(T));
+  float x[kCount];
+
+  Pack() = default;
+  __device__ __forceinline__ explicit Pack(const T* from) {
+    unpack(*reinterpret_cast<const uint4*>(from));
+  }
+  __device__ __forceinline__ explicit Pack(const uint4& words) { unpack(words); }
+  __device__ __forceinline__ void store(T* to) const { *reinterpret_cast<uint4*>(to) = words(); }
+
+  __device__ __forceinline__ uint4 words() const {
+    uint32_t word[4];
+    PCC_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      if constexpr (kCount == 4) {
+        word[i] = __float_as_uint(x[i]);
+      } else {
+        const float both[2] = {x[2 * i], x[2 * i + 1]};
+        word[i] = Bf16::pack(both);
+      }
+    }
+    return {word[0], word[1], word[2], word[3]};
+  }
+
+ private:
+  __device__ __forceinline__ void unpack(const uint4& words) {
+    const uint32_t word[4] = {words.x, words.y, words.z, words.w};
+    PCC_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      if constexpr (kCount == 4) {
+        x[i] = __uint_as_float(word[i]);
+      } else {
+        x[2 * i] = __uint_as_float(word[i] << 16);
+        x[2 * i + 1] = __uint_as_float(word[i] & 0xffff0000u);
+      }
+    }
+  }
+};
+
+// A number by itself, where they do not come in sixteen bytes.
+struct Single {
+  using Number = float;
+  static constexpr int kCount = 1;
+  float x[1];
+
+  Single() = default;
+  __device__ __forceinline__ explicit Single(const float* from) : x{*from} {}
+  __device__ __forceinline__ void store(float* to) const { *to = x[0]; }
+};
+
+// The i-th pack of an array.
+template <typename P>
+__device__ __forceinline__ P pack_of(const void* array, int64_t i) {
+  return P(static_cast<const typename P::Number*>(array) + i * P::kCount);
+}
+template <typename P>
+__device__ __forceinline__ void put_pack(void* array, int64_t i, const P& pack) {
+  pack.store(static_cast<typename P::Number*>(array) + i * P::kCount);
+}
+
+// body(P()) with the packs in which so many numbers are best taken.
+template <typename Body>
+void with_packs(DType dtype, int64_t count, const Body& body) {
+  if (dtype == DType::bf16)
+    body(Pack<BFloat16>());
+  else if (count % Pack<float>::kCount == 0)
+    body(Pack<float>());
+  else
+    body(Single());
+}
+
+}  // namespace pcc::cuda
