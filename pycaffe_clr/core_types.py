@@ -52,7 +52,9 @@ class NetSettings(TypedDict, total=False):
     device that need not be there; dtype: "float32" or "float64"; precision: "fp32", "tf32", "bf16",
     or "" for the backend's own; keep_blobs: every blob can be looked at, which fuse does not go
     with (default: without it); index: 0 for a train net, 1 + i for test net i;
-    rank, ranks: of the processes that train it together, each with so many replicas."""
+    rank, ranks: of the processes that train it together, each with so many replicas;
+    merge: how many batches a test takes in one pass at most (0: as many as the device gains by, 1:
+    no more than one)."""
 
     train: bool
     backend: str
@@ -67,6 +69,7 @@ class NetSettings(TypedDict, total=False):
     ranks: int
     seed: int
     index: int
+    merge: int
     force_backward: bool
 
 

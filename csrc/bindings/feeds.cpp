@@ -1,8 +1,11 @@
 // Where data layers get their records from: arrays that are held in memory, or batches that a
 // Python object delivers. Pictures with labels, or any named fields.
-#include <atomic>
 #include <cstring>
+#include <map>
+#include <memory>
 #include <mutex>
+#include <utility>
+#include <vector>
 
 #include "bindings/bindings.h"
 
@@ -33,6 +36,26 @@ py::array contiguous(const std::string& name, const py::array& array) {
   PCC_DATA(made, "field '", name, "': an array of type ",
            py::str(array.dtype()).cast<std::string>(), " cannot be converted");
   return made;
+}
+
+// A number for these arrays, which whoever holds them has, too, where nobody can write to them: a
+// device needs them once. Others, and all that come later, have numbers of their own.
+std::shared_ptr<const uint64_t> number_of(const Records& records) {
+  static std::mutex mutex;
+  static uint64_t sets = 0;
+  static std::map<std::vector<std::pair<const void*, py::ssize_t>>, std::weak_ptr<const uint64_t>>
+      shared;
+  const std::lock_guard lock(mutex);
+  std::vector<std::pair<const void*, py::ssize_t>> key;
+  for (const py::array& array : records.arrays) {
+    if (array.writeable()) return std::make_shared<const uint64_t>(++sets);
+    key.emplace_back(array.data(), array.nbytes());
+  }
+  std::erase_if(shared, [](const auto& entry) { return entry.second.expired(); });
+  std::weak_ptr<const uint64_t>& place = shared[key];
+  std::shared_ptr<const uint64_t> number = place.lock();
+  if (!number) place = number = std::make_shared<const uint64_t>(++sets);
+  return number;
 }
 
 // Of one value for each record.
@@ -183,20 +206,21 @@ class ArrayFeed : public RecordFeed {
 
  private:
   void take(Records records) {
-    // A number of its own for each set of arrays that was ever held.
-    static std::atomic<uint64_t> sets{0};
+    std::shared_ptr<const uint64_t> number = number_of(records);
     const std::lock_guard lock(mutex_);
     if (!records_.arrays.empty()) replaced_.push_back(std::move(records_));
     records_ = std::move(records);
     position_ = 0;
     current_ = records_.batch();
-    current_.resident = ++sets;
+    current_.resident = *number;
+    number_ = std::move(number);
   }
 
   bool pictures_ = false;
   std::vector<RecordField> fields_;
   mutable std::mutex mutex_;  // of what follows; nobody waits for Python's lock with it
   Records records_;
+  std::shared_ptr<const uint64_t> number_;
   std::vector<Records> replaced_;  // the pass that goes on may read them
   RecordBatch current_;
   int64_t position_ = 0;

@@ -43,6 +43,7 @@ NetPointer make_net(const py::typing::List<typed::LayerSpec>& layers,
   options.ranks = take<int64_t>(settings, "ranks", 1);
   options.seed = take<uint64_t>(settings, "seed", 1);
   options.index = take<uint32_t>(settings, "index", 0);
+  options.merge = take<int64_t>(settings, "merge", 0);
   options.force_backward = take<bool>(settings, "force_backward", false);
   const std::vector<LayerSpec> specs = specs_from(layers);
   std::map<std::string, LayerFeed> made = feeds_from(feeds);

@@ -289,6 +289,7 @@ void make_layers(const std::vector<LayerSpec>& specs, const std::map<std::string
     context.dtype = options.dtype;
     context.replicas = options.replicas;
     context.ranks = options.ranks;
+    context.batches = options.batches;
     if (const auto feed = feeds.find(spec.name); feed != feeds.end()) context.feed = feed->second;
     LayerInfo info;
     info.layer = make_layer(spec, context);

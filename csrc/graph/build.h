@@ -29,6 +29,11 @@ struct NetOptions {
   uint64_t seed = 1;
   uint32_t index = 0;  // RandomStream::net: 0 the train net, 1 + i test net i
   bool force_backward = false;
+  // Data layers give so many batches one behind the other in each pass.
+  int64_t batches = 1;
+  // How many batches a test takes in one pass at most, where that comes to the same (merge.h). 0:
+  // as many as the device gains by.
+  int64_t merge = 0;
 };
 
 // A named blob: the versions that in-place layers made of it, oldest first.
@@ -59,10 +64,10 @@ struct LayerInfo {
   std::vector<int> params;           // into Program::params
 };
 
-// Records that a layer takes at every pass.
+// Records that a layer takes at every pass, in so many batches.
 struct FeedUse {
   std::shared_ptr<RecordFeed> records;
-  int64_t samples = 0;
+  int64_t samples = 0, batches = 1;
   int layer = -1;
 };
 

@@ -67,6 +67,11 @@ void Course::each(const std::function<void(const Call&, Place)>& told) const {
     for (const Call& call : stretch.unit.calls) told(call, stretch.place);
 }
 
+void Course::add_to(std::vector<Device::Part>& parts, const Context& context) {
+  for (Stretch& stretch : stretches_)
+    if (stretch.place != Place::host) parts.push_back({&stretch.unit, context});
+}
+
 bool Course::visits_host() const {
   return std::any_of(stretches_.begin(), stretches_.end(),
                      [](const Stretch& stretch) { return stretch.place == Place::host; });

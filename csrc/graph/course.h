@@ -28,6 +28,8 @@ class Course {
   // Makes all of them: told(call, seconds).
   void time(Device& device, const Contexts& contexts,
             const std::function<void(const Call&, double)>& told) const;
+  // What the device makes of it, to be run with more.
+  void add_to(std::vector<Device::Part>& parts, const Context& context);
   // Whether the host has a part in it.
   bool visits_host() const;
 

@@ -34,6 +34,7 @@ struct LayerContext {
   int64_t ranks = 1;  // processes that train together, each with as many samples of its own
   int64_t replicas =
       1;  // data layers make replicas x batch_size samples; statistics and losses are per replica
+  int64_t batches = 1;  // that data layers give in each pass, one behind the other
   LayerFeed feed;
 };
 

@@ -52,7 +52,7 @@ class LayerLowering : public Lowering {
   }
 
   int feed(std::shared_ptr<RecordFeed> records, int64_t samples) override {
-    built_.feeds.push_back({std::move(records), samples, layer_});
+    built_.feeds.push_back({std::move(records), samples, options_.batches, layer_});
     return static_cast<int>(built_.feeds.size()) - 1;
   }
 

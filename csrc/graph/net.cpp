@@ -180,7 +180,10 @@ void Net::make_plan(const Net* share) {
   hosts_.assign(built_.blobs.size(), {});
   feeds_ = Feeds(device_, built_.feeds, options_);
   prepared_ = 0;
+  whole_.reset();
   test_sums_.reset();
+  may_merge_.reset();
+  merged_.reset();
   make_tally();
   // What no op overwrites is cleared in one piece, whatever lies between.
   stale_begin_ = diff_block_.spec.bytes();
@@ -232,41 +235,6 @@ void Net::make_tally() {
   both_course_.add(plan_->backward_course());
   first_course_ = both_course_;
   make_takers_courses();
-}
-
-void Net::make_test_sums() {
-  auto test = std::make_unique<TestSums>();
-  OpSite site;
-  site.name = "sums of a test";
-  site.device = device_.get();
-  OpBuffers buffers;
-  for (const int blob : outputs()) {
-    PCC_CONFIG(visible(blob), "blob '", at(built_.blobs, blob).name, "' is not kept in this plan");
-    buffers.in.push_back(plan_->data(at(built_.blobs, blob).versions.back().value));
-  }
-  const Shape losses{static_cast<int64_t>(tally_layers_.size())};
-  buffers.in.push_back({tally_memory_->data(), plain(losses, DType::f64)});
-  std::vector<int64_t> offsets;
-  int64_t bytes = 0;
-  for (const Tensor& in : buffers.in) {
-    site.in.push_back(in.spec);
-    site.out.push_back(in.spec);
-    site.out.back().dtype = DType::f64;
-    offsets.push_back(bytes);
-    bytes += (site.out.back().bytes() + 63) / 64 * 64;
-  }
-  test->memory = device_->allocate(bytes);
-  for (size_t i = 0; i < offsets.size(); ++i)
-    test->sums.push_back({test->memory->data() + offsets[i], site.out[i]});
-  buffers.out = test->sums;
-  site.want_din.assign(site.in.size(), false);
-  buffers.din.resize(site.in.size());
-  buffers.dout.resize(site.out.size());
-  test->op = make_beside(AccumulateDesc{}, site);
-  test->op->bind(buffers);
-  test->course = forward_course_;
-  test->course.add({test->op.get()}, Place::device, -1);
-  test_sums_ = std::move(test);
 }
 
 void Net::reshape(const std::map<std::string, Shape>& inputs) {

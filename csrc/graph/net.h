@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -76,9 +77,13 @@ class Net {
   // Runs ops beside the plan, such as the solver's update, after the passes of an iteration.
   // changes: they change parameters' values.
   void run_beside(Unit& unit, const StepBlock& rates, bool changes = true);
+  // All of an iteration at once: accumulate for each of its passes, and then the units beside the
+  // plan, as run_beside makes them. False, and nothing was done, where the host has a part in it.
+  bool iterate(const StepBlock& rates, int32_t passes, std::span<Unit* const> beside);
   // Forward passes of a test net: per output blob the sum of each element over the passes, and the
   // sum of the losses, added up in double where the net runs and read once. Ends early where
-  // `poll`, called after each pass, is false. Throws a data error for a label that is no class.
+  // `poll`, called now and then, is false. Several batches may go through at once
+  // (NetOptions::merge). Throws a data error for a label that is no class.
   struct Tested {
     std::vector<std::vector<double>> sums;
     double loss = 0;
@@ -177,7 +182,9 @@ class Net {
   Context context(bool first = false) const;
   Contexts contexts(bool first = false);
   void tell_device();
+  const Node* op_with(uint32_t number) const;
   std::string name_of_op(uint32_t number) const;
+  int64_t batch_of_op(uint32_t number) const;
   void upload_step();
   void set_rates(const StepBlock& rates);
   void begin_pass(int first, int last);
@@ -189,7 +196,13 @@ class Net {
   void charge_sums(std::map<const Op*, size_t>& rows) const;
   void make_tally();
   void make_takers_courses();
+  void clear_stale_diffs();
   void make_test_sums();
+  int64_t merge(int64_t passes);
+  void begin_test();
+  void test_pass(int64_t before);
+  void take_test_errors(int64_t passes);
+  void add_test_sums(Tested& to, double times);
   bool looked_at() const;
   void make_params(const Net* share);
   void fill_params();
@@ -257,6 +270,16 @@ class Net {
   // With takers_: the last pass of an iteration; and the only one.
   Takers takers_;
   Course last_course_, only_course_;
+  // An iteration in one piece. Made at the first.
+  struct Whole {
+    std::vector<StepBlock> steps;    // of its passes
+    std::shared_ptr<Memory> memory;  // for them
+    std::vector<Unit*> beside;
+    std::vector<Device::Part> parts;  // none: the host has a part in it
+    std::shared_ptr<void> recording;
+  };
+  std::unique_ptr<Whole> make_whole(int32_t passes, std::span<Unit* const> beside);
+  std::unique_ptr<Whole> whole_;
   // What a test sums up over its passes: each output, then the losses. Made at the first test.
   struct TestSums {
     std::unique_ptr<Op> op;
@@ -265,6 +288,10 @@ class Net {
     Course course;  // a pass, with what it adds
   };
   std::unique_ptr<TestSums> test_sums_;
+  // The same net over several batches at once, for tests; whether there may be one, once somebody
+  // asked.
+  std::unique_ptr<Net> merged_;
+  std::optional<bool> may_merge_;
 };
 
 }  // namespace pcc

@@ -25,7 +25,7 @@ void Net::begin_pass(int first, int last) {
   take_in_params();
   take_in(first, false);
   if (first == 0) ++step_.pass;  // a pass in parts is one pass: Dropout draws the same masks
-  feeds_.advance(first, last);
+  feeds_.advance(first, last, step_.pass);
   upload_step();
   prepare();
 }
@@ -122,8 +122,8 @@ void Net::run_both() {
   const bool taken = takers_.join && step_.part + 1 == step_.parts;
   if (step_.part == 0 && looked)
     device_->clear(diff_block_.data, diff_block_.spec.bytes());
-  else if (step_.part == 0 && stale_begin_ < stale_end_)
-    device_->clear(diff_mirror_.block()->data() + stale_begin_, stale_end_ - stale_begin_);
+  else if (step_.part == 0)
+    clear_stale_diffs();
   if (looked) {
     // What users wrote into their arrays of diffs is taken in between.
     forward_course_.run(*device_, contexts());
@@ -172,6 +172,12 @@ void Net::make_takers_courses() {
   only_course_ = last_course_;
 }
 
+// What no op overwrites, before the first pass of an iteration.
+void Net::clear_stale_diffs() {
+  if (stale_begin_ < stale_end_)
+    device_->clear(diff_mirror_.block()->data() + stale_begin_, stale_end_ - stale_begin_);
+}
+
 bool Net::looked_at() const {
   return std::any_of(hosts_.begin(), hosts_.end(),
                      [](const HostBlob& host) { return host.data || host.diff; });
@@ -187,45 +193,6 @@ void Net::run_beside(Unit& unit, const StepBlock& rates, bool changes) {
   device_->run(unit, context());
   if (changes) ++*params_version_;
   give_back_params();
-}
-
-Net::Tested Net::test(int64_t passes, const std::function<bool()>& poll) {
-  const InUse::Run run(*in_use_);
-  const int end = static_cast<int>(built_.layers.size()) - 1;
-  if (!test_sums_) make_test_sums();
-  TestSums& test = *test_sums_;
-  device_->clear(test.memory->data(), test.memory->bytes());
-  Tested tested;
-  while (tested.passes < passes) {
-    {
-      const InUse::Pass pass(*in_use_);
-      const ThreadScope scope(threads_);
-      step_.parts = 0;
-      step_.iteration = tested.passes;  // an error says in which it was
-      run_pass(0, end, [&] {
-        try {
-          test.course.run(*device_, contexts());
-        } catch (const RowsChanged& changed) {
-          PCC_THROW(config, "layer '", changed.name, "' has ", changed.rows,
-                    " rows in this pass, and others before: a test cannot sum them up");
-        }
-      });
-      give_back_params();
-      give_back(0, end, false);
-    }
-    ++tested.passes;
-    // Elsewhere to look is to wait: at the end.
-    if (device_->host_visible()) take_error();
-    if (!poll()) break;
-  }
-  const StepReport& said = report();
-  if (said.halt == Halt::label) rewind(tested.passes - said.iteration - 1);
-  take_error();
-  for (size_t o = 0; o < outputs().size(); ++o)
-    tested.sums.push_back(read(outputs()[o], test.sums[o]));
-  for (const double loss : pcc::read(*device_, test.sums.back(), test.sums.back().count()))
-    tested.loss += loss;
-  return tested;
 }
 
 void Net::set_rates(const StepBlock& rates) {
@@ -272,16 +239,29 @@ const StepReport& Net::report() {
 void Net::take_error() {
   const StepReport& said = report();
   if (said.halt != Halt::label) return;
-  const std::string message = label_message(name_of_op(said.site), said);
+  Trouble trouble = said;
+  trouble.sample %= batch_of_op(said.site);
+  const std::string message = label_message(name_of_op(said.site), trouble);
   clear_halt();
   PCC_THROW(data, message);
 }
 
+const Node* Net::op_with(uint32_t number) const {
+  for (const Node& node : built_.program.nodes)
+    if (node.number == number) return &node;
+  return nullptr;
+}
+
 // Of the op with that number.
 std::string Net::name_of_op(uint32_t number) const {
-  for (const Node& node : built_.program.nodes)
-    if (node.number == number) return node.name;
-  return "?";
+  const Node* const node = op_with(number);
+  return node ? node->name : "?";
+}
+
+// Samples of one batch, as the op with that number sees them.
+int64_t Net::batch_of_op(uint32_t number) const {
+  const Node* const node = op_with(number);
+  return node ? std::max<int64_t>(1, node->ins[0].shape[0] / options_.batches) : 1;
 }
 
 void Net::clear_halt() {

@@ -76,6 +76,7 @@ class Plan {
   // The backward step behind which a parameter's gradient is whole; 0 where nothing writes it.
   int written_by(int param) const;
   const Course& prepare_course() const { return prepare_; }
+  Course& prepare_course() { return prepare_; }
   // Bytes that a node's calls move (work.h).
   struct Moved {
     int64_t forward = 0, backward = 0;

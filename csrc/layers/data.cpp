@@ -29,12 +29,13 @@ class SourceLayer : public LayerBase {
     return names;
   }
 
-  // One shape of one replica becomes that of all of them.
+  // One shape of one replica's batch becomes that of all of them.
   Shape all_replicas(Shape shape) const {
     if (shape.axes() == 0) return shape;
-    require(shape[0] <= kMaxCount / replicas(), "axis 0 of ", shape, " is too large for ",
-            replicas(), " replicas");
-    shape[0] *= replicas();
+    const int64_t batches = replicas() * context().batches;
+    require(shape[0] <= kMaxCount / batches, "axis 0 of ", shape, " is too large for ", batches,
+            replicas() > 1 ? " replicas" : " batches at once");
+    shape[0] *= batches;
     return shape;
   }
 

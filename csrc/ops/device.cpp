@@ -46,6 +46,37 @@ std::vector<double> Device::time(const Call* calls, size_t count, const Context&
   return seconds;
 }
 
+namespace {
+
+// For devices that have done everything when they return.
+class PlainStaging : public Staging {
+ public:
+  PlainStaging(Device& device, int64_t bytes)
+      : device_(device), host_(bytes), there_(device.allocate(bytes)) {}
+  void* fill() override { return host_.data(); }
+  const void* send() override {
+    device_.upload(there_->data(), host_.data(), host_.bytes());
+    return there_->data();
+  }
+
+ private:
+  Device& device_;
+  HostMemory host_;
+  std::shared_ptr<Memory> there_;
+};
+
+}  // namespace
+
+std::unique_ptr<Staging> Device::stage(int64_t bytes) {
+  return std::make_unique<PlainStaging>(*this, bytes);
+}
+
+std::shared_ptr<Memory> Device::hold(uint64_t, const void* from, int64_t bytes) {
+  std::shared_ptr<Memory> memory = allocate(bytes);
+  upload(memory->data(), from, bytes);
+  return memory;
+}
+
 std::shared_ptr<Memory> HostDevice::allocate(int64_t bytes) {
   return std::make_shared<HostMemory>(bytes);
 }

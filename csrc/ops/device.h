@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,17 @@ struct Unit {
   std::shared_ptr<void> recording;  // the device's own
 };
 
+// Room on the host that is filled again and again while the device still works with what was there
+// before.
+class Staging {
+ public:
+  virtual ~Staging() = default;
+  // Where to write what is sent next; waits until the device has taken what was there.
+  virtual void* fill() = 0;
+  // Sends it. Where it lies for what the device is asked for from now on, until the next is sent.
+  virtual const void* send() = 0;
+};
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -58,6 +70,12 @@ class Device {
   virtual Precision precision() const { return Precision::fp32; }
   // What users should know of how ops were made for it, said once each.
   virtual std::vector<std::string> take_remarks() { return {}; }
+  // Of its own; 0: it works in the host's.
+  virtual int64_t memory_bytes() const { return 0; }
+  virtual std::unique_ptr<Staging> stage(int64_t bytes);
+  // A copy of what the host holds under that key (not 0) and never changes. Whoever uses the same
+  // processor shares it. Null where it takes too much of the memory beside all others.
+  virtual std::shared_ptr<Memory> hold(uint64_t key, const void* from, int64_t bytes);
   virtual void run(const Call* calls, size_t count, const Context& context) = 0;
   virtual void run(Unit& unit, const Context& context) {
     run(unit.calls.data(), unit.calls.size(), context);
@@ -69,6 +87,15 @@ class Device {
   virtual int64_t launches(const Call& call, const Context& context) {
     (void)call, (void)context;
     return 0;
+  }
+  // Units, one behind the other, as if they were one; `recording` is the device's own.
+  struct Part {
+    Unit* unit;
+    Context context;
+  };
+  virtual void run(std::span<const Part> parts, std::shared_ptr<void>& recording) {
+    (void)recording;
+    for (const Part& part : parts) run(*part.unit, part.context);
   }
 };
 

@@ -25,11 +25,11 @@ class HostField : public TypedOp<T> {
     const RecordBatch& batch = context.feeds[desc_.feed];
     switch (batch.types[desc_.field]) {
       case RecordType::u8:
-        return take<uint8_t>(batch);
+        return take<uint8_t>(batch, context.step->pass);
       case RecordType::i32:
-        return take<int32_t>(batch);
+        return take<int32_t>(batch, context.step->pass);
       case RecordType::f32:
-        return take<float>(batch);
+        return take<float>(batch, context.step->pass);
     }
   }
   void differentiate(const Context&) override {}
@@ -37,7 +37,7 @@ class HostField : public TypedOp<T> {
 
  private:
   template <typename From>
-  void take(const RecordBatch& batch) {
+  void take(const RecordBatch& batch, uint64_t pass) {
     const From* records = static_cast<const From*>(batch.fields[desc_.field]);
     T* y = this->out();
     const int64_t of_each = samples_ / desc_.replicas;
@@ -45,7 +45,7 @@ class HostField : public TypedOp<T> {
              [&](int64_t begin, int64_t end, int) {
                for (int64_t k = begin; k < end; ++k) {
                  const int64_t sample = k % desc_.replicas * of_each + k / desc_.replicas;
-                 const From* record = records + batch.index(k) * size_;
+                 const From* record = records + batch.index(k, pass) * size_;
                  std::transform(record, record + size_, y + sample * size_,
                                 [](From value) { return static_cast<T>(value); });
                }

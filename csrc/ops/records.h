@@ -31,9 +31,17 @@ struct RecordBatch {
   int64_t run = 1, step = 1;
   // Not 0: the fields are a whole database, which stays as it is for as long as this number.
   uint64_t resident = 0;
+  // Where ops go through the records by themselves, so many in each pass: `first` is that of the
+  // pass with the number `since`. 0: it is that of every pass.
+  int64_t stride = 0;
+  uint64_t since = 0;
 
-  // The index of record k of the batch.
-  int64_t index(int64_t k) const { return (first + k / run * step + k % run) % total; }
+  // Where record k of that pass lies, as if index 0 did not follow the last. It stays below 2^32
+  // (Feeds sees to that).
+  constexpr int64_t place(int64_t k, uint64_t pass) const {
+    return first + static_cast<int64_t>(pass - since) * stride + k / run * step + k % run;
+  }
+  constexpr int64_t index(int64_t k, uint64_t pass) const { return place(k, pass) % total; }
 };
 
 // Where a data layer's records come from, in order, beginning anew at the end. Implementations read

@@ -94,6 +94,15 @@ void Iteration::accumulate(StepBlock rates, int32_t passes) {
   net_->run_beside(over_ranks_, rates, false);
 }
 
+bool Iteration::whole(const StepBlock& rates, int32_t passes) {
+  for (Mirror& history : histories_) history.take_in();
+  Unit* const beside[] = {&update_};
+  const bool made = net_->iterate(rates, passes, beside);
+  if (made)
+    for (Mirror& history : histories_) history.give_back();
+  return made;
+}
+
 void Iteration::update(const StepBlock& rates) {
   for (Mirror& history : histories_) history.take_in();
   net_->run_beside(update_, rates);

@@ -23,6 +23,8 @@ class Iteration {
   void accumulate(StepBlock rates, int32_t passes);
   // Moves the weights, if nothing went wrong before.
   void update(const StepBlock& rates);
+  // Both at once. False, and nothing was done, where the net cannot.
+  bool whole(const StepBlock& rates, int32_t passes);
   Mirror& history(int k) { return histories_[static_cast<size_t>(k)]; }
 
  private:

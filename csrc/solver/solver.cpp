@@ -58,11 +58,23 @@ StepBlock Solver::rates() const {
   return rates;
 }
 
-void Solver::accumulate() {
+void Solver::forget_halt() {
   if (halted_) net_->clear_halt();
   halted_ = false;
+}
+
+void Solver::accumulate() {
+  forget_halt();
   if (group_ && group_->leads()) group_->begin();
   step_.accumulate(rates(), static_cast<int32_t>(params_.iter_size));
+}
+
+// The whole of one at once, where that can be.
+bool Solver::iterate() {
+  forget_halt();
+  if (!step_.whole(rates(), static_cast<int32_t>(params_.iter_size))) return false;
+  ++iteration_;
+  return true;
 }
 
 double Solver::forward_backward() {
@@ -106,11 +118,13 @@ Solver::Run Solver::run(int64_t count, double seconds, const std::function<void(
   run.losses.reserve(static_cast<size_t>(std::min<int64_t>(count, 1 << 20)));
   int64_t unread = iteration_, made = iteration_;
   for (int64_t i = 0; i < count; ++i) {
-    accumulate();
     made = iteration_ + 1;
-    if (watch && net_->report().halt != Halt::none) break;
-    if (on_gradients) on_gradients();
-    apply_update();
+    if (on_gradients || group_ || !iterate()) {
+      accumulate();
+      if (watch && net_->report().halt != Halt::none) break;
+      if (on_gradients) on_gradients();
+      apply_update();
+    }
     net_->device()->pace();
     if (poll) poll();
     if (stop_.exchange(false)) {

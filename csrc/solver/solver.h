@@ -77,7 +77,9 @@ class Solver {
  private:
   UpdateDesc update() const;
   StepBlock rates() const;
+  void forget_halt();
   void accumulate();
+  bool iterate();
   bool read(int64_t first, int64_t made, std::vector<double>& losses);
 
   std::shared_ptr<Net> net_;

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple, Protocol
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -109,6 +111,7 @@ class _Database:
         self.encoded = first.encoded
         self._hold = len(self) * first.image.nbytes <= hold_limit and self.dtype == np.uint8
         self._held: Held | None = None
+        self._holding = Lock()
 
     def _load(self, path: Path) -> tuple[np.ndarray, mdb.RecordIndex]:
         """The bytes, and where the records lie in them."""
@@ -120,13 +123,14 @@ class _Database:
     @property
     def held(self) -> Held | None:
         """The whole set in memory, read when first asked for; None if it is not to be held."""
-        if self._held is None and self._hold:
-            data = np.empty((len(self), *self.shape), np.uint8)
-            labels = np.empty(len(self), np.int32)
-            self._gather(np.arange(len(self)), data, labels)
-            data.flags.writeable = labels.flags.writeable = False
-            self._held = Held(data, labels)
-            self._bytes = None  # the pages mapped so far would count as our memory
+        with self._holding:
+            if self._held is None and self._hold:
+                data = np.empty((len(self), *self.shape), np.uint8)
+                labels = np.empty(len(self), np.int32)
+                self._gather(np.arange(len(self)), data, labels)
+                data.flags.writeable = labels.flags.writeable = False
+                self._held = Held(data, labels)
+                self._bytes = None  # the pages mapped so far would count as our memory
         return self._held
 
     def read(
@@ -272,8 +276,27 @@ def _kind(shape: tuple[int, ...], dtype: np.dtype) -> str:
     return f"{shape_text(shape)} (C x H x W) of {dtype}"
 
 
+_opening = Lock()
+_open: WeakValueDictionary[tuple[object, ...], LmdbSource] = WeakValueDictionary()
+
+
 def open_source(path: str | Path, color: bool | None = None) -> LmdbSource | LevelDbSource:
     """The source of a Data layer: LMDB or LevelDB, whichever lies there, not what its `backend`
-    says; see LmdbSource."""
-    kind = LevelDbSource if leveldb.is_leveldb(Path(path)) else LmdbSource
-    return kind(path, color=color)
+    says; see LmdbSource.
+
+    An LMDB that somebody has open already is handed out again, as long as its file stays as it is:
+    runs beside each other hold a set once.
+    """
+    path = Path(path)
+    if leveldb.is_leveldb(path):
+        return LevelDbSource(path, color=color)
+    try:
+        facts = mdb.data_file(path).stat()
+    except (OSError, DataError):
+        return LmdbSource(path, color=color)  # which says what is wrong
+    key = (str(path), path.absolute(), facts.st_ino, facts.st_mtime_ns, facts.st_size, color)
+    with _opening:
+        source = _open.get(key)
+        if source is None:
+            source = _open[key] = LmdbSource(path, color=color)
+    return source

@@ -11,10 +11,13 @@ namespace pcc {
 // Records in memory, one after the other and from the first again.
 class HeldFeed : public RecordFeed {
  public:
+  uint64_t resident = 0;  // RecordBatch::resident: 0, as if it were no database
+
   RecordBatch next(int64_t count) override {
     RecordBatch batch = whole();
     batch.first = position_;
     batch.total = total_;
+    batch.resident = resident;
     seek(position_ + count);
     return batch;
   }

@@ -31,6 +31,7 @@ void check_transform(TransformDesc desc, const Shape& record, bool is_float) {
     REQUIRE(got.made);
     CHECK(got.out == expected.out);
   }
+  CHECK(run("cuda_host").out == expected.out);
 }
 
 OpCase update(UpdateDesc::Rule rule, const std::vector<UpdateSegment>& segments, int64_t count) {

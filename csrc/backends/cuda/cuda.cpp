@@ -35,6 +35,7 @@ struct Maker {
   Made operator()(const AccuracyDesc& d) const { return make_accuracy(d, site); }
   Made operator()(const FillDesc& d) const { return make_fill(d, site); }
   Made operator()(const TransformDesc& d) const { return make_transform(d, site); }
+  Made operator()(const FieldDesc& d) const { return make_field(d, site); }
   Made operator()(const ReorderDesc& d) const { return make_reorder(d, site); }
   Made operator()(const SumDesc& d) const { return make_sum(d, site); }
   Made operator()(const UpdateDesc& d) const { return make_update(d, site); }

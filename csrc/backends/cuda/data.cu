@@ -18,21 +18,25 @@ struct Transform {
   int64_t mean_channel, mean_place;
 };
 
-// Blocks (k, share): record k of the batch, and a share of the elements of its sample.
+// Blocks (k, share): record k of the batch, and a share of the elements of its sample. One thread
+// draws the numbers for all.
 __global__ void __launch_bounds__(kBlock)
     transform(Transform t, const StepBlock* step, const RecordBatch* batch, float* samples,
               float* labels) {
+  __shared__ int64_t record, row, column;
+  __shared__ bool mirrored;
   const int64_t k = blockIdx.x;
   const auto [at_of_replica, replica] = divide(k, t.replicas);
   const int64_t sample = replica * (t.samples / t.replicas) + at_of_replica;
-  const auto [before, at_of_run] = divide(k, batch->run);
-  const int64_t record = divide(batch->first + before * batch->step + at_of_run, batch->total).rest;
-  const RandomStream stream = step->random(t.stream, 3 * t.samples);
-  const uint64_t draw = 3 * static_cast<uint64_t>(sample);
-  const bool mirrored = t.mirror && (stream.bits(draw) & 1);
-  const int64_t row = crop_offset(t.train, t.record_rows - t.rows, stream, draw + 1);
-  const int64_t column = crop_offset(t.train, t.record_columns - t.columns, stream, draw + 2);
-
+  if (threadIdx.x == 0) {
+    record = divide(batch->place(k, step->pass), batch->total).rest;
+    const RandomStream stream = step->random(t.stream, 3 * t.samples);
+    const uint64_t draw = 3 * static_cast<uint64_t>(sample);
+    mirrored = t.mirror && (stream.bits(draw) & 1);
+    row = crop_offset(t.train, t.record_rows - t.rows, stream, draw + 1);
+    column = crop_offset(t.train, t.record_columns - t.columns, stream, draw + 2);
+  }
+  __syncthreads();
   const int64_t plane = t.record_rows * t.record_columns, first = record * t.channels * plane;
   const bool floats = batch->types[0] == RecordType::f32;
   const float* const from_floats = static_cast<const float*>(batch->fields[0]) + first;
@@ -101,6 +105,51 @@ class TransformOp : public CudaOp {
   std::shared_ptr<Memory> mean_;
 };
 
+// A field of the records as floats.
+struct Field {
+  const StepBlock* step;
+  const RecordBatch* batch;
+  int field;
+  int64_t size, of_replica, replicas;  // elements of a record; samples of a replica
+  float* y;
+  __device__ void operator()(int64_t i) const {
+    const auto [sample, at] = divide(i, size);
+    const auto [replica, k] = divide(sample, of_replica);
+    const int64_t place = batch->place(k * replicas + replica, step->pass);
+    const int64_t from = divide(place, batch->total).rest * size + at;
+    const void* const values = batch->fields[field];
+    switch (batch->types[field]) {
+      case RecordType::u8:
+        y[i] = static_cast<const uint8_t*>(values)[from];
+        break;
+      case RecordType::i32:
+        y[i] = static_cast<float>(static_cast<const int32_t*>(values)[from]);
+        break;
+      case RecordType::f32:
+        y[i] = static_cast<const float*>(values)[from];
+        break;
+    }
+  }
+};
+
+class FieldOp : public CudaOp {
+ public:
+  FieldOp(const FieldDesc& desc, const OpSite& site) : CudaOp(site), desc_(desc) {
+    PCC_CHECK(out_shape()[0] % desc.replicas == 0, "'", site.name, "': a batch of ", out_shape()[0],
+              " for ", desc.replicas, " replicas");
+  }
+
+  void forward(const Context& context) override {
+    const int64_t samples = out_shape()[0];
+    for_each(out_count(),
+             Field{context.step, context.feeds + desc_.feed, desc_.field, out_count() / samples,
+                   samples / desc_.replicas, desc_.replicas, out()});
+  }
+
+ private:
+  FieldDesc desc_;
+};
+
 struct Constant {
   float value, *y;
   __device__ void operator()(int64_t i) const { y[i] = value; }
@@ -150,6 +199,10 @@ class FillOp : public CudaOp {
 
 std::unique_ptr<Op> make_transform(const TransformDesc& desc, const OpSite& site) {
   return std::make_unique<TransformOp>(desc, site);
+}
+
+std::unique_ptr<Op> make_field(const FieldDesc& desc, const OpSite& site) {
+  return std::make_unique<FieldOp>(desc, site);
 }
 
 // Fillers that are made for weights are left to the host.

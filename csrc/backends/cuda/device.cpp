@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "core/check.h"
 #include "ops/op.h"
@@ -47,9 +48,9 @@ int64_t count_launches(const Call& call, const Context& context) {
   return rehearsal.launches();
 }
 
-// What a unit keeps: how far it has come, and for which context.
+// What a recording keeps: for which contexts it is, and how far it has come.
 struct Course {
-  Context context;
+  std::vector<Context> contexts;
   std::shared_ptr<const Recording> recording;  // null: it ran once
 };
 
@@ -88,16 +89,25 @@ void CudaDevice::run(const Call* calls, size_t count, const Context& context) {
   }
 }
 
-void CudaDevice::run(Unit& unit, const Context& context) {
-  if (synchronous()) return run(unit.calls.data(), unit.calls.size(), context);
-  auto course = std::static_pointer_cast<Course>(unit.recording);
-  if (!course || !same(course->context, context)) {
-    run(unit.calls.data(), unit.calls.size(), context);
-    unit.recording = std::make_shared<Course>(Course{context, nullptr});
+void CudaDevice::run(std::span<const Part> parts, std::shared_ptr<void>& recording) {
+  const auto run_all = [&] {
+    for (const Part& part : parts)
+      run(part.unit->calls.data(), part.unit->calls.size(), part.context);
+  };
+  if (synchronous()) return run_all();
+  auto course = std::static_pointer_cast<Course>(recording);
+  const auto matches = [](const Part& part, const Context& context) {
+    return same(part.context, context);
+  };
+  if (!course || !std::equal(parts.begin(), parts.end(), course->contexts.begin(),
+                             course->contexts.end(), matches)) {
+    run_all();
+    course = std::make_shared<Course>();
+    for (const Part& part : parts) course->contexts.push_back(part.context);
+    recording = course;
     return;
   }
-  if (!course->recording)
-    course->recording = record([&] { run(unit.calls.data(), unit.calls.size(), context); });
+  if (!course->recording) course->recording = record(run_all);
   stream_.replay(course->recording);
 }
 

@@ -39,9 +39,19 @@ class CudaDevice : public Device, public std::enable_shared_from_this<CudaDevice
   void pace() override;
   bool host_visible() const override { return false; }
   Precision precision() const override { return precision_; }
+  int64_t memory_bytes() const override { return memory_bytes_; }
+  // Two buffers in pinned memory, and two of the device's: one is filled, and copied on a stream of
+  // its own, while the device works with the other.
+  std::unique_ptr<Staging> stage(int64_t bytes) override;
+  // At most a quarter of the memory for all.
+  std::shared_ptr<Memory> hold(uint64_t key, const void* from, int64_t bytes) override;
   void run(const Call* calls, size_t count, const Context& context) override;
-  // Op by op the first time, recorded the second, and from then on replayed as a whole.
-  void run(Unit& unit, const Context& context) override;
+  // Both: op by op the first time, recorded the second, and from then on replayed as a whole.
+  void run(Unit& unit, const Context& context) override {
+    const Part part{&unit, context};
+    run({&part, 1}, unit.recording);
+  }
+  void run(std::span<const Part> parts, std::shared_ptr<void>& recording) override;
   // Recorded, as they are when they train; the ops' kernels have run before.
   std::vector<double> time(const Call* calls, size_t count, const Context& context) override;
   int64_t launches(const Call& call, const Context& context) override;
@@ -73,6 +83,7 @@ class CudaDevice : public Device, public std::enable_shared_from_this<CudaDevice
   std::set<std::string> said_;
   Stream stream_;
   std::map<Stream*, std::unique_ptr<const cudnn::Handle>> cudnn_;  // null: it does not work
+  int64_t memory_bytes_ = properties(index_).memory_bytes;
   Event paces_[2];  // the ends of the latest iterations, in turn
   int64_t paced_ = 0;
   std::unordered_map<const Op*, std::string> titles_;

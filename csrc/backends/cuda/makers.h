@@ -30,6 +30,7 @@ std::unique_ptr<Op> make_softmax_loss(const SoftmaxLossDesc& desc, const OpSite&
 std::unique_ptr<Op> make_accuracy(const AccuracyDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_fill(const FillDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_transform(const TransformDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_field(const FieldDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_tally(const TallyDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_all_reduce(const AllReduceDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_accumulate(const AccumulateDesc& desc, const OpSite& site);

@@ -63,9 +63,14 @@ class Stream {
   // 256-byte aligned, zeroed. Throws OutOfMemory where there is not as much. Never while capturing.
   void* allocate(int64_t bytes);
   void free(void* memory) noexcept;  // after the work that was asked for
+  // Memory of the host's that the device reads by itself (pinned).
+  void* allocate_host(int64_t bytes);
+  void free_host(void* memory) noexcept;  // after the work that was asked for
 
   // `from` may change once this returns.
   void upload(void* to, const void* from, int64_t bytes);
+  // From memory of allocate_host, which is read when its turn comes.
+  void upload_later(void* to, const void* from, int64_t bytes);
   void download(void* to, const void* from, int64_t bytes);  // waits for it
   void copy(void* to, const void* from, int64_t bytes);      // within the device
   void fill(void* to, unsigned char byte, int64_t bytes);

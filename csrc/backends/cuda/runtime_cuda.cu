@@ -123,11 +123,27 @@ void Stream::free(void* memory) noexcept {
   cudaFree(memory);
 }
 
+void* Stream::allocate_host(int64_t bytes) {
+  state_->choose();
+  void* memory = nullptr;
+  PCC_CUDA(cudaHostAlloc(&memory, static_cast<size_t>(std::max<int64_t>(bytes, 1)),
+                         cudaHostAllocPortable));
+  return memory;
+}
+
+void Stream::free_host(void* memory) noexcept {
+  cudaSetDevice(state_->device);
+  cudaStreamSynchronize(state_->stream);
+  cudaFreeHost(memory);
+}
+
 // From pageable memory CUDA takes a copy before it returns.
 void Stream::upload(void* to, const void* from, int64_t bytes) {
   PCC_CUDA(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyHostToDevice,
                            state_->choose()));
 }
+
+void Stream::upload_later(void* to, const void* from, int64_t bytes) { upload(to, from, bytes); }
 
 void Stream::download(void* to, const void* from, int64_t bytes) {
   PCC_CUDA(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost,

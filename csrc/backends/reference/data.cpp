@@ -50,7 +50,7 @@ class Transform : public ReferenceOp<T> {
     const RandomStream stream = context.step->random(this->site_.stream, 3 * samples_);
     for_each_piece(samples_, record_.count(), [&, this](int64_t k) {
       const int64_t sample = k % desc_.replicas * (samples_ / desc_.replicas) + k / desc_.replicas;
-      const int64_t record = batch.index(k);
+      const int64_t record = batch.index(k, context.step->pass);
       if (batch.types[0] == RecordType::f32)
         transform(static_cast<const float*>(batch.fields[0]) + record * record_.count(), sample,
                   stream);

@@ -28,7 +28,7 @@ class TransformOp : public KernelOp {
     const RandomStream stream = context.step->random(site_.stream, 3 * samples_);
     for_pieces(samples_, record_.count(), [&, this](int64_t k) {
       const int64_t sample = k % desc_.replicas * (samples_ / desc_.replicas) + k / desc_.replicas;
-      const int64_t record = batch.index(k);
+      const int64_t record = batch.index(k, context.step->pass);
       transform(batch, record * record_.count(), sample, stream);
       if (site_.out.size() > 1)
         out(1)[sample] = static_cast<float>(static_cast<const int32_t*>(batch.fields[1])[record]);

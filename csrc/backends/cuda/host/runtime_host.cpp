@@ -3,6 +3,7 @@
 // machine with a GPU is for tests to choose (modes.h).
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -154,12 +155,32 @@ void Stream::free(void* memory) noexcept {
   state_->processor->memory->free(static_cast<char*>(memory));
 }
 
+void* Stream::allocate_host(int64_t bytes) {
+  state_->forbid_while_capturing("memory is allocated");
+  void* const memory = std::malloc(static_cast<size_t>(std::max<int64_t>(bytes, 1)));
+  PCC_CHECK(memory, "out of memory: ", bytes, " bytes wanted");
+  return memory;
+}
+
+void Stream::free_host(void* memory) noexcept {
+  try {
+    sync();
+  } catch (const std::exception&) {
+  }
+  std::free(memory);
+}
+
 void Stream::upload(void* to, const void* from, int64_t bytes) {
   state_->forbid_while_capturing("memory of the host is read");
   const char* const first = static_cast<const char*>(from);
   state_->ask([to, kept = std::vector<char>(first, first + bytes)] {
     std::copy(kept.begin(), kept.end(), static_cast<char*>(to));
   });
+}
+
+void Stream::upload_later(void* to, const void* from, int64_t bytes) {
+  state_->forbid_while_capturing("memory of the host is read");
+  if (bytes > 0) state_->ask([=] { std::memcpy(to, from, static_cast<size_t>(bytes)); });
 }
 
 void Stream::download(void* to, const void* from, int64_t bytes) {
