@@ -30,6 +30,7 @@ struct SumForward {
   void* y;
   __device__ void operator()(int64_t i) const {
     P sum{};
+    PCC_UNROLL_BY(1)
     for (int k = 0; k < terms.count; ++k) {
       const P x = pack_of<P>(terms.x[k], i);
       PCC_UNROLL

@@ -10,8 +10,12 @@
   T* const name = reinterpret_cast<T*>(pcc_dynamic_shared)
 // Before a loop over an array that must stay in registers, and so be indexed by constants alone.
 #define PCC_UNROLL _Pragma("unroll")
+// The same, n turns at a time: where all of them side by side need more registers than there are.
+#define PCC_PRAGMA(words) _Pragma(#words)
+#define PCC_UNROLL_BY(n) PCC_PRAGMA(unroll n)
 #else
 #define PCC_UNROLL
+#define PCC_UNROLL_BY(n)
 #include "backends/cuda/host/dialect.h"
 #endif
 

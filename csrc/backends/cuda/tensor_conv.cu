@@ -70,11 +70,11 @@ struct Prepare {
 
 // A block goes over the boxes blockIdx.x, + gridDim.x ... of the group blockIdx.y, for the maps
 // blockIdx.z, channels in chunks of 2^chunk_bits steps. While one patch is multiplied the next one
-// is on its way. moments: null, or (groups, shares, maps).
+// is on its way.
 template <typename Number, int kSide, int kTiles>
 __global__ void __launch_bounds__(kThreads, kTiles == 8 ? 3 : 4)
     convolve(Boxes boxes, Image x, const uint4* weights, int steps, int chunk_bits, int buffer,
-             const float* bias, Image y, PartialMoments* moments) {
+             const float* bias, Image y) {
   PCC_DYNAMIC_SHARED(uint32_t, room);
   using T = typename Number::Stored;
   constexpr int kTaps = kSide * kSide, kHigh = 2;
@@ -107,7 +107,6 @@ __global__ void __launch_bounds__(kThreads, kTiles == 8 ? 3 : 4)
   for (int i = 0; i < kHigh; ++i)
     sees[i] = Box::in_patch(boxes, (warp * kHigh + i) * 16 + lane % 16) * line + lane / 16 * 4;
   float sum[kHigh][kTiles][4] = {};
-  Moments<T> seen;
 
   if (boxes_here > 0) fetch(0);
   copies.end_group();
@@ -121,7 +120,7 @@ __global__ void __launch_bounds__(kThreads, kTiles == 8 ? 3 : 4)
     const int first = chunk << chunk_bits, end = min(first + (1 << chunk_bits), steps);
     for (int step = first; step < end; ++step) {
       const uint4* const of_step = fragments + step * kTaps * (kTiles / 2) * kWarp;
-      PCC_UNROLL
+      PCC_UNROLL_BY(3)
       for (int tap = 0; tap < kTaps; ++tap) {
         const int shift = tap_shift<kSide>(boxes, tap) * line + (step - first) * kWordsOfStep;
         uint32_t a[kHigh][4];
@@ -168,22 +167,18 @@ __global__ void __launch_bounds__(kThreads, kTiles == 8 ? 3 : 4)
     __syncthreads();
     const Box box = box_of(number);
     if (y.vectors)
-      store_vectors<T, kGroups, kThreads>(boxes, box, patch, first_map, y, moments && number == 0,
-                                          moments != nullptr, seen);
+      store_vectors<T, kGroups, kThreads>(boxes, box, patch, first_map, y);
     else
       store_numbers<T, kGroups, kThreads>(boxes, box, patch, first_map, y);
     __syncthreads();
     chunk = 0;
     ++number;
   }
-  if (moments)
-    give_moments<T, kGroups, kThreads>(seen, reinterpret_cast<float*>(room), first_map, y.channels,
-                                       moments);
 }
 
 template <typename Number>
 void convolve_for(const Boxes& boxes, int side, const Tensor& x, const void* weights,
-                  const float* bias, const Tensor& y, int64_t shares, PartialMoments* moments) {
+                  const float* bias, const Tensor& y) {
   const Direction& d = boxes.d;
   const int tiles = tiles_for(d.maps), steps = steps_of(d.channels, Number::kPerWord);
   const DType type = Number::kPerWord == 2 ? DType::bf16 : DType::f32;
@@ -203,13 +198,11 @@ void convolve_for(const Boxes& boxes, int side, const Tensor& x, const void* wei
                                 : (tiles == 8   ? convolve<Number, 3, 8>
                                    : tiles == 4 ? convolve<Number, 3, 4>
                                                 : convolve<Number, 3, 2>);
+  const int64_t others = int64_t{d.groups} * blocks_of_maps(d.maps);
+  const int64_t shares = std::clamp<int64_t>(kBlocks / others, 1, boxes.of_group());
   launch(kernel, {shares, d.groups, blocks_of_maps(d.maps)}, kThreads, int64_t{8} * buffer, boxes,
          Image(x.spec, x.data, type), static_cast<const uint4*>(weights), steps, chunk_bits, buffer,
-         bias, Image(y.spec, y.data, type), moments);
-}
-int64_t shares_of(const Boxes& boxes) {
-  const int64_t others = int64_t{boxes.d.groups} * blocks_of_maps(boxes.d.maps);
-  return std::clamp<int64_t>(kBlocks / others, 1, boxes.of_group());
+         bias, Image(y.spec, y.data, type));
 }
 
 template <typename Body>
@@ -274,13 +267,10 @@ void TensorConv::prepare(const float* w, bool forward, bool data, void* prepared
   });
 }
 
-int64_t TensorConv::shares() const { return shares_of(Boxes(forward_, side_)); }
-
-void TensorConv::forward(const Tensor& x, const void* prepared, const float* bias, const Tensor& y,
-                         PartialMoments* moments) const {
+void TensorConv::forward(const Tensor& x, const void* prepared, const float* bias,
+                         const Tensor& y) const {
   with_number(bf16_, [&](auto number) {
-    convolve_for<decltype(number)>(Boxes(forward_, side_), side_, x, prepared, bias, y, shares(),
-                                   moments);
+    convolve_for<decltype(number)>(Boxes(forward_, side_), side_, x, prepared, bias, y);
   });
 }
 
@@ -288,7 +278,7 @@ void TensorConv::data_gradient(const Tensor& dy, const void* prepared, const Ten
   with_number(bf16_, [&](auto number) {
     using Number = decltype(number);
     const Boxes boxes(data_, side_);
-    convolve_for<Number>(boxes, side_, dy, prepared, nullptr, dx, shares_of(boxes), nullptr);
+    convolve_for<Number>(boxes, side_, dy, prepared, nullptr, dx);
   });
 }
 

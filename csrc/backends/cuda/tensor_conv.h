@@ -9,12 +9,6 @@ namespace pcc::cuda {
 
 struct Gradient;
 
-// What a block of threads found of one map of its output: sums over `count` numbers of what they
-// are above a pivot, and of its square.
-struct alignas(16) PartialMoments {
-  float count, pivot, sum, squares;
-};
-
 // 3x3 and 1x1 kernels over images (N, C, H, W), one group, no dilation, one stride for both axes.
 // Images lie with their channels last, in the type of the products, to be fast; any other works.
 // Weights are float32 (O, C, taps); what backward and forward want of them is prepared once for all
@@ -37,12 +31,9 @@ class TensorConv {
   int64_t prepared_bytes(bool forward, bool data) const;
   void prepare(const float* w, bool forward, bool data, void* prepared) const;
   int64_t weight_scratch_bytes() const;
-  // Partial moments that forward gives of each map, in each group of samples.
-  int64_t shares() const;
 
-  // bias, moments: null where there is none; moments: (groups, shares, maps).
-  void forward(const Tensor& x, const void* prepared, const float* bias, const Tensor& y,
-               PartialMoments* moments) const;
+  // bias: null where there is none.
+  void forward(const Tensor& x, const void* prepared, const float* bias, const Tensor& y) const;
   void data_gradient(const Tensor& dy, const void* prepared, const Tensor& dx) const;
   void weight_gradient(const Tensor& x, const Tensor& dy, const Gradient& dw, void* scratch) const;
 

@@ -38,7 +38,7 @@ class TensorConvOp : public CudaOp {
   }
   void forward(const Context&) override {
     conv_.forward(buffers_.in[0], buffers_.prepared, desc_.bias ? param(1) : nullptr,
-                  buffers_.out[0], nullptr);
+                  buffers_.out[0]);
   }
 
  protected:

@@ -28,7 +28,7 @@ class TensorWay : public ConvWay {
     };
     switch (step_) {
       case ConvStep::forward:
-        return conv_.forward(tensor(t.x, x_), t.prepared, t.bias, tensor(t.y, y_), nullptr);
+        return conv_.forward(tensor(t.x, x_), t.prepared, t.bias, tensor(t.y, y_));
       case ConvStep::data:
         return conv_.data_gradient(tensor(t.dy, y_), t.prepared, tensor(t.dx, x_));
       case ConvStep::weights:
