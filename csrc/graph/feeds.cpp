@@ -98,10 +98,10 @@ bool Feeds::hold(Source& source, RecordBatch& batch) {
 void Feeds::send(Source& source, RecordBatch& batch, int64_t batches) {
   constexpr int64_t kAligned = 256;
   const int64_t count = source.use.samples / source.use.batches;
-  std::vector<int64_t> offsets;
+  std::array<int64_t, RecordBatch::kMaxFields> offsets{};
   int64_t bytes = 0;
   for (size_t f = 0; f < source.fields.size(); ++f) {
-    offsets.push_back(bytes);
+    offsets[f] = bytes;
     bytes += (source.bytes_of(batch, f) * count * batches + kAligned - 1) / kAligned * kAligned;
   }
   if (source.staged_bytes < bytes) {
@@ -114,7 +114,7 @@ void Feeds::send(Source& source, RecordBatch& batch, int64_t batches) {
   for (int64_t b = 0; b < batches; ++b) {
     if (b > 0) batch = next(source);
     PCC_DATA(std::to_array(batch.types) == types, "a record source changed its types");
-    for (size_t f = 0; f < offsets.size(); ++f) {
+    for (size_t f = 0; f < source.fields.size(); ++f) {
       const int64_t record = source.bytes_of(batch, f);
       char* const to = room + offsets[f] + b * count * record;
       for (int64_t k = 0; k < count; ++k)
@@ -124,7 +124,7 @@ void Feeds::send(Source& source, RecordBatch& batch, int64_t batches) {
     }
   }
   const char* const there = static_cast<const char*>(source.staging->send());
-  for (size_t f = 0; f < offsets.size(); ++f) batch.fields[f] = there + offsets[f];
+  for (size_t f = 0; f < source.fields.size(); ++f) batch.fields[f] = there + offsets[f];
   batch.first = 0;
   batch.run = batch.step = 1;
   batch.total = count * batches;

@@ -1,5 +1,6 @@
 // How a net runs: passes, their losses, and what ops report.
 #include <algorithm>
+#include <functional>
 
 #include "core/parallel.h"
 #include "graph/net.h"
@@ -72,12 +73,13 @@ double Net::forward(int first, int last) {
   const InUse::Pass pass(*in_use_);
   const ThreadScope scope(threads_);
   step_.parts = 0;
-  run_pass(first, last, [&] {
+  const auto run = [&] {
     if (whole)
       forward_course_.run(*device_, contexts());
     else
       forward_course_.run(*device_, contexts(), first, last);
-  });
+  };
+  run_pass(first, last, std::ref(run));  // itself it would be copied to memory of its own
   give_back_params();
   give_back(first, last, false);
   take_error();

@@ -61,7 +61,7 @@ Net::Exchange Net::make_exchange(const Tensor& value, void* array, bool in) cons
 }
 
 void Net::run_exchange(const Exchange& exchange, const Tensor& value, void* array, bool in) const {
-  const int64_t bytes = plain(value.shape(), options_.dtype).bytes();
+  const int64_t bytes = value.count() * size_of(options_.dtype);
   if (exchange.staging && in) device_->upload(exchange.staging->data(), array, bytes);
   const Call call{exchange.op.get()};
   device_->run(&call, 1, context());
