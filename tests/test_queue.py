@@ -414,12 +414,20 @@ def finished(folder: Path) -> dict[str, int]:
 
 def test_killed_at_twenty_moments_it_ends_as_if_it_had_not_been(tmp_path):
     case = make_case(tmp_path)
+    # Moments before and after the first checkpoint, however busy the machine is.
+    began = time.monotonic()
+    process = start_queue(case, "first", *RUNS)
+    while not checkpoints(tmp_path / "first") and process.poll() is None:
+        time.sleep(0.02)
+    until_checkpoint = time.monotonic() - began
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
     moments = random.Random(7)
     done: dict[str, int] = {}
     reached: dict[str, int] = {}
     for attempt in range(20):
         process = start_queue(case, "killed", *RUNS)
-        time.sleep(moments.uniform(0.1, 1.6))
+        time.sleep(moments.uniform(0.1, 2) * until_checkpoint)
         workers = workers_of(process)
         how = attempt % 3
         if how > 0 and workers:
