@@ -116,12 +116,21 @@ def test_what_is_measured_is_remembered(
 ) -> None:
     monkeypatch.setenv("PYCAFFE_CLR_CONVOLUTION", "measured")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    # 3x3 kernels on images with their channels last go one way only.
+    five = {"layer.conv.convolution_param.kernel_size": "5"}
+    file = tmp_path / "pycaffe_clr" / "cuda_choices"
+    said = []
     for name in ("a", "b"):
-        run(case, out=name, max_iter=5, precision="tf32")
+        run(case, out=name, max_iter=5, precision="tf32", net_sets=five)
+        said.append(file.read_text())
+    assert said[0] == said[1]
     assert results(Path("a")) == results(Path("b"))
-    # Forward in TRAIN and in TEST, and the gradient of the weights.
-    lines = (tmp_path / "pycaffe_clr" / "cuda_choices").read_text().splitlines()
-    assert len(lines) == 1 + 3
+    # Forward in TRAIN and in TEST, there for one batch and for several at once, and the gradient of
+    # the weights.
+    steps = [line.split("tf32 ")[1].split(" plain")[0] for line in said[0].splitlines()[1:]]
+    assert {"forward float32 6x2x8x8", "forward float32 4x2x8x8"} < set(steps)
+    assert [step for step in steps if "weights" in step] == ["weights float32 6x2x8x8"]
+    assert not any("data" in step for step in steps)
     assert "cuda_choices" not in caplog.text
 
 

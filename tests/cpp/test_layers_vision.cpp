@@ -237,7 +237,7 @@ TEST(pooling_lowers_to_its_descriptor) {
 
 TEST(pooling_errors_say_what_is_wrong) {
   const Shape x{1, 1, 8, 8};
-  CHECK_THROWS_WITH("STOCHASTIC is not implemented", pool("pool: STOCHASTIC kernel_size: 2", x));
+  CHECK_THROWS_WITH("STOCHASTIC takes no pad", pool("pool: STOCHASTIC kernel_size: 2 pad: 1", x));
   CHECK_THROWS_WITH("kernel", pool("stride: 2", x));
   CHECK_THROWS_WITH("kernel: 0", pool("kernel_size: 0", x));
   CHECK_THROWS_WITH("both kernel_h and kernel_w", pool("kernel_h: 2", x));
@@ -272,7 +272,7 @@ TEST(lrn_reads_both_regions) {
 TEST(unknown_types_name_the_nearest_one) {
   CHECK_THROWS_WITH("did you mean 'Convolution'?", BuiltLayer("type: 'Convolutoin'", {}));
   CHECK_THROWS_WITH("did you mean 'ReLU'?", BuiltLayer("type: 'RELU'", {}));
-  CHECK_THROWS_WITH("is unknown; known: Convolution, Deconvolution, Pooling",
+  CHECK_THROWS_WITH("is unknown; known: Convolution, Deconvolution, DepthwiseConvolution",
                     BuiltLayer("type: 'Frobnicate'", {}));
   CHECK_THROWS_WITH("is unknown", BuiltLayer("type: ''", {}));
 }
