@@ -216,11 +216,15 @@ std::shared_ptr<const Recording> Stream::end_capture() {
   const std::shared_ptr<Capture> capture = std::move(state_->capture);
   capture->open = false;
   capture->recording->check_joined();
-  return capture->recording;
+  // Streams and events that took part keep the capture, and what is recorded may keep them.
+  return std::move(capture->recording);
 }
 
 void Stream::abandon_capture() noexcept {
-  if (const std::shared_ptr<Capture> capture = std::move(state_->capture)) capture->open = false;
+  if (const std::shared_ptr<Capture> capture = std::move(state_->capture)) {
+    capture->open = false;
+    capture->recording.reset();
+  }
 }
 
 void* Stream::native() { return nullptr; }
