@@ -41,9 +41,7 @@ class ConvOp : public CudaOp {
   void backward_needs(OpNeeds& needs) const override {
     needs.in = {site_.want_dparam[0]};
     needs.overwrites_dparams = true;
-    const int64_t gradients = std::count(site_.want_dparam.begin(), site_.want_dparam.end(), true) +
-                              (site_.want_din[0] ? 1 : 0);
-    needs.backward_again = (gradients - 1) * site_.out[0].bytes();  // each reads dy
+    needs.backward_again = dy_again();
     needs.backward_scratch =
         std::max({data_ ? data_->scratch_bytes() : 0, weights_ ? weights_->scratch_bytes() : 0,
                   seen().scratch_bytes()});

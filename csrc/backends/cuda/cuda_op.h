@@ -32,6 +32,13 @@ class CudaOpOf : public TypedOp<T> {
   void clear(const Tensor& tensor) override {
     if (!rehearsed()) current_stream().fill(tensor.data, 0, tensor.spec.bytes());
   }
+  // Bytes of dy that are read beyond the first time where each gradient that is wanted reads it.
+  int64_t dy_again() const {
+    const std::vector<bool>& params = this->site_.want_dparam;
+    const int64_t gradients =
+        std::count(params.begin(), params.end(), true) + (this->site_.want_din[0] ? 1 : 0);
+    return (gradients - 1) * this->site_.out[0].bytes();
+  }
   // Elements of a tensor.
   int64_t in_count(int i = 0) const { return this->in_shape(i).count(); }
   int64_t out_count(int i = 0) const { return this->out_shape(i).count(); }

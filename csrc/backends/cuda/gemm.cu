@@ -37,9 +37,7 @@ class GemmOp : public CudaOp {
   void backward_needs(OpNeeds& needs) const override {
     needs.in = {site_.want_dparam[0]};
     needs.overwrites_dparams = true;
-    const int64_t gradients = std::count(site_.want_dparam.begin(), site_.want_dparam.end(), true) +
-                              (site_.want_din[0] ? 1 : 0);
-    needs.backward_again = (gradients - 1) * site_.out[0].bytes();  // each reads dy
+    needs.backward_again = dy_again();
     needs.backward_scratch =
         std::max({data_.scratch_bytes(), weights_.scratch_bytes(), columns().scratch_bytes()});
   }

@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "backends/cuda/collective.h"
+#include "backends/cuda/wheels.h"
 #include "core/check.h"
 
 namespace pcc::cuda {
@@ -33,19 +34,12 @@ struct Functions {
   const char* (*last_error)(Comm);
 };
 
-// Where PyPI's wheel lies if it was installed beside this package.
-fs::path wheel_folder() {
-  Dl_info info;
-  if (!dladdr(reinterpret_cast<const void*>(&wheel_folder), &info) || !info.dli_fname) return {};
-  return fs::absolute(info.dli_fname).parent_path().parent_path() / "nvidia" / "nccl" / "lib";
-}
-
 // One that another package has loaded; else that in the folder that PYCAFFE_CLR_NCCL_DIR names, the
 // wheel's, or where the loader looks. It is never closed.
 void* open_library() {
   if (void* const loaded = dlopen(kName, RTLD_NOW | RTLD_NOLOAD)) return loaded;
   const char* const named = std::getenv("PYCAFFE_CLR_NCCL_DIR");
-  for (const fs::path& folder : {fs::path(named ? named : ""), wheel_folder()})
+  for (const fs::path& folder : {fs::path(named ? named : ""), wheel_folder("nccl")})
     if (std::error_code error; !folder.empty() && fs::exists(folder / kName, error))
       if (void* const library = dlopen((folder / kName).c_str(), RTLD_NOW | RTLD_LOCAL))
         return library;
@@ -58,8 +52,7 @@ Functions open_functions() {
   void* const library = open_library();
   Functions all;
   const auto find = [&](auto& function, const char* name) {
-    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(library, name));
-    PCC_CONFIG(function, kName, " has no function ", name, kHint);
+    find_function(library, name, function, kName, kHint);
   };
   find(all.unique_id, "ncclGetUniqueId");
   find(all.init_rank, "ncclCommInitRank");

@@ -48,9 +48,7 @@ class TensorConvOp : public CudaOp {
   void backward_needs(OpNeeds& needs) const override {
     needs.in = {site_.want_dparam[0]};
     needs.overwrites_dparams = true;
-    const int64_t gradients = std::count(site_.want_dparam.begin(), site_.want_dparam.end(), true) +
-                              (site_.want_din[0] ? 1 : 0);
-    needs.backward_again = (gradients - 1) * site_.out[0].bytes();  // each reads dy
+    needs.backward_again = dy_again();
     const bool bf16 = site_.out[0].dtype == DType::bf16;
     const int64_t sums = bf16 ? of_dy<BFloat16>().scratch_bytes() : of_dy<float>().scratch_bytes();
     needs.backward_scratch = std::max(conv_.weight_scratch_bytes(), sums);

@@ -6,6 +6,8 @@
 #include <memory>
 #include <vector>
 
+#include "backends/cuda/wheels.h"
+
 namespace pcc::cudnn {
 namespace {
 
@@ -19,19 +21,6 @@ constexpr int64_t kOldest = 90800;
 constexpr const char* kHint = "; try: pip install nvidia-cudnn-cu13==9.19.0.56 nvidia-cublas";
 
 void* open(const fs::path& path) { return dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL); }
-
-// Where the library lies that holds a function.
-fs::path folder_of(const void* function) {
-  Dl_info info;
-  return dladdr(function, &info) && info.dli_fname ? fs::absolute(info.dli_fname).parent_path()
-                                                   : fs::path();
-}
-
-// Where the wheel's libraries lie if it was installed beside this package.
-fs::path wheel_folder() {
-  const fs::path here = folder_of(reinterpret_cast<const void*>(&wheel_folder));
-  return here.parent_path() / "nvidia" / "cudnn" / "lib";
-}
 
 // Opens what cuDNN opens itself when it first plans, and ends the process where that fails. What is
 // loaded already it finds.
@@ -54,8 +43,8 @@ struct Installed {
       folder.clear();
     else if (const char* named = std::getenv("PYCAFFE_CLR_CUDNN_DIR"); named && *named)
       folder = named;
-    else if (std::error_code error; fs::exists(wheel_folder() / kName, error))
-      folder = wheel_folder();
+    else if (const fs::path wheel = cuda::wheel_folder("cudnn"); !wheel.empty())
+      if (std::error_code error; fs::exists(wheel / kName, error)) folder = wheel;
     try {
       library = std::make_unique<const Library>(folder);
     } catch (const std::exception& error) {
@@ -76,11 +65,10 @@ Library::Library(const fs::path& folder) {
   void* const library = open(folder.empty() ? fs::path(kName) : folder / kName);
   if (!library) PCC_THROW(config, "cuDNN is not here: ", dlerror(), kHint);
   const auto find = [&](auto& function, const char* name) {
-    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(library, name));
-    PCC_CONFIG(function, kName, " has no function ", name, kHint);
+    cuda::find_function(library, name, function, kName, kHint);
   };
   find(functions_.version, "cudnnGetVersion");
-  const fs::path place = folder_of(reinterpret_cast<const void*>(functions_.version));
+  const fs::path place = cuda::folder_of(reinterpret_cast<const void*>(functions_.version));
   for (const char* part : kParts) need(part, {place});
   find(functions_.cudart_version, "cudnnGetCudartVersion");
   PCC_CONFIG(version() >= kOldest, "cuDNN ", version_text(), " is older than 9.8", kHint);
