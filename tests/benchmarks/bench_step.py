@@ -1,19 +1,22 @@
-"""Time one training step of the project against PyTorch's, in turn, on the same net.
+"""Time one training step, or a forward pass, of the project and of PyTorch, in turn, on one net.
 
     python tests/benchmarks/bench_step.py --torch-python /path/to/venv/bin/python
     python tests/benchmarks/bench_step.py --nets lenet --rounds 5 --json step.json
     python tests/benchmarks/bench_step.py --nets densenet40 --batch 32 --steps 3
+    python tests/benchmarks/bench_step.py --nets alexnet googlenet resnet50 lstm --pass forward
     python tests/benchmarks/bench_step.py --only-torch
 
-A step is forward, backward and the SGD update with momentum and weight decay, in float32. The nets
-are LeNet at batch 512, the report's 3-layer net, ResNet-56, wide ResNet-32 and DenseNet-40 at batch
-128 (DenseNet-40: 64, for its memory) and its ResNet-50 at batch 8 on random pictures of ImageNet's
-size; --batch sets another for all. Each worker is a process of its own
-that warms up, times every step and prints its median and its peak memory. PyTorch runs as NCHW, as
-channels_last and compiled (both layouts); the fastest of these then takes turns with the project,
-A B A B, so that a drifting clock hits both. The ratio is PyTorch's median over the project's: above
-1 the project is faster. The project reads its pictures through a Data layer from an LMDB (--feed
-dummy: without one), PyTorch keeps one batch in memory: reading counts against the project only.
+A step is forward, backward and the SGD update with momentum and weight decay, in float32; --pass
+forward: the net in its TEST phase, loss included, PyTorch's in eval mode without gradients. The
+nets are LeNet at batch 512, the report's 3-layer net, ResNet-56, wide ResNet-32 and DenseNet-40 at
+batch 128 (DenseNet-40: 64, for its memory), on random pictures of ImageNet's size its ResNet-50 at
+batch 8, AlexNet at 32 and GoogLeNet at 16, and an LSTM of 1000 units over 20 steps of 16 sequences;
+--batch sets another for all. Each worker is a process of its own that warms up, times every step
+and prints its median and its peak memory. PyTorch runs as NCHW, as channels_last and compiled (both
+layouts); the fastest of these then takes turns with the project, A B A B, so that a drifting clock
+hits both. The ratio is PyTorch's median over the project's: above 1 the project is faster. The
+project reads its pictures through a Data layer from an LMDB (--feed dummy: without one), PyTorch
+keeps one batch in memory: reading counts against the project only.
 
 The two sides may live in different environments: --torch-python and --project-python name the
 interpreters (default: the one that runs this script).
@@ -38,14 +41,17 @@ HERE = Path(__file__).resolve().parent
 # Also where PYTHONSAFEPATH keeps the script's folder out.
 sys.path.insert(0, str(HERE))
 TORCH_VARIANTS = ("nchw", "channels_last", "compile_nchw", "compile_channels_last")
-# shape: (N, C, H, W). steps: timed per process, after the warm-up.
-NETS = {
+# shape: (N, C, H, W), of sequences (T, N, D). steps: timed per process, after the warm-up.
+NETS: dict[str, dict] = {
     "lenet": {"shape": (512, 1, 28, 28), "warmup": 10, "steps": 30},
     "cifar3": {"shape": (128, 3, 32, 32), "warmup": 8, "steps": 30},
     "resnet56": {"shape": (128, 3, 32, 32), "warmup": 4, "steps": 10},
     "wide32": {"shape": (128, 3, 32, 32), "warmup": 3, "steps": 6},
     "densenet40": {"shape": (64, 3, 32, 32), "warmup": 3, "steps": 6},
     "resnet50": {"shape": (8, 3, 230, 230), "warmup": 2, "steps": 5},
+    "alexnet": {"shape": (32, 3, 227, 227), "warmup": 3, "steps": 8},
+    "googlenet": {"shape": (16, 3, 224, 224), "warmup": 3, "steps": 6},
+    "lstm": {"shape": (20, 16, 1000), "warmup": 5, "steps": 20},
 }
 LR, MOMENTUM, WEIGHT_DECAY = 0.001, 0.9, 1e-4
 
@@ -106,37 +112,45 @@ def torch_worker(args: argparse.Namespace, variant: str) -> tuple[list[float], s
     torch.set_num_threads(args.threads)
     torch.manual_seed(1)
     spec = settings(args)
-    net = torch_nets.NETS[args.nets[0]]()
+    training = args.pass_ == "step"
+    net = torch_nets.NETS[args.nets[0]]().train(training)
     images = torch.randn(spec["shape"])
-    labels = torch.randint(0, 10, spec["shape"][:1])
+    sequences = len(spec["shape"]) == 3
+    labels = torch.randint(0, 10, spec["shape"][:2] if sequences else spec["shape"][:1]).flatten()
     if variant.endswith("channels_last"):
         net = net.to(memory_format=torch.channels_last)
         images = images.to(memory_format=torch.channels_last)
 
     def loss_of(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.cross_entropy(net(x), y)
+        return torch_nets.loss(net, x, y)
 
-    forward = torch.compile(loss_of) if variant.startswith("compile") else loss_of
+    loss = torch.compile(loss_of) if variant.startswith("compile") else loss_of
     optimizer = torch.optim.SGD(
         net.parameters(), lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, fused=True
     )
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        forward(images, labels).backward()
+        loss(images, labels).backward()
         optimizer.step()
 
-    return timed(step, spec["warmup"], spec["steps"]), f"PyTorch {torch.__version__}"
+    def forward() -> None:
+        loss(images, labels)
+
+    with torch.set_grad_enabled(training):
+        times = timed(step if training else forward, spec["warmup"], spec["steps"])
+    return times, f"PyTorch {torch.__version__}"
 
 
 # --- the project -----------------------------------------------------------------------------
 
 
 def project_worker(args: argparse.Namespace, variant: str) -> tuple[list[float], str]:
-    """Step times of the project as `pycaffe_clr run` trains; `variant`: 'data' or 'dummy'."""
+    """Times of the project as `pycaffe_clr run` trains and tests; `variant`: 'data' or 'dummy'."""
     import caffe_nets
 
-    from pycaffe_clr.prototxt import read_solver
+    from pycaffe_clr.engine import build_net
+    from pycaffe_clr.prototxt import read_net, read_solver
     from pycaffe_clr.train.session import Session
 
     spec = settings(args)
@@ -144,8 +158,12 @@ def project_worker(args: argparse.Namespace, variant: str) -> tuple[list[float],
         path = caffe_nets.write_solver(
             Path(folder), args.nets[0], spec["shape"], variant, LR, MOMENTUM, WEIGHT_DECAY
         )
-        session = Session(read_solver(path), path=path)
-        times = timed(lambda: session.step(1), spec["warmup"], spec["steps"])
+        if args.pass_ == "step":
+            session = Session(read_solver(path), path=path)
+            times = timed(lambda: session.step(1), spec["warmup"], spec["steps"])
+        else:
+            net, _ = build_net(read_net(path.with_name("net.prototxt")), phase=1, fuse=True)
+            times = timed(net.forward, spec["warmup"], spec["steps"])
     try:
         version = metadata.version("pycaffe_clr")
     except metadata.PackageNotFoundError:  # a source tree on PYTHONPATH
@@ -163,7 +181,7 @@ def run_worker(args: argparse.Namespace, side: str, net: str, variant: str) -> d
     # The project's own threads come from OpenMP's count as well.
     env = dict(os.environ, OMP_NUM_THREADS=threads, MKL_NUM_THREADS=threads)
     command = [python, str(Path(__file__).resolve()), "--worker", side, "--nets", net]
-    command += ["--variant", variant, "--threads", threads]
+    command += ["--variant", variant, "--threads", threads, "--pass", args.pass_]
     for name in ("batch", "warmup", "steps"):
         if getattr(args, name) is not None:
             command += [f"--{name}", str(getattr(args, name))]
@@ -196,13 +214,16 @@ def line(name: str, runs: list[dict]) -> str:
 def bench_net(net: str, args: argparse.Namespace) -> dict:
     """Measure one net and print its table; returns the figures."""
     shape = "x".join(map(str, settings(args, net)["shape"]))
-    print(f"{net}, batch {shape}, {args.threads} threads")
+    print(f"{net}, {args.pass_}, batch {shape}, {args.threads} threads")
     survey = {}
     if args.only_project:
         runs = [run_worker(args, "project", net, args.feed) for _ in range(args.rounds)]
         print(line(f"project, feed {args.feed}", runs), flush=True)
         return {"net": net, "project": runs}
+    layouts = len(settings(args, net)["shape"]) == 4  # of sequences there is but one
     for variant in args.variants:
+        if variant.endswith("channels_last") and not layouts:
+            continue
         survey[variant] = [run_worker(args, "torch", net, variant)]
         print(line(f"PyTorch {variant}", survey[variant]), flush=True)
     best = min(survey, key=lambda v: median(survey[v][0]["ms"]))
@@ -244,6 +265,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nets", nargs="+", choices=sorted(NETS), default=["resnet56", "lenet"])
     parser.add_argument("--variants", nargs="+", choices=TORCH_VARIANTS, default=TORCH_VARIANTS)
+    parser.add_argument("--pass", dest="pass_", choices=("step", "forward"), default="step")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, help="samples a step, of all nets")
     parser.add_argument("--warmup", type=int, help="untimed steps a process")

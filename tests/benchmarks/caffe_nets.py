@@ -1,9 +1,10 @@
 """The benchmarked nets as prototxt, with their solver and, where asked for, a small LMDB.
 
-LeNet and ResNet-56 are written here, so that the timed net is the same whatever a user changes in
-prototxt/; the larger ones are those that ship, cut down to what their loss needs. `feed` says where
-the pictures come from: 'data' is a Data layer that reads an LMDB, transform included; 'dummy' is a
-DummyData layer, which draws new uniform numbers in every step.
+LeNet and ResNet-56 are written here and those of Caffe's model zoo in caffe_zoo.py, so that the
+timed net is the same whatever a user changes in prototxt/; the others are those that ship, cut down
+to what their loss needs. `feed` says where the pictures come from: 'data' is a Data layer that
+reads an LMDB, transform included; 'dummy' is a DummyData layer, which draws new uniform numbers in
+every step, and what the sequences of the LSTM come from in any case.
 """
 
 from __future__ import annotations
@@ -12,44 +13,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import caffe_zoo
 import numpy as np
+from caffe_text import conv_bn, convolution, dummy, inner_product, layer, relu
 
-Shape = tuple[int, int, int, int]
-
-
-def layer(type_: str, name: str, bottoms: list[str], top: str, body: str = "") -> str:
-    """One layer as prototxt text."""
-    ends = "".join(f' bottom: "{b}"' for b in bottoms)
-    return f'layer {{ name: "{name}" type: "{type_}"{ends} top: "{top}" {body} }}\n'
-
-
-def convolution(name: str, bottom: str, outputs: int, kernel: int, stride: int, pad: int) -> str:
-    body = (
-        f"convolution_param {{ num_output: {outputs} kernel_size: {kernel} stride: {stride} "
-        f'pad: {pad} weight_filler {{ type: "msra" }} bias_filler {{ type: "constant" }} }}'
-    )
-    return layer("Convolution", name, [bottom], name, body)
-
-
-def conv_bn(name: str, bottom: str, outputs: int, kernel: int, stride: int, pad: int) -> str:
-    """Convolution, BatchNorm and Scale in place, as the author's generator writes them."""
-    return (
-        convolution(name, bottom, outputs, kernel, stride, pad)
-        + layer("BatchNorm", f"{name}_bn", [name], name)
-        + layer("Scale", f"{name}_scale", [name], name, "scale_param { bias_term: true }")
-    )
-
-
-def relu(blob: str) -> str:
-    return layer("ReLU", f"{blob}_relu", [blob], blob)
-
-
-def inner_product(name: str, bottom: str, outputs: int) -> str:
-    body = (
-        f"inner_product_param {{ num_output: {outputs} "
-        'weight_filler { type: "xavier" } bias_filler { type: "constant" } }'
-    )
-    return layer("InnerProduct", name, [bottom], name, body)
+Shape = tuple[int, ...]
 
 
 def lenet() -> str:
@@ -116,7 +84,7 @@ def shipped(name: str) -> str:
     return str(format_message(cut))
 
 
-NETS: dict[str, Callable[[], str]] = {"lenet": lenet, "resnet56": resnet56}
+NETS: dict[str, Callable[[], str]] = {"lenet": lenet, "resnet56": resnet56, **caffe_zoo.NETS}
 NETS |= {name: partial(shipped, name) for name in ("cifar3", "wide32", "densenet40", "resnet50")}
 # What the report's nets do to their pictures beside scaling them.
 TRANSFORMS = {
@@ -124,6 +92,8 @@ TRANSFORMS = {
     "wide32": "mirror: true",
     "densenet40": "mirror: true",
     "resnet50": "mirror: true crop_size: 230",
+    "alexnet": "mirror: true crop_size: 227",
+    "googlenet": "mirror: true crop_size: 224",
 }
 
 
@@ -146,14 +116,19 @@ def write_records(folder: Path, shape: tuple[int, int, int], count: int) -> None
 
 
 def source(folder: Path, net: str, shape: Shape, feed: str) -> str:
-    """The layer that makes the blobs 'data' and 'label'."""
-    if feed == "dummy":
-        sizes = " ".join(f"dim: {n}" for n in shape)
-        body = (
-            f"dummy_data_param {{ shape {{ {sizes} }} shape {{ dim: {shape[0]} }} "
-            'data_filler { type: "uniform" } data_filler { type: "constant" } }'
+    """The layers that make the blobs 'data' and 'label'; of sequences also 'cont'."""
+    # A sequence's labels, one a step, or a picture's.
+    labels = shape[:2] if net == "lstm" else shape[:1]
+    numbers = [("data", shape, 'type: "uniform"'), ("label", labels, 'type: "constant"')]
+    if net == "lstm":
+        steps, batch = labels
+        numbers.append(("first", (1, batch), 'type: "constant"'))
+        numbers.append(("rest", (steps - 1, batch), 'type: "constant" value: 1'))
+        return dummy(numbers) + layer(
+            "Concat", "cont", ["first", "rest"], "cont", "concat_param { axis: 0 }"
         )
-        return 'layer { name: "data" type: "DummyData" top: "data" top: "label" ' + body + " }\n"
+    if feed == "dummy":
+        return dummy(numbers)
     records = folder / "records_lmdb"
     # Pictures of ImageNet are cropped from 256 x 256; few of them are as many bytes.
     if "crop_size" in TRANSFORMS.get(net, ""):

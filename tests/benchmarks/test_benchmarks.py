@@ -26,6 +26,7 @@ SCHEDULES = HERE.parent / "golden" / "schedules.json"
 
 
 SHAPES = {name: (2, *spec["shape"][1:]) for name, spec in bench_step.NETS.items()}
+DROPOUTS = (0.2, 0.4, 0.5, 0.7)
 # Convolution, BatchNorm, ReLU and Eltwise layers.
 COUNTS = {
     "lenet": (2, 0, 1, 0),
@@ -34,6 +35,9 @@ COUNTS = {
     "wide32": (33, 33, 16, 15),
     "densenet40": (39, 39, 39, 0),
     "resnet50": (53, 53, 49, 16),
+    "alexnet": (5, 0, 7, 0),
+    "googlenet": (59, 0, 61, 0),
+    "lstm": (0, 0, 0, 0),
 }
 
 
@@ -56,7 +60,9 @@ def test_benchmarked_nets_have_their_layers(name: str, tmp_path: Path) -> None:
     found = tuple(types[kind] for kind in ("Convolution", "BatchNorm", "ReLU", "Eltwise"))
     assert found == COUNTS[name]
     assert types["Scale"] == types["BatchNorm"] and types["Accuracy"] == types["Data"] == 0
-    assert (types["DummyData"], types["SoftmaxWithLoss"]) == (1, 1)
+    assert (types["DummyData"], types["SoftmaxWithLoss"]) == (1, 3 if name == "googlenet" else 1)
+    tested = Counter(spec["type"] for spec in prototxt.layer_specs(net, 1))
+    assert tested["SoftmaxWithLoss"] == 1
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -69,11 +75,14 @@ def test_pictures_come_from_a_database(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_a_worker_times_the_steps_it_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("pass_", ["step", "forward"])
+def test_a_worker_times_the_passes_it_is_told(
+    pass_: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     flags = "--only-project --nets lenet --batch 3 --warmup 1 --steps 2 --rounds 1 --threads 1"
-    assert bench_step.main(flags.split()) == 0
+    assert bench_step.main([*flags.split(), "--pass", pass_]) == 0
     said = capsys.readouterr().out
-    assert "lenet, batch 3x1x28x28, 1 threads" in said
+    assert f"lenet, {pass_}, batch 3x1x28x28, 1 threads" in said
     assert re.search(r"project, feed data +median +\d+\.\d ms", said)
 
 
@@ -92,25 +101,29 @@ def test_torch_nets_are_the_same_nets(
 
     monkeypatch.setattr(torch_nets.F, "dropout", lambda x, *_: x)
     # A constant is filled once, and what is written there stays.
-    changes = {'"uniform"': '"constant"', "dropout_ratio: 0.2": "dropout_ratio: 0"}
+    changes = {'"uniform"': '"constant"', **{f"_ratio: {r}": "_ratio: 0" for r in DROPOUTS}}
     net = build(name, "dummy", tmp_path, changes)
     ours = [i for i in net.learnable() if not net.params()[i]["statistic"]]
     peer = torch_nets.NETS[name]()
-    theirs = list(peer.parameters())
-    assert [tuple(net.params()[i]["shape"]) for i in ours] == [tuple(p.shape) for p in theirs]
     random = np.random.default_rng(0)
+    for index in ours:
+        values = net.param_data(index)
+        if values.ndim > 1:
+            values[...] = random.normal(0, (2 / values[0].size) ** 0.5, values.shape)
+    values = [tensor(net.param_data(index)) for index in ours]
     with torch.no_grad():
-        for index, parameter in zip(ours, theirs, strict=True):
-            values = net.param_data(index)
-            if values.ndim > 1:
-                values[...] = random.normal(0, (2 / values[0].size) ** 0.5, values.shape)
-            parameter.copy_(tensor(values))
-    pictures = random.random(SHAPES[name], np.float32)
-    net.data("data")[...] = pictures
-    loss = net.forward()
-    labels = torch.zeros(len(pictures), dtype=torch.long)
-    expected = torch.nn.functional.cross_entropy(peer(tensor(pictures)), labels)
-    assert loss == pytest.approx(float(expected), rel=1e-4)
+        if name == "lstm":
+            peer.take(values)
+        else:
+            theirs = list(peer.parameters())
+            assert [v.shape for v in values] == [p.shape for p in theirs]
+            for parameter, value in zip(theirs, values, strict=True):
+                parameter.copy_(value)
+        pictures = random.random(SHAPES[name], np.float32)
+        net.data("data")[...] = pictures
+        labels = torch.zeros(net.shape("label"), dtype=torch.long).flatten()
+        expected = torch_nets.loss(peer, tensor(pictures), labels)
+    assert net.forward() == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_peer_schedule_is_caffes() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch_zoo
 from torch import nn
 from torch.nn import functional as F
 
@@ -189,4 +190,15 @@ NETS = {
     "wide32": Wide32,
     "densenet40": DenseNet40,
     "resnet50": ResNet50,
+    **torch_zoo.NETS,
 }
+
+
+def loss(net: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """What is trained: the mean cross entropy; of auxiliary scores, where a net gives a list with
+    its own at the end, 0.3 of theirs."""
+    scores = net(x)
+    heads = scores if isinstance(scores, list) else [scores]
+    weights = [0.3] * (len(heads) - 1) + [1.0]
+    losses = [w * F.cross_entropy(y, labels) for w, y in zip(weights, heads, strict=True)]
+    return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
