@@ -341,6 +341,20 @@ def test_our_snapshot_holds_what_caffes_does(name, hdf5, backend, monkeypatch, t
             assert a.shape == b.shape and np.abs(a - b).max() <= 2e-4 * np.abs(b).max()
 
 
+# lenet_small, and nets with blobs that are read more than once.
+@pytest.mark.parametrize("name", [n for n in ("v_adam", "cifar3", "resnet56_lowlr") if n in RUNS])
+def test_saved_weights_are_caffes_file_byte_for_byte(name, monkeypatch, tmp_path):
+    run = Run(name, monkeypatch, tmp_path, device="reference", fuse=True)
+    run.session.param.snapshot_prefix = "run"
+    (state,) = run.path.glob("run_iter_*.solverstate")
+    run.session.restore(state)
+    weights, state = run.session.snapshot()
+    assert weights.read_bytes() == (run.path / weights.name).read_bytes()
+    ours, caffes = read_state(state), read_state(run.path / state.name)
+    assert (ours.iter, ours.current_step) == (caffes.iter, caffes.current_step)
+    assert all(map(np.array_equal, ours.history, caffes.history))
+
+
 @pytest.mark.parametrize("name", [name for name in SNAPSHOTS if name != "v_multistep_snap"])
 def test_a_run_goes_on_bit_for_bit_from_its_snapshot(name, monkeypatch, tmp_path):
     """The histories and the number of the iteration, which Adam's correction reads, come back."""

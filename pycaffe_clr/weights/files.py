@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pycaffe_clr import proto
 from pycaffe_clr.atomic import write_atomically
 from pycaffe_clr.errors import DataError
 from pycaffe_clr.weights import hdf5 as h5
@@ -20,7 +19,7 @@ from pycaffe_clr.weights import wire
 from pycaffe_clr.weights.wire import Array
 
 if TYPE_CHECKING:
-    from pycaffe_clr.proto import NetParameter
+    from pycaffe_clr.proto import LayerParameter, NetParameter
 
 _log = logging.getLogger(__name__)
 
@@ -112,23 +111,35 @@ def write_weights(
         write_atomically(path, [image])
         return
     pieces = wire.encode_bytes(_NET_NAME, net.name.encode()) if net.name else []
-    header = proto.LayerParameter()
     for layer in net.layer:
-        header.CopyFrom(layer)
-        header.ClearField("blobs")
-        if not header.HasField("phase"):
-            header.phase = net.state.phase
+        before, after = _around_blobs(layer, net)
         arrays = weights.get(layer.name, ())
         gradients = (diffs or {}).get(layer.name) or [None] * len(arrays)
-        body: wire.Pieces = [header.SerializeToString()]
+        body: wire.Pieces = [before]
         for array, gradient in zip(arrays, gradients, strict=True):
             if array is None:
                 raise DataError(f'{path}: layer "{layer.name}" lacks the values of a parameter')
             body += wire.encode_bytes(_LAYER[1], *wire.encode_blob(array, gradient))
-        pieces += wire.encode_bytes(_NET_LAYER, *body)
+        pieces += wire.encode_bytes(_NET_LAYER, *body, after)
     if sum(map(len, pieces)) > _MAX_MESSAGE:
         raise DataError(f"{path}: more than 2 GiB of weights; use snapshot_format: HDF5")
     write_atomically(path, pieces)
+
+
+def _around_blobs(layer: LayerParameter, net: NetParameter) -> tuple[bytes, bytes]:
+    """The fields of a layer of a net in front of its blobs, and those behind them, as protobuf
+    orders them."""
+    parts = []
+    for in_front in (True, False):
+        part = type(layer)()
+        part.CopyFrom(layer)
+        if not part.HasField("phase"):
+            part.phase = net.state.phase
+        for described, _ in part.ListFields():
+            if described.number == _LAYER[1] or (described.number < _LAYER[1]) != in_front:
+                part.ClearField(described.name)
+        parts.append(part.SerializeToString())
+    return parts[0], parts[1]
 
 
 def read_state(path: str | Path) -> SolverState:

@@ -67,7 +67,8 @@ def save_weights(
     write_diff: bool = False,
     hdf5: bool | None = None,
 ) -> None:
-    """Write the parameters of a core net. param: its filtered NetParameter. Raises DataError."""
+    """Write the parameters of a core net, byte for byte as Caffe does. param: its filtered
+    NetParameter. Raises DataError."""
     rows = core.params()
     weights = {r["name"]: [core.param_data(i) for i in r["params"]] for r in core.layers()}
     weights = {name: arrays for name, arrays in weights.items() if arrays}
@@ -75,4 +76,24 @@ def save_weights(
     if write_diff:
         diffs = {r["name"]: [core.param_diff(i) for i in r["params"]] for r in core.layers()}
     shared = {(r["layer"], r["index"]) for i, r in enumerate(rows) if r["owner"] != i}
-    write_weights(path, param, weights, diffs, shared=shared, hdf5=hdf5)
+    write_weights(path, _as_built(core, param), weights, diffs, shared=shared, hdf5=hdf5)
+
+
+def _as_built(core: Net, param: NetParameter) -> NetParameter:
+    """The net as Caffe saves it: with the layers that split its blobs, the blobs that are read
+    after them, and the weight of a loss that was not given."""
+    built = type(param)()
+    built.CopyFrom(param)
+    built.ClearField("layer")
+    given = {layer.name: layer for layer in param.layer}
+    for row in core.layers():
+        layer = built.layer.add(name=row["name"], type=row["type"])
+        if row["name"] in given:
+            layer.CopyFrom(given[row["name"]])
+        del layer.bottom[:], layer.top[:]
+        layer.bottom.extend(row["bottoms"])
+        layer.top.extend(row["tops"])
+        # As in loss_layer.cpp, LayerSetUp.
+        if row["loss_weights"] == [1.0] and not layer.loss_weight and row["name"] in given:
+            layer.loss_weight.append(1)
+    return built
