@@ -11,7 +11,9 @@ import pytest
 
 import pycaffe_clr as caffe
 from pycaffe_clr.data import leveldb, snappy
+from pycaffe_clr.data.leveldb_writer import crc32c
 from pycaffe_clr.data.sources import LevelDbSource, open_source
+from pycaffe_clr.data.writer import DatabaseWriter
 from pycaffe_clr.errors import DataError
 
 # By LevelDB 1.23: 60 records in a compressed table, of which one was written anew later; then 20
@@ -93,6 +95,48 @@ def test_a_missing_table_is_named(database):
 def test_the_older_name_of_tables(database):
     (database / TABLE).rename(database / "000005.sst")
     assert len(open_source(database)) == 80
+
+
+# --- written here ---------------------------------------------------------------------------------
+
+
+def test_checksums_are_those_of_the_format():
+    # RFC 3720, B.4.
+    assert crc32c(bytes(32)) == 0x8A9136AA
+    assert crc32c(b"\xff" * 32) == 0x62A8AB43
+    assert crc32c(bytes(range(32))) == 0x46DD794E
+    assert crc32c(b"123456789") == 0xE3069283
+    # Division by hand, of more than one byte in each of the pieces that are divided side by side.
+    data, rest = np.random.default_rng(1).bytes(5000), 0xFFFFFFFF
+    for byte in data:
+        rest ^= byte
+        for _ in range(8):
+            rest = rest >> 1 ^ (0x82F63B78 if rest & 1 else 0)
+    assert crc32c(data) == rest ^ 0xFFFFFFFF
+
+
+def test_what_is_written_is_read(tmp_path):
+    rng = np.random.default_rng(5)
+    records = {b"%08d_a" % i: rng.bytes(int(rng.integers(2000))) for i in range(700)}
+    with DatabaseWriter(tmp_path / "db", backend="leveldb") as writer:
+        for key, value in records.items():
+            writer.put(key, value)
+    data, index = leveldb.unpack(tmp_path / "db")
+    keys, values = (
+        [bytes(data[at : at + size]) for at, size in zip(places, sizes, strict=True)]
+        for places, sizes in (
+            (index.key_at, index.key_size),
+            (index.value_at, index.value_size),
+        )
+    )
+    assert dict(zip(keys, values, strict=True)) == records
+    with (
+        pytest.raises(DataError, match="does not ascend"),
+        DatabaseWriter(tmp_path / "other", backend="leveldb") as writer,
+    ):
+        writer.put(b"2", b"")
+        writer.put(b"1", b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["db"]
 
 
 # --- snappy ---------------------------------------------------------------------------------------

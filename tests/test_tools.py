@@ -145,6 +145,18 @@ def test_pictures_become_raw_records(shown):
     assert open_source("db").shape == (3, 4, 5)
 
 
+def test_either_kind_of_database_holds_the_same(shown):
+    words = ["--resize_height=4", "--resize_width=5", "pics/", "list.txt"]
+    found = []
+    for kind in ("lmdb", "leveldb"):
+        assert cli.main(["convert-imageset", f"--backend={kind}", *words, kind]) == 0
+        source = open_source(kind)
+        assert f"{type(source).__name__.lower()}" == f"{kind}source"
+        found.append((*source.read(0, 5), source.describe(3).split("(key")[1]))
+    for one, other in zip(*found, strict=True):
+        assert np.array_equal(one, other)
+
+
 def test_pictures_may_be_gray_shuffled_or_of_their_own_sizes(shown):
     assert cli.main(["convert-imageset", "--gray=true", "--shuffle", "pics/", "list.txt", "g"]) == 0
     found = records("g")

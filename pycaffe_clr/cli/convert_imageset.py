@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("database", type=Path, metavar="DB_NAME", help="the folder to make")
     add_flag(parser, "gray", "one channel instead of three")
     add_flag(parser, "shuffle", "write them in another order than the list's")
-    add_backend(parser, ("lmdb",), "lmdb")
+    add_backend(parser, ("lmdb", "leveldb"), "the kind of database to make; default: lmdb")
     add_value(parser, "resize_width", 0, "width of all pictures; default: each its own")
     add_value(parser, "resize_height", 0, "height of all pictures")
     add_flag(parser, "check_size", "stop where pictures have different sizes")
@@ -44,6 +44,7 @@ def main(args: argparse.Namespace) -> int:
         encoded=args.encoded,
         encode_type=args.encode_type,
         threads=max(0, args.threads),
+        backend=args.backend,
     )
     count = convert(args.root, entries, args.database, how, args.force, note)
     note(f"Processed {count} files.")

@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("blobs", metavar="BLOB[,...]", help="what to extract")
     add("databases", metavar="DB[,...]", help="where to, one for each blob")
     add("batches", type=int, metavar="NUM_MINI_BATCHES")
-    add("kind", nargs="?", default="lmdb", metavar="DB_TYPE", choices=("lmdb",), help="lmdb")
+    add("kind", nargs="?", default="lmdb", metavar="DB_TYPE", choices=("lmdb", "leveldb"),
+        help="lmdb (default) or leveldb")  # fmt: skip
     add("mode", nargs="?", default="CPU", metavar="CPU/GPU", choices=("CPU", "GPU"))
     add("device", nargs="?", type=int, default=0, metavar="DEVICE_ID")
     ours = parser.add_argument_group("not in Caffe")
@@ -47,6 +48,7 @@ def main(args: argparse.Namespace) -> int:
         blobs,
         databases,
         args.batches,
+        backend=args.kind,
         data_dir=args.data_dir,
         force=args.force,
         report=note,

@@ -33,7 +33,7 @@ class Conversion:
 
     gray: one channel instead of three; height, width: 0 for each picture's own; check_size: all
     pictures must have one size; encoded: keep them compressed, as encode_type or as their files
-    are; threads: that decode.
+    are; threads: that decode; backend: "lmdb" or "leveldb".
     """
 
     gray: bool = False
@@ -43,6 +43,7 @@ class Conversion:
     encoded: bool = False
     encode_type: str = ""
     threads: int = 0
+    backend: str = "lmdb"
 
 
 def read_list(path: str | Path) -> list[Entry]:
@@ -83,7 +84,7 @@ def convert(
     force: bool = False,
     report: Callable[[str], None] | None = None,
 ) -> int:
-    """Write the pictures to an LMDB database as convert_imageset does; returns how many.
+    """Write the pictures to a database as convert_imageset does; returns how many.
 
     root: what stands before each path. A picture that cannot be read is reported and left out.
     Raises DataError where none is left, where sizes differ under check_size, or where the database
@@ -100,7 +101,7 @@ def convert(
 
     size: Shape | None = None
     threads = how.threads or os.cpu_count() or 1
-    with DatabaseWriter(database, force) as writer:
+    with DatabaseWriter(database, force, backend=how.backend) as writer:
         made = pictures.in_threads(record, entries, threads)
         for number, (entry, result) in enumerate(zip(entries, made, strict=True)):
             if isinstance(result, DataError):
@@ -114,8 +115,7 @@ def convert(
                 )
             size = shape
             key = f"{number:08d}_{entry.path}".encode(errors="surrogateescape")
-            # LMDB's keys end at 511 bytes; the number alone tells them apart.
-            writer.put(key[:511], value)
+            writer.put(key, value)
             if report is not None and writer.count % 1000 == 0:
                 report(f"Processed {writer.count} files.")
     return writer.count

@@ -22,12 +22,13 @@ from pycaffe_clr.proto.varint import decode_varint
 
 _BLOCK, _HEADER = 32768, 7
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
-_MAGIC = 0xDB4775248B80FB57
+MAGIC = 0xDB4775248B80FB57
 _FOOTER, _TRAILER = 48, 5
-_DELETION, _VALUE = 0, 1
-# Fields of a manifest's edits: those that hold a number, then those that hold (level, bytes).
-_LOG_NUMBER, _POINTER, _DELETED, _NEW, _PREVIOUS_LOG = 2, 5, 6, 7, 9
-_COMPARATOR = 1
+_DELETION, VALUE = 0, 1
+# Fields of a manifest's edits.
+COMPARATOR, LOG_NUMBER, NEXT_FILE, LAST_SEQUENCE, _POINTER = 1, 2, 3, 4, 5
+_DELETED, NEW, PREVIOUS_LOG = 6, 7, 9
+BYTEWISE = b"leveldb.BytewiseComparator"
 # Values up to this many bytes are kept in memory; more go to a temporary file.
 _MEMORY = 1 << 28
 
@@ -56,7 +57,7 @@ def unpack(path: Path) -> tuple[np.ndarray, RecordIndex]:
     except (OSError, struct.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path}: cannot read the database: {reason}") from error
-    kept = sorted(key for key, (sequence, _, _) in newest.items() if sequence & 0xFF == _VALUE)
+    kept = sorted(key for key, (sequence, _, _) in newest.items() if sequence & 0xFF == VALUE)
     places = np.array([newest[key][1] for key in kept], np.int64)
     sizes = np.array([newest[key][2] for key in kept], np.int64)
     keys = np.array([len(key) for key in kept], np.int64)
@@ -120,26 +121,26 @@ def _apply(edit: bytes, tables: set[int], logs: _Logs) -> None:
     at = 0
     while at < len(edit):
         field, at = decode_varint(edit, at)
-        if field == _COMPARATOR:
+        if field == COMPARATOR:
             name, at = _piece(edit, at)
-            if name != b"leveldb.BytewiseComparator":
+            if name != BYTEWISE:
                 raise ValueError(f"its keys are ordered by {name!r:.60}")
             continue
         number, at = decode_varint(edit, at)
-        if field == _LOG_NUMBER:
+        if field == LOG_NUMBER:
             logs.first = number
-        elif field == _PREVIOUS_LOG:
+        elif field == PREVIOUS_LOG:
             logs.previous = number
         elif field == _POINTER:
             _, at = _piece(edit, at)
-        elif field in (_DELETED, _NEW):
+        elif field in (_DELETED, NEW):
             table, at = decode_varint(edit, at)
             (tables.discard if field == _DELETED else tables.add)(table)
-            if field == _NEW:
+            if field == NEW:
                 _, at = decode_varint(edit, at)
                 _, at = _piece(edit, at)
                 _, at = _piece(edit, at)
-        elif field not in (3, 4):  # the next file's number, the last sequence
+        elif field not in (NEXT_FILE, LAST_SEQUENCE):
             raise ValueError(f"an edit has the unknown field {field}")
 
 
@@ -192,7 +193,7 @@ def _log_entries(file: Path) -> Iterator[tuple[bytes, int, bytes]]:
                 kind = batch[at]
                 key, at = _piece(batch, at + 1)
                 value = b""
-                if kind == _VALUE:
+                if kind == VALUE:
                     value, at = _piece(batch, at)
                 elif kind != _DELETION:
                     raise ValueError(f"a change of the unknown kind {kind}")
@@ -209,7 +210,7 @@ def _table(file: Path) -> Iterator[tuple[bytes, int, bytes]]:
             raise DataError(f"{file}: truncated database: only {size} bytes")
         opened.seek(size - _FOOTER)
         footer = opened.read(_FOOTER)
-        if struct.unpack_from("<Q", footer, _FOOTER - 8) != (_MAGIC,):
+        if struct.unpack_from("<Q", footer, _FOOTER - 8) != (MAGIC,):
             raise _damaged(file, "not a table")
         try:
             _, at = _handle(footer, 0)
@@ -222,7 +223,7 @@ def _table(file: Path) -> Iterator[tuple[bytes, int, bytes]]:
                 end = sum(handle)
                 block = _block(opened, size, handle)
                 for internal, value in _block_entries(block):
-                    if len(internal) < 8 or internal[-8] not in (_DELETION, _VALUE):
+                    if len(internal) < 8 or internal[-8] not in (_DELETION, VALUE):
                         raise ValueError("a key without its sequence")
                     yield internal[:-8], int.from_bytes(internal[-8:], "little"), value
         except (ValueError, IndexError) as error:

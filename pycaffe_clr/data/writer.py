@@ -13,6 +13,7 @@ import numpy as np
 
 from pycaffe_clr.atomic import sync_folder
 from pycaffe_clr.data import datum
+from pycaffe_clr.data.leveldb_writer import TableWriter
 from pycaffe_clr.errors import DataError
 
 _PAGE = 4096
@@ -29,63 +30,100 @@ def check_free(paths: list[Path], force: bool) -> None:
             raise DataError(f"{path} exists already; give --force to replace it")
 
 
-class DatabaseWriter:
-    """Writes records one after the other to an LMDB database that appears under its name when it
-    is complete; a context manager, which on errors leaves nothing behind.
+class _Lmdb:
+    """An LMDB database in an empty folder."""
 
-    map_size: address space, by default as much as it comes to need. Raises DataError when the place
-    is taken (unless `force`) or the disk is full.
+    def __init__(self, folder: Path, map_size: int) -> None:
+        # Loaded here: a run whose databases are there does not need it.
+        import lmdb
+
+        self._folder = folder
+        self._full, self._error = lmdb.MapFullError, lmdb.Error
+        self._map_size = map_size
+        with self._told():
+            self._environment: Any = lmdb.open(
+                str(folder), map_size=map_size, sync=False, mode=0o644
+            )
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except self._error as error:
+            raise DataError(f"{self._folder.name}: cannot write the database: {error}") from error
+
+    def write(self, records: list[tuple[bytes, bytes]]) -> None:
+        with self._told():
+            while True:
+                try:
+                    with self._environment.begin(write=True) as transaction:
+                        # LMDB's keys end at 511 bytes.
+                        short = [(key[:511], value) for key, value in records]
+                        transaction.cursor().putmulti(short, append=True)
+                    return
+                except self._full:
+                    self._map_size *= 2
+                    self._environment.set_mapsize(self._map_size)
+
+    def finish(self) -> None:
+        with self._told():
+            self._environment.sync(True)
+        self._environment.close()
+        (self._folder / "lock.mdb").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        self._environment.close()
+
+
+class DatabaseWriter:
+    """Writes records one after the other to a database that appears under its name when it is
+    complete; a context manager, which on errors leaves nothing behind.
+
+    backend: "lmdb" or "leveldb". map_size: LMDB's address space, by default as much as it comes to
+    need. Raises DataError when the place is taken (unless `force`) or the disk is full.
     """
 
-    def __init__(self, path: Path, force: bool = False, map_size: int = _MAP_SIZE) -> None:
+    def __init__(
+        self,
+        path: Path,
+        force: bool = False,
+        map_size: int = _MAP_SIZE,
+        backend: str = "lmdb",
+    ) -> None:
         self._path = path
         self._waiting: list[tuple[bytes, bytes]] = []
         self.count = 0
         check_free([path], force)
         with self._told():
-            # Loaded here: a run whose databases are there needs neither.
             import tempfile
-
-            import lmdb
 
             path.parent.mkdir(parents=True, exist_ok=True)
             self._scratch = tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent)
             self._fresh = Path(self._scratch.name) / path.name
             self._fresh.mkdir()
-            self._full = lmdb.MapFullError
-            self._map_size = map_size
-            self._environment: Any = lmdb.open(
-                str(self._fresh), map_size=map_size, sync=False, mode=0o644
+            self._store: _Lmdb | TableWriter = (
+                TableWriter(self._fresh) if backend == "leveldb" else _Lmdb(self._fresh, map_size)
             )
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        import lmdb
-
         try:
             yield
         except OSError as error:
             raise DataError(f"{self._path}: cannot write: {error.strerror or error}") from error
-        except lmdb.Error as error:
-            raise DataError(f"{self._path}: cannot write the database: {error}") from error
 
     def put(self, key: bytes, value: bytes) -> None:
-        """Add a record. Keys must ascend."""
+        """Add a record. Keys must ascend, and differ in their first 511 bytes."""
         self._waiting.append((key, value))
         self.count += 1
         if len(self._waiting) >= _BATCH:
             self._flush()
 
     def _flush(self) -> None:
-        with self._told():
-            while self._waiting:
-                try:
-                    with self._environment.begin(write=True) as transaction:
-                        transaction.cursor().putmulti(self._waiting, append=True)
-                    self._waiting = []
-                except self._full:
-                    self._map_size *= 2
-                    self._environment.set_mapsize(self._map_size)
+        if self._waiting:
+            with self._told():
+                self._store.write(self._waiting)
+            self._waiting = []
 
     def __enter__(self) -> DatabaseWriter:
         return self
@@ -100,7 +138,7 @@ class DatabaseWriter:
             if kind is None:
                 self._complete()
         finally:
-            self._environment.close()
+            self._store.close()
             self._scratch.cleanup()
 
     def _complete(self) -> None:
@@ -108,9 +146,7 @@ class DatabaseWriter:
             raise DataError(f"{self._path}: there are no records to write")
         self._flush()
         with self._told():
-            self._environment.sync(True)
-            self._environment.close()
-            (self._fresh / "lock.mdb").unlink(missing_ok=True)
+            self._store.finish()
             if self._path.exists():
                 self._path.rename(Path(self._scratch.name) / "replaced")
             self._fresh.rename(self._path)

@@ -20,12 +20,13 @@ def extract(
     databases: Sequence[Path],
     batches: int,
     *,
+    backend: str = "lmdb",
     data_dir: str | Path | None = None,
     force: bool = False,
     report: Callable[[str], None] | None = None,
 ) -> int:
     """Write each blob's values for so many batches, a record of floats for each sample, to the
-    database of its place; returns the number of records in each.
+    database (backend: "lmdb" or "leveldb") of its place; returns the number of records in each.
 
     Raises ConfigError for unknown blobs and for those that have no samples, DataError.
     """
@@ -46,7 +47,9 @@ def extract(
                               "channels, height and width")  # fmt: skip
     count = 0
     with ExitStack() as stack:
-        writers = [stack.enter_context(DatabaseWriter(path, force)) for path in databases]
+        writers = [
+            stack.enter_context(DatabaseWriter(path, force, backend=backend)) for path in databases
+        ]
         for _ in range(batches):
             net.forward()
             for name, writer in zip(blobs, writers, strict=True):
