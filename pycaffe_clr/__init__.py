@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # where _HOMES leads, for type checkers
     from pycaffe_clr import net_spec as net_spec
     from pycaffe_clr import proto as proto
     from pycaffe_clr import prototxt as prototxt
+    from pycaffe_clr import pycaffe as pycaffe
     from pycaffe_clr.classifier import Classifier as Classifier
     from pycaffe_clr.detector import Detector as Detector
     from pycaffe_clr.errors import ConfigError as ConfigError
@@ -113,7 +114,7 @@ _HOMES = {
 }
 _MODULES = (
     "proto", "prototxt", "data", "errors", "catalog", "io", "net_spec", "coord_map", "classifier",
-    "detector", "draw",
+    "detector", "draw", "pycaffe",
 )  # fmt: skip
 __all__ = ["TEST", "TRAIN", *_HOMES]
 

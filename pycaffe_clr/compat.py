@@ -26,8 +26,8 @@ _MODULES = {
     "caffe.net_spec": "pycaffe_clr.net_spec",
     "caffe.proto": "pycaffe_clr.proto",
     "caffe.proto.caffe_pb2": "pycaffe_clr.proto.caffe_pb2",
-    "caffe.pycaffe": "pycaffe_clr",
-    "caffe._caffe": "pycaffe_clr",
+    "caffe.pycaffe": "pycaffe_clr.pycaffe",
+    "caffe._caffe": "pycaffe_clr.pycaffe._caffe",
 }
 
 
@@ -42,6 +42,9 @@ def install() -> None:
             raise ConfigError(
                 f"'{name}' is {sys.modules[name]!r} already; import pycaffe_clr.compat before it"
             )
+        parent, _, child = name.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], child, module)
     module = import_module("pycaffe_clr.pycaffe.settings")
     level = os.environ.get("GLOG_minloglevel", "0")
     module.init_log(int(level) if level.isdigit() else 0)

@@ -22,8 +22,11 @@ from caffe.net_spec import NetSpec
 from caffe.classifier import Classifier
 from caffe.detector import Detector
 from caffe.pycaffe import Net, SGDSolver
+import caffe._caffe as low
+from caffe._caffe import Blob, LayerVec, Solver
 import pycaffe_clr
 
+assert low.Net is caffe.pycaffe.Net and issubclass(SGDSolver, Solver)
 assert caffe.Net is Net is pycaffe_clr.Net and caffe.NetSpec is NetSpec
 assert caffe_pb2.NetParameter is caffe.proto.caffe_pb2.NetParameter
 assert caffe.io.Transformer and caffe.Classifier is Classifier and caffe.TEST == 1

@@ -1,0 +1,76 @@
+"""What pycaffe's compiled module is called and holds; some scripts import names from it."""
+
+from pycaffe_clr import (
+    NCCL,
+    AdaDeltaSolver,
+    AdaGradSolver,
+    AdamSolver,
+    Layer,
+    NesterovSolver,
+    Net,
+    RMSPropSolver,
+    SGDSolver,
+    Timer,
+    __version__,
+    get_solver,
+    has_nccl,
+    init_log,
+    layer_type_list,
+    log,
+    set_device,
+    set_mode_cpu,
+    set_mode_gpu,
+    set_multiprocess,
+    set_random_seed,
+    set_solver_count,
+    set_solver_rank,
+    solver_count,
+    solver_rank,
+)
+from pycaffe_clr.proto.caffe_pb2 import LayerParameter, SolverParameter
+from pycaffe_clr.pycaffe.blobs import Blob
+from pycaffe_clr.pycaffe.solver import Solver
+from pycaffe_clr.python_layer import Blobs as BlobVec
+
+# Vectors of C++; here they are lists.
+BoolVec = DtypeVec = IntVec = LayerVec = NetVec = RawBlobVec = StringVec = list
+
+__all__ = [
+    "NCCL",
+    "AdaDeltaSolver",
+    "AdaGradSolver",
+    "AdamSolver",
+    "Blob",
+    "BlobVec",
+    "BoolVec",
+    "DtypeVec",
+    "IntVec",
+    "Layer",
+    "LayerParameter",
+    "LayerVec",
+    "NesterovSolver",
+    "Net",
+    "NetVec",
+    "RMSPropSolver",
+    "RawBlobVec",
+    "SGDSolver",
+    "Solver",
+    "SolverParameter",
+    "StringVec",
+    "Timer",
+    "__version__",
+    "get_solver",
+    "has_nccl",
+    "init_log",
+    "layer_type_list",
+    "log",
+    "set_device",
+    "set_mode_cpu",
+    "set_mode_gpu",
+    "set_multiprocess",
+    "set_random_seed",
+    "set_solver_count",
+    "set_solver_rank",
+    "solver_count",
+    "solver_rank",
+]
