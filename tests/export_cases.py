@@ -113,6 +113,12 @@ CASES: dict[str, tuple[list[tuple[int, ...]], str]] = {
         weight_filler { type: "xavier" } }"""),
     "rnn": ([(3, 2, 4), (3, 2)], """type: "RNN" recurrent_param { num_output: 5
         weight_filler { type: "xavier" } bias_filler { type: "uniform" } }"""),
+    "lstm unit": ([(1, 2, 3), (1, 2, 12), (1, 2)], 'type: "LSTMUnit" top: "h"'),
+    "im2col": ([(2, 3, 7, 6)], """type: "Im2col" convolution_param { kernel_h: 3 kernel_w: 2
+        pad: 1 stride: 2 dilation: 2 }"""),
+    "regions": ([(2, 3, 9, 8), (4, 5)],
+        'type: "ROIPooling" roi_pooling_param { pooled_h: 3 pooled_w: 2 spatial_scale: 0.5 }'),
+    "filter": ([(4, 3), (4, 2, 2), (4,)], 'type: "Filter" top: "z"'),
     "embed": ([(3, 2)], """type: "Embed" embed_param { num_output: 4 input_dim: 7
         weight_filler { type: "xavier" } bias_filler { type: "uniform" } }"""),
     "batch reindex": ([(4, 3), (5,)], 'type: "BatchReindex"'),

@@ -32,6 +32,13 @@ def make(tmp_path: Path):
         if kinds & {"Embed", "BatchReindex"}:  # numbers of rows
             last = net.blobs[net.inputs[-1]]
             last.data[...] = rng.integers(0, 4, last.shape)
+        if "ROIPooling" in kinds:
+            net.blobs["b"].data[...] = [[0, 0, 0, 7, 8], [1, 3, 2, 15, 17], [0, 5, 6, 5, 6],
+                                        [1, -4, 9, 30, 40]]  # fmt: skip
+        if "Filter" in kinds:
+            net.blobs[net.inputs[-1]].data[...] = [1, 0, 2, 1]
+        if "LSTMUnit" in kinds:
+            net.blobs[net.inputs[-1]].data[...] = [[1, 0]]
         if kinds & {"LSTM", "RNN"}:  # sequences that begin and go on
             cont = net.blobs[net.inputs[1]].data
             cont[...] = [[0, 1], [1, 1], [0, 1]]

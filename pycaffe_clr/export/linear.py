@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.export.graph import Layer
@@ -18,19 +21,24 @@ def _spatial(param: Any, name: str, both: str, axes: int, default: int) -> list[
     return (values or [default]) * (axes if len(values) <= 1 else 1)
 
 
-def _convolution(layer: Layer, transposed: bool, group: int | None = None) -> list[str]:
+def _windows(layer: Layer, group: int | None = None) -> dict[str, Any]:
+    """A convolution's attributes."""
     param = layer.param.convolution_param
     if layer.axis(param.axis) != 1:
         raise ConfigError("a convolution's axis must be 1")
     axes = len(layer.in_shapes[0]) - 2
     pads = _spatial(param, "pad", "pad", axes, 0)
-    attributes = {
+    return {
         "kernel_shape": _spatial(param, "kernel_size", "kernel", axes, 1),
         "strides": _spatial(param, "stride", "stride", axes, 1),
         "pads": [*pads, *pads],
         "dilations": (list(param.dilation) or [1]) * (axes if len(param.dilation) <= 1 else 1),
         "group": param.group if group is None else group,
     }
+
+
+def _convolution(layer: Layer, transposed: bool, group: int | None = None) -> list[str]:
+    attributes = _windows(layer, group)
     weights = [layer.weight(i) for i in range(len(layer.blobs))]
     op = "ConvTranspose" if transposed else "Conv"
     return [layer.node(op, bottom, *weights, **attributes) for bottom in layer.bottoms]
@@ -47,6 +55,24 @@ def _deconv(layer: Layer) -> list[str]:
 def _depthwise(layer: Layer) -> list[str]:
     """One filter for each channel, whatever group says."""
     return _convolution(layer, False, layer.in_shapes[0][1])
+
+
+def _im2col(layer: Layer) -> list[str]:
+    """Each place of the window as a channel: by filters that are 1 in that place."""
+    channels = layer.in_shapes[0][1]
+    windows = _windows(layer, channels)
+    places = math.prod(windows["kernel_shape"])
+    filters = np.tile(np.eye(places), (channels, 1)).reshape(-1, 1, *windows["kernel_shape"])
+    return [
+        layer.node("Conv", bottom, layer.floats(filters), **windows) for bottom in layer.bottoms
+    ]
+
+
+def _roi_pooling(layer: Layer) -> list[str]:
+    fork: Any = layer.param
+    param = fork.roi_pooling_param
+    size, scale = [param.pooled_h, param.pooled_w], param.spatial_scale
+    return [layer.node("MaxRoiPool", *layer.bottoms, pooled_shape=size, spatial_scale=scale)]
 
 
 def _pooling(layer: Layer) -> list[str]:
@@ -145,8 +171,10 @@ LINEAR: dict[str, Callable[[Layer], list[str]]] = {
     "DepthwiseConvolution": _depthwise,
     "ConvolutionDepthwise": _depthwise,
     "Embed": _embed,
+    "Im2col": _im2col,
     "InnerProduct": _inner_product,
     "Interp": _interp,
     "LRN": _local_response,
     "Pooling": _pooling,
+    "ROIPooling": _roi_pooling,
 }

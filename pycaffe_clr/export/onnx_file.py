@@ -33,10 +33,14 @@ def onnx_model(net: Net, dynamic_batch: bool = False) -> Any:
     if dynamic_batch and any(layer.type in RECURRENT for layer in net.layers):
         raise ConfigError("axis 0 of a net with LSTM or RNN layers is time, which is written down")
 
+    varies = any(node.op == "Compress" for node in graph.nodes)
+
     def info(name: str, shape: Shape) -> Any:
         dims: list[int | str] = list(shape)
         if dynamic_batch and dims:
             dims[0] = "batch"
+        if varies and dims and name in graph.outputs:
+            dims[0] = f"rows of {name}"
         return helper.make_tensor_value_info(name, _FLOAT, dims)
 
     made = helper.make_graph(

@@ -7,7 +7,7 @@ expose_hidden.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.export.graph import Layer
@@ -71,18 +71,33 @@ def _lstm(layer: Layer) -> list[str]:
         if hidden is not None:
             before = steps.continued(hidden, step)
             gates = layer.node("Add", gates, layer.node("Gemm", before, own, transB=1))
-        enter, forget, leave, new = layer.nodes("Split", [gates, quarters], 4, axis=1)
-        entered = layer.node("Mul", layer.node("Sigmoid", enter), layer.node("Tanh", new))
-        if cell is not None:
-            kept = layer.node("Mul", layer.node("Sigmoid", forget), steps.continued(cell, step))
-            entered = layer.node("Add", kept, entered)
-        cell = entered
-        hidden = layer.node("Mul", layer.node("Sigmoid", leave), layer.node("Tanh", cell))
+        parts = layer.nodes("Split", [gates, quarters], 4, axis=1)
+        cell, hidden = _cell(layer, parts, cell and steps.continued(cell, step))
         outputs.append(hidden)
     tops = [steps.together(outputs, size)]
     if layer.param.recurrent_param.expose_hidden and hidden is not None and cell is not None:
         tops += [steps.together([hidden], size), steps.together([cell], size)]
     return tops
+
+
+def _cell(layer: Layer, gates: Sequence[str], before: str | None) -> tuple[str, str]:
+    """An LSTM's cell and output after a step, from the inputs of its gates."""
+    enter, forget, leave, new = gates
+    cell = layer.node("Mul", layer.node("Sigmoid", enter), layer.node("Tanh", new))
+    if before is not None:
+        kept = layer.node("Mul", layer.node("Sigmoid", forget), before)
+        cell = layer.node("Add", kept, cell)
+    return cell, layer.node("Mul", layer.node("Sigmoid", leave), layer.node("Tanh", cell))
+
+
+def _lstm_unit(layer: Layer) -> list[str]:
+    """One step, on (1, N, ...)."""
+    before, gates, cont = layer.bottoms
+    size = layer.in_shapes[0][2]
+    parts = layer.nodes("Split", [gates, layer.integers([size] * 4)], 4, axis=2)
+    going = layer.node("Reshape", cont, layer.integers([1, -1, 1]))
+    cell, hidden = _cell(layer, parts, layer.node("Mul", before, going))
+    return [layer.node("Identity", cell), hidden]
 
 
 def _rnn(layer: Layer) -> list[str]:
@@ -103,4 +118,8 @@ def _rnn(layer: Layer) -> list[str]:
     return tops
 
 
-RECURRENT: dict[str, Callable[[Layer], list[str]]] = {"LSTM": _lstm, "RNN": _rnn}
+RECURRENT: dict[str, Callable[[Layer], list[str]]] = {
+    "LSTM": _lstm,
+    "LSTMUnit": _lstm_unit,
+    "RNN": _rnn,
+}

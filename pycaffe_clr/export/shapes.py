@@ -73,6 +73,13 @@ def _batch_reindex(layer: Layer) -> list[str]:
     return [layer.node("Gather", layer.bottoms[0], index, axis=0)]
 
 
+def _filter(layer: Layer) -> list[str]:
+    """The samples whose selector is not 0: as many as there are when it runs."""
+    flat = layer.node("Reshape", layer.bottoms[-1], layer.integers([-1]))
+    chosen = layer.node("Cast", flat, to=9)  # bool
+    return [layer.node("Compress", bottom, chosen, axis=0) for bottom in layer.bottoms[:-1]]
+
+
 def _parameter(layer: Layer) -> list[str]:
     return [layer.node("Identity", layer.weight(0))]
 
@@ -101,6 +108,7 @@ SHAPES: dict[str, Callable[[Layer], list[str]]] = {
     "BatchReindex": _batch_reindex,
     "Concat": _concat,
     "Crop": _crop,
+    "Filter": _filter,
     "Flatten": _reshape,
     "Parameter": _parameter,
     "Permute": _permute,

@@ -5,7 +5,8 @@ Each takes whether the module trains, the node's attributes, and its inputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -86,7 +87,7 @@ def _flatten(training: bool, given: Attributes, x: Any) -> Any:
 
 
 def _cast(training: bool, given: Attributes, x: Any) -> Any:
-    return x.long() if given["to"] == 7 else x.float()
+    return x.to({1: torch.float32, 7: torch.int64, 9: torch.bool}[given["to"]])
 
 
 def _gather(training: bool, given: Attributes, x: Any, index: Any) -> Any:
@@ -171,6 +172,32 @@ def _resize(training: bool, given: Attributes, x: Any, roi: Any, scales: Any, si
     return F.interpolate(x, sizes[2:], mode="bilinear", align_corners=True)
 
 
+def _max_roi_pool(training: bool, given: Attributes, x: Any, rois: Any) -> Any:
+    """As roi_pooling_layer.cpp: rounded corners, bins that overlap, 0 where one is empty."""
+    rows, columns = given["pooled_shape"]
+    pooled = x.new_zeros(len(rois), x.shape[1], rows, columns)
+    for number, roi in enumerate(rois.tolist()):
+        image = x[int(roi[0])]
+        left, top, right, bottom = (
+            int(math.copysign(math.floor(abs(at) + 0.5), at))
+            for at in (each * given["spatial_scale"] for each in roi[1:5])
+        )
+        for row, low, high in _bins(top, bottom, rows, image.shape[1]):
+            for column, begin, end in _bins(left, right, columns, image.shape[2]):
+                if high > low and end > begin:
+                    bin_ = image[:, low:high, begin:end]
+                    pooled[number, :, row, column] = bin_.amax(dim=(1, 2))
+    return pooled
+
+
+def _bins(first: int, last: int, count: int, size: int) -> Iterator[tuple[int, int, int]]:
+    step = max(last - first + 1, 1) / count
+    for index in range(count):
+        ends = math.floor(index * step) + first, math.ceil((index + 1) * step) + first
+        low, high = (min(max(end, 0), size) for end in ends)
+        yield index, low, high
+
+
 OPS: dict[str, Op] = {
     "Abs": _plain(torch.abs),
     "Add": _plain(torch.add),
@@ -178,6 +205,7 @@ OPS: dict[str, Op] = {
     "BatchNormalization": _batch_norm,
     "Cast": _cast,
     "Clip": _plain(torch.clamp),
+    "Compress": _plain(lambda x, chosen: x[chosen]),
     "Concat": _concat,
     "Conv": _conv,
     "ConvTranspose": _deconv,
@@ -197,6 +225,7 @@ OPS: dict[str, Op] = {
     "Log": _plain(torch.log),
     "Max": _plain(torch.maximum),
     "MaxPool": _max_pool,
+    "MaxRoiPool": _max_roi_pool,
     "Mul": _plain(torch.mul),
     "PRelu": _prelu,
     "Pad": _pad,
