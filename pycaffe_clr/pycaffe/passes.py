@@ -38,11 +38,14 @@ class Passes(BuiltNet):
         for name, array in arrays.items():
             view = getattr(self.blobs[name], what)
             array = np.asarray(array)
-            if array.shape[:1] != view.shape[:1] or array.size != view.size:
+            try:
+                if array.shape[:1] != view.shape[:1]:
+                    raise ValueError
+                view[...] = array.reshape(view.shape) if array.size == view.size else array
+            except ValueError:
                 raise ConfigError(
                     f"blob '{name}' has shape {view.shape}, the array given for it {array.shape}"
-                )
-            view[...] = array.reshape(view.shape)
+                ) from None
 
     def forward(
         self,
@@ -85,7 +88,7 @@ class Passes(BuiltNet):
         first = self._layer_index(start, len(self._rows) - 1)
         last = self._layer_index(end, 0)
         tops = self.top_names[start] if start is not None else self.outputs
-        if kwargs and set(kwargs) != set(tops):
+        if kwargs and set(kwargs) not in (set(tops), set(self.outputs)):
             raise ConfigError(f"backward was given {sorted(kwargs)}, but starts at {tops}")
         self.reshape()
         self._write(kwargs, "diff")
