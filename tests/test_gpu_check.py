@@ -23,7 +23,8 @@ def test_parts_run_and_leave_what_they_found(build: Path, tmp_path: Path) -> Non
         timeout=120,
     )
     rows = [json.loads(line) for line in (out / "parts.jsonl").read_text().splitlines()]
-    assert [row["part"] for row in rows] == PARTS, done.stdout + done.stderr
+    # Some go on beside the others.
+    assert sorted(row["part"] for row in rows) == sorted(PARTS), done.stdout + done.stderr
     assert all(row["status"] == 0 for row in rows), rows
     assert "lenet_sample-bf16-1              finished   iteration 3" in done.stdout
     found = {path.name for path in out.iterdir()}

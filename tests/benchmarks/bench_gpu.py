@@ -14,10 +14,11 @@ its fast path does; it runs in channels_last with cudnn.benchmark and fused SGD,
     autotune-graph   torch.compile(mode="max-autotune-no-cudagraphs"), the whole step captured
 
 bf16 is autocast over float32 weights, tf32 and fp32 are allow_tf32 on and off. Each side is a
-process of its own, which is given up after --limit seconds: compiling has to fit. The fastest of
-PyTorch's ways then takes turns with the project, A B A B. The ratio is PyTorch's median over the
-project's: above 1 the project is faster. --prepare only compiles, into the cache that
-TORCHINDUCTOR_CACHE_DIR names.
+process of its own, which is given up after --limit seconds: compiling has to fit. The project is
+measured first, then each of PyTorch's ways, of which the fastest then takes turns with the project,
+A B A B. The ratio is PyTorch's median over the project's: above 1 the project is faster. What does
+not fit into --total seconds, shared out over nets and precisions, is left out. --prepare only
+compiles, into the cache that TORCHINDUCTOR_CACHE_DIR names.
 """
 
 from __future__ import annotations
@@ -183,6 +184,9 @@ def project_worker(args: argparse.Namespace, net: str, precision: str, way: str)
 
 def run_worker(args: argparse.Namespace, side: str, net: str, precision: str, way: str) -> dict:
     """What one worker process measured, or {"problem": why not}."""
+    limit = min(args.limit, args.end - time.monotonic())
+    if limit < 1:
+        return {"problem": "no time was left"}
     command = [sys.executable, str(Path(__file__).resolve()), "--worker", side, "--way", way]
     command += ["--nets", net, "--precisions", precision, "--seconds", str(args.seconds)]
     command += ["--device", args.device, "--torch-device", args.torch_device]
@@ -191,11 +195,9 @@ def run_worker(args: argparse.Namespace, side: str, net: str, precision: str, wa
         command += [name, str(value)] if value else []
     start = time.perf_counter()
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=args.limit, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
     except subprocess.TimeoutExpired:
-        return {"problem": f"not done in {args.limit:g} s"}
+        return {"problem": f"not done in {limit:.0f} s"}
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         return {"problem": lines[-1] if lines else f"exit {done.returncode}"}
@@ -219,6 +221,9 @@ def bench(args: argparse.Namespace, net: str, precision: str) -> dict:
     """Measure one net in one precision and print its table; the figures."""
     count = images(args, net)
     print(f"{net}, {precision}, {count} images a step", flush=True)
+    ours = [] if args.prepare else [run_worker(args, "project", net, precision, "")]
+    if ours:
+        print(line("project", ours, count), flush=True)
     survey = {}
     if not args.only_project:
         for way in args.ways:
@@ -229,14 +234,13 @@ def bench(args: argparse.Namespace, net: str, precision: str) -> dict:
     result = {"net": net, "precision": precision, "images": count, "survey": survey, "best": best}
     if args.prepare:
         return result
-    ours, theirs = [], []
-    for turn in range(args.rounds):
+    theirs = [survey[best]] if best else []
+    for _ in range(args.rounds - 1):
         ours.append(run_worker(args, "project", net, precision, ""))
         if best is not None:
-            # The first turn was the survey's.
-            again = run_worker(args, "torch", net, precision, best) if turn else survey[best]
-            theirs.append(again)
-    print(line("project", ours, count), flush=True)
+            theirs.append(run_worker(args, "torch", net, precision, best))
+    if args.rounds > 1:
+        print(line("project, its turns", ours, count), flush=True)
     result.update(project=ours, torch=theirs)
     mine = [ms for run in ours for ms in run.get("ms", [])]
     other = [ms for run in theirs for ms in run.get("ms", [])]
@@ -257,6 +261,7 @@ def main(words: Sequence[str] | None = None) -> int:
     add("--batch", type=int, help="samples of each replica, of all nets")
     add("--seconds", type=float, default=1.0, help="timed a process")
     add("--limit", type=float, default=120, help="seconds for a process, compiling included")
+    add("--total", type=float, default=float("inf"), help="seconds for all")
     add("--rounds", type=int, default=3, help="turns of project and PyTorch")
     add("--device", default="cuda", help="the project's")
     add("--torch-device", default="cuda", help="cpu: to try this script")
@@ -273,15 +278,17 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0
     failed = False
     ratios = []
-    for net in args.nets:
-        for precision in args.precisions:
-            result = bench(args, net, precision)
-            failed |= not args.prepare and not any("ms" in run for run in result["project"])
-            if "ratio" in result:
-                ratios.append(f"{net} {precision} {result['ratio']:.2f}")
-            if args.json:
-                with args.json.open("a") as file:
-                    file.write(json.dumps(result) + "\n")
+    begin = time.monotonic()
+    cases = [(net, precision) for net in args.nets for precision in args.precisions]
+    for number, (net, precision) in enumerate(cases):
+        args.end = begin + args.total * (number + 1) / len(cases)
+        result = bench(args, net, precision)
+        failed |= not args.prepare and not any("ms" in run for run in result["project"])
+        if "ratio" in result:
+            ratios.append(f"{net} {precision} {result['ratio']:.2f}")
+        if args.json:
+            with args.json.open("a") as file:
+                file.write(json.dumps(result) + "\n")
     if ratios:
         print(f"PyTorch's time over the project's: {', '.join(ratios)}")
     return int(failed)

@@ -6,11 +6,13 @@
 #   tests/gpu/check.sh --out results --minutes 9 --wheels wheels --data data
 #
 #   --out DIR       for what is found: parts.jsonl (a line for each part), summary.txt, logs.tar.gz,
-#                   runs.tar.gz.00 and on (`cat runs.tar.gz.* | tar xz`); no file above 15 MiB
+#                   runs.tar.gz.00 and on (`cat runs.tar.gz.* | tar xz`: without weights, but with
+#                   what unfinished runs go on from); no file above 15 MiB
 #   --work DIR      for what a later call goes on with: build, data, runs, caches (OUT.work)
 #   --minutes M     all in all (9)
 #   --only A,B      these parts alone
-#   --wheels DIR    wheels to install of what this Python lacks (lmdb, grpcio-tools)
+#   --wheels DIR    wheels to install of what this Python lacks (lmdb, grpcio-tools,
+#                   scikit-build-core)
 #   --wheel FILE    this package, built already, and then also
 #   --programs DIR  its C++ tests: the folder tests/cpp of a build
 #   --data DIR      any number of times: databases as `pycaffe_clr data` writes them, the makers'
@@ -20,7 +22,8 @@
 #                   (libpcc_cuda_host.so, beside the C++ tests of a build) in the installed package
 #
 # Needs python3 with what the package needs, torch, pytest, cmake, ninja, pybind11 and
-# scikit-build-core; and nvcc. Each part has a time limit of its own, and what fails stops no other.
+# scikit-build-core; and nvcc, in PATH or /usr/local/cuda. Each part has a time limit of its own, and
+# what fails stops no other.
 set -uo pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -82,20 +85,20 @@ budget 180
 # On cores, and in gaps, that the rest leaves.
 part data 170 prepare_data &
 part compile 175 prepare_torch &
+part plans 120 plans &
 part smoke 30 smoke
 part kernels 60 kernels
+for tool in memcheck racecheck initcheck; do part $tool 150 sanitizer $tool & done
 part layers 60 golden_layers
 part trajectories 60 golden_trajectories
 part repeat 60 repeat
 part ranks 30 ranks
-for tool in memcheck racecheck initcheck; do part $tool 30 sanitizer $tool; done
 wait
 
 budget 180
-part plans 20 plans
 part ceilings 20 ceilings
 part times 40 times
-part bench 120 bench resnet56 bf16
+part bench 120 bench 110 resnet56 bf16
 part profile 40 profile
 
 budget $((deadline - SECONDS))

@@ -18,6 +18,8 @@ else
   export PYCAFFE_CLR_TEST_GPU=1
 fi
 
+command -v nvcc > /dev/null || export PATH="$PATH:/usr/local/cuda/bin"
+
 # The device's machine, as it is found.
 machine() {
   [ -n "$host" ] || nvidia-smi --format=csv \
@@ -141,9 +143,13 @@ plans() {
   local net precision
   for net in $nets; do
     for precision in bf16 tf32 fp32; do
+      COLUMNS=100 "${command[@]}" show "$net" --device $device --precision $precision \
+        > "$work/plan-$precision" &
+    done
+    wait
+    for precision in bf16 tf32 fp32; do
       echo "$net $precision"
-      COLUMNS=100 "${command[@]}" show "$net" --device $device --precision $precision |
-        sed -n "/^a step's op/,\$p"
+      sed -n "/^a step's op/,\$p" "$work/plan-$precision" | grep . || return 1
     done
   done
 }
@@ -158,19 +164,19 @@ times() {
 
 ceilings() { python3 "$root/tests/gpu/ceilings.py" ${host:+cpu}; }
 
-# bench NET PRECISION...: against PyTorch.
+# bench SECONDS NET PRECISION...: against PyTorch.
 bench() {
-  local net=$1
-  shift
+  local seconds=$1 net=$2
+  shift 2
   [ -z "$host" ] || net=lenet
   python3 "$root/tests/benchmarks/bench_gpu.py" --nets $net --precisions "$@" --rounds 2 \
-    --json "$work/logs/bench.jsonl" "${bench_options[@]}"
+    --total $seconds --json "$work/logs/bench.jsonl" "${bench_options[@]}"
 }
 bench_rest() {
-  bench resnet56 tf32 fp32
+  bench 110 resnet56 tf32 fp32
   local net
   for net in $([ -n "$host" ] || echo wide32 densenet40 lenet cifar3 resnet50); do
-    bench $net bf16 tf32 fp32
+    bench 120 $net bf16 tf32 fp32
   done
 }
 # PyTorch's kernels, compiled into its cache while the card does other things.
@@ -212,8 +218,10 @@ train() {
     --no-curve --checkpoint-every 15 --data-dir "$work/data" --out "$work/runs/$1-$2-$3" \
     ${host:+--max-iter 3} "${small[@]}"
 }
+# Without the weights of runs that have ended: what goes on has a checkpoint.
 pack_runs() {
   [ -n "$(ls "$work/runs")" ] || return 0
   rm -f "$out"/runs.tar.gz.*
-  tar -C "$work" -cz runs | split -b 15M -d - "$out/runs.tar.gz."
+  tar -C "$work" --exclude='*.caffemodel' --exclude='*.solverstate' -cz runs |
+    split -b 15M -d - "$out/runs.tar.gz."
 }
