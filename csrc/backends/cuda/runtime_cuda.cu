@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <mutex>
+#include <set>
+#include <utility>
 
 #include "backends/cuda/runtime.h"
 #include "core/check.h"
@@ -19,6 +22,24 @@ void check(cudaError_t status, const char* call) {
   throw_failed(call, concat(cudaGetErrorString(status), " (", cudaGetErrorName(status), ")"));
 }
 #define PCC_CUDA(call) check(call, #call)
+
+// Lets a kernel ask for all the dynamic shared memory that a block can have: by itself it gets 48
+// KiB at most. Once and for all, as the limit is the kernel's, and not the launch's: neither what
+// another thread launches nor what was recorded may find a lower one.
+cudaError_t allow_shared_memory(const void* kernel, int device, int64_t most) {
+  static std::mutex mutex;
+  static std::set<std::pair<int, const void*>> allowed;
+  const std::lock_guard lock(mutex);
+  if (allowed.count({device, kernel})) return cudaSuccess;
+  cudaFuncAttributes its;
+  cudaError_t status = cudaFuncGetAttributes(&its, kernel);
+  if (status == cudaSuccess)
+    status =
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(most - static_cast<int64_t>(its.sharedSizeBytes)));
+  if (status == cudaSuccess) allowed.insert({device, kernel});
+  return status;
+}
 
 }  // namespace
 
@@ -137,26 +158,35 @@ void Stream::free_host(void* memory) noexcept {
   cudaFreeHost(memory);
 }
 
-// From pageable memory CUDA takes a copy before it returns.
+// Of little memory CUDA takes a copy before it returns; of more it says so only where that is
+// neither pinned nor such as the device reads by itself, which all of a host's memory may be.
 void Stream::upload(void* to, const void* from, int64_t bytes) {
+  constexpr int64_t kTaken = 64 << 10;
+  upload_later(to, from, bytes);
+  if (bytes > kTaken) sync();
+}
+
+void Stream::upload_later(void* to, const void* from, int64_t bytes) {
+  if (bytes == 0) return;
   PCC_CUDA(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyHostToDevice,
                            state_->choose()));
 }
 
-void Stream::upload_later(void* to, const void* from, int64_t bytes) { upload(to, from, bytes); }
-
 void Stream::download(void* to, const void* from, int64_t bytes) {
-  PCC_CUDA(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost,
-                           state_->choose()));
+  if (bytes > 0)
+    PCC_CUDA(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost,
+                             state_->choose()));
   sync();
 }
 
 void Stream::copy(void* to, const void* from, int64_t bytes) {
+  if (bytes == 0) return;
   PCC_CUDA(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToDevice,
                            state_->choose()));
 }
 
 void Stream::fill(void* to, unsigned char byte, int64_t bytes) {
+  if (bytes == 0) return;
   PCC_CUDA(cudaMemsetAsync(to, byte, static_cast<size_t>(bytes), state_->choose()));
 }
 
@@ -195,7 +225,6 @@ void Stream::replay(const std::shared_ptr<const Recording>& recording) {
 }
 
 void Stream::launch(const Launch& what) {
-  constexpr int64_t kWithoutAsking = 48 << 10;
   const cudaStream_t to = state_->choose();
   check_limits(what, state_->shared_bytes);
   const auto dim = [](const Dim& of) {
@@ -204,9 +233,8 @@ void Stream::launch(const Launch& what) {
   };
   const auto shared = static_cast<size_t>(what.shared_bytes);
   cudaError_t status = cudaSuccess;
-  if (what.shared_bytes > kWithoutAsking)
-    status = cudaFuncSetAttribute(what.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  static_cast<int>(what.shared_bytes));
+  if (what.shared_bytes > 0)
+    status = allow_shared_memory(what.kernel, state_->device, state_->shared_bytes);
   if (status == cudaSuccess)
     status = cudaLaunchKernel(what.kernel, dim(what.grid), dim(what.block),
                               const_cast<void**>(what.params), shared, to);
