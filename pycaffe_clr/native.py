@@ -6,7 +6,7 @@ import ctypes
 import os
 from functools import cache
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, files
+from importlib.metadata import PackageNotFoundError, files, version
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -20,10 +20,10 @@ _ONEDNN_LIBRARY = "libdnnl.so.3"
 
 
 # The libraries of GPUs that wheels of the package index hold, and what names the folder in which
-# the engine looks for each: variable, package, library.
+# the engine looks for each: name, variable, package, library.
 _GPU_LIBRARIES = [
-    ("PYCAFFE_CLR_CUDNN_DIR", "nvidia-cudnn-cu13", "libcudnn.so.9"),
-    ("PYCAFFE_CLR_NCCL_DIR", "nvidia-nccl-cu13", "libnccl.so.2"),
+    ("cuDNN", "PYCAFFE_CLR_CUDNN_DIR", "nvidia-cudnn-cu13", "libcudnn.so.9"),
+    ("NCCL", "PYCAFFE_CLR_NCCL_DIR", "nvidia-nccl-cu13", "libnccl.so.2"),
 ]
 
 
@@ -41,9 +41,22 @@ def onednn_library() -> Path | None:
     return library_of(_ONEDNN_PACKAGE, _ONEDNN_LIBRARY)
 
 
+def gpu_libraries() -> list[str]:
+    """A line for each of the libraries that GPUs use: its version, and where it was found."""
+    lines = []
+    for name, variable, package, library in _GPU_LIBRARIES:
+        if folder := os.environ.get(variable):
+            lines.append(f"{name} in {folder} ({variable})")
+        elif path := library_of(package, library):
+            lines.append(f"{name} {version(package)} in {path.parent}")
+        else:
+            lines.append(f"{name} unknown: no package {package}, no {variable}")
+    return lines
+
+
 def name_gpu_libraries() -> None:
     """Tell the engine where wheels put what GPUs need; folders that the user named stay."""
-    for variable, package, library in _GPU_LIBRARIES:
+    for _, variable, package, library in _GPU_LIBRARIES:
         if variable not in os.environ and (path := library_of(package, library)):
             os.environ[variable] = str(path.parent)
 

@@ -20,6 +20,8 @@ struct Entry {
   BackendFactory factory;   // none: a module
   const char* needs = "";   // how to get the libraries of a module
   const char* option = "";  // of the build, that has it built
+  // The library without which no device is there, and why, then; "": none.
+  const char *driver = "", *no_driver = "";
   std::unique_ptr<const Backend> made;
   std::string problem;  // why the module could not be loaded when it was last asked for
   std::string remark;   // of a module that was loaded
@@ -37,8 +39,11 @@ std::vector<Entry> own_backends() {
   list.push_back({.name = "onednn",
                   .needs = "pip install 'onednn-cpu-gomp==2023.2.*'",
                   .option = "PYCAFFE_CLR_ONEDNN"});
-  list.push_back(
-      {.name = "cuda", .needs = "install the package anew", .option = "PYCAFFE_CLR_CUDA"});
+  list.push_back({.name = "cuda",
+                  .needs = "install the package anew",
+                  .option = "PYCAFFE_CLR_CUDA",
+                  .driver = "libcuda.so.1",
+                  .no_driver = "no CUDA device: there is no NVIDIA driver"});
   return list;
 }
 constexpr const char* kDefaults[] = {"onednn", "cpu"};  // of device "cpu", the first that works
@@ -152,6 +157,21 @@ std::string joined(const std::vector<std::string>& words) {
   return text;
 }
 
+// Why a backend that lies here has no device, so that it need not be loaded to say so; "": it may
+// have some.
+std::string why_no_device(const std::string& name) {
+  Registry& all = registry();
+  const char *driver = "", *why = "";
+  {
+    const std::lock_guard lock(all.mutex);
+    const Entry* const entry = all.entry(name);
+    if (!entry || entry->made) return "";
+    driver = entry->driver, why = entry->no_driver;
+  }
+  if (!*driver || !std::filesystem::exists(module_path(name))) return "";
+  return dlopen(driver, RTLD_LAZY | RTLD_LOCAL) ? "" : why;
+}
+
 // "cuda:1" is backend cuda, on its device 1.
 std::string without_index(const std::string& name) { return name.substr(0, name.find(':')); }
 
@@ -217,6 +237,7 @@ MadeOp make_op(const Backend& own, const OpDesc& desc, const OpSite& site,
 std::vector<std::string> backend_names() {
   std::vector<std::string> names = listed();
   std::erase_if(names, [](const std::string& name) {
+    if (!why_no_device(name).empty()) return true;
     const Backend* const found = find_backend(name);
     return !found || found->devices().empty();
   });
@@ -240,6 +261,8 @@ std::string backend_of(const std::string& device, bool described) {
   const char* const hint =
       device == "gpu" ? "; there is no GPU backend of that name: cuda is one" : "";
   PCC_CONFIG(known, "device \"", device, "\" is unknown; known: ", joined(devices), hint);
+  const std::string lacks = described ? "" : why_no_device(name);
+  PCC_CONFIG(lacks.empty(), "device \"", device, "\": ", lacks);
   if (const Backend* const found = find_backend(name)) {
     std::string why;
     const bool there = described || !found->devices(&why).empty();
@@ -255,7 +278,8 @@ std::string backend_of(const std::string& device, bool described) {
 }
 
 std::pair<std::vector<std::string>, std::string> device_names(const std::string& name) {
-  std::string why;
+  std::string why = why_no_device(name);
+  if (!why.empty()) return {{}, why};
   if (const Backend* const found = find_backend(name)) return {found->devices(&why), why};
   why = problem_of(name);
   return {{}, why.empty() ? concat("this build has no ", name, " backend") : why};

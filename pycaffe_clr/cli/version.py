@@ -16,6 +16,7 @@ def main(args: argparse.Namespace) -> int:
     """Print them; returns 0 also where the compiled module cannot be loaded, which it says."""
     from pycaffe_clr.native import core
     from pycaffe_clr.train import machine
+    from pycaffe_clr.version import gpu_lines
 
     for name, value in machine.versions().items():
         print(f"{name} {value}")
@@ -24,7 +25,7 @@ def main(args: argparse.Namespace) -> int:
     try:
         module = core()
         print(f"backends {', '.join(module.backends())}; threads {module.threads()}")
-        for line in [*module.backend_problems(), *module.backend_remarks()]:
+        for line in [*gpu_lines(), *module.backend_problems(), *module.backend_remarks()]:
             print(line)
     except EngineError as error:
         print(f"no engine: {error}")
