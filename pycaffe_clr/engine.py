@@ -201,9 +201,7 @@ def layer_feed(
         if spec["type"] == "InfogainLoss":
             gains = files.gains(settings)
             return None if gains is None else (None, gains)
-        if share is not None:
-            raise ConfigError(f"{where}: several ranks share out databases alone; use a Data layer")
-        feed = record_feed(files.open(spec, settings, transform))
+        feed = record_feed(files.open(spec, settings, transform, share))
     if feed is None:
         return None
     mean = None

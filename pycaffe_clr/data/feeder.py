@@ -90,7 +90,9 @@ class _Shared:
         if self.rows is None:
             data, labels = self.source.read(position, self.batch_size, out=buffer)
         else:
-            numbers = (position + self.rows) % len(self.source)
+            numbers = position + self.rows
+            if not self.source.rounds:
+                numbers %= len(self.source)
             data, labels = buffer, np.zeros(self.batch_size, np.int32)
             data[self.rows], labels[self.rows] = self.source.read(numbers)
         return Batch(data, labels, position + self.batch_size)

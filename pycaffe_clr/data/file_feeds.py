@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pycaffe_clr.data.feeder import Share
 from pycaffe_clr.data.mean import read_mean
 from pycaffe_clr.data.resolve import resolve
 from pycaffe_clr.data.stream import RecordStream
@@ -38,10 +39,15 @@ class FileFeeds:
         self._seed = seed
 
     def open(
-        self, spec: LayerSpec, settings: Mapping[str, Any], transform: Mapping[str, Any]
+        self,
+        spec: LayerSpec,
+        settings: Mapping[str, Any],
+        transform: Mapping[str, Any],
+        share: Share | None = None,
     ) -> StreamSource:
         """The records of a layer of one of these types. settings: its own message; transform: its
-        transform_param. Raises ConfigError and DataError."""
+        transform_param; share: which pictures of a batch have to be read. Raises ConfigError and
+        DataError."""
         where = f"{spec['where']}: layer '{spec['name']}'"
         if not settings.get("source"):
             raise ConfigError(f"{where}: {PARAMS[spec['type']]} needs a source, the path of a list")
@@ -51,7 +57,7 @@ class FileFeeds:
         if spec["type"] == "HDF5Data":
             return self._hdf5(path, spec["tops"], settings, seed)
         if spec["type"] == "ImageData":
-            return self._images(path, settings, seed, where)
+            return self._images(path, settings, seed, where, share)
         return self._windows(path, spec["tops"], settings, transform, seed, where)
 
     def gains(self, settings: Mapping[str, Any]) -> np.ndarray | None:
@@ -72,7 +78,12 @@ class FileFeeds:
         return Hdf5Records(files, tops, seed if settings.get("shuffle") else None)
 
     def _images(
-        self, path: Path, settings: Mapping[str, Any], seed: int, where: str
+        self,
+        path: Path,
+        settings: Mapping[str, Any],
+        seed: int,
+        where: str,
+        share: Share | None,
     ) -> StreamSource:
         from pycaffe_clr.data.image_list import read_list
         from pycaffe_clr.data.image_source import ImageSource, Look
@@ -93,7 +104,7 @@ class FileFeeds:
             seed if settings.get("shuffle") else None,
             skip,
         )
-        return RecordStream(source, threads=min(_THREADS, os.cpu_count() or 1))
+        return RecordStream(source, threads=min(_THREADS, os.cpu_count() or 1), share=share)
 
     def _windows(
         self,

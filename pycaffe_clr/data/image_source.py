@@ -10,7 +10,7 @@ import numpy as np
 
 from pycaffe_clr.data import pictures
 from pycaffe_clr.data.image_list import Entry
-from pycaffe_clr.data.sources import Held, output_array, record_numbers
+from pycaffe_clr.data.sources import Held, output_array
 from pycaffe_clr.errors import DataError, shape_text
 
 
@@ -38,6 +38,7 @@ class ImageSource:
     """
 
     encoded = True
+    rounds = True
     held: Held | None = None
 
     def __init__(
@@ -69,11 +70,10 @@ class ImageSource:
         count: int | None = None,
         out: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Pictures and labels as Source.read; a first record beyond the end is of a later round."""
-        if count is None:
-            numbers = record_numbers(records, None, len(self))
-        else:
-            numbers = int(np.asarray(records)) + np.arange(count, dtype=np.int64)
+        """Pictures and labels as Source.read; a record beyond the end is of a later round."""
+        numbers = np.atleast_1d(np.asarray(records, np.int64))
+        if count is not None:
+            numbers = numbers[0] + np.arange(count)
         out = output_array(out, (len(numbers), *self.shape), self.dtype)
         labels = np.empty(len(numbers), np.int32)
         for row, number in enumerate(numbers):

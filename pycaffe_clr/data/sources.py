@@ -37,13 +37,15 @@ class Source(Protocol):
     """Numbered records of one shape.
 
     name: for messages; shape: (C, H, W); dtype: uint8 or float32; encoded: whether the first record
-    is a compressed image.
+    is a compressed image; rounds: whether numbers beyond the end are records of later rounds, which
+    may have another order, so that nobody takes them modulo the size.
     """
 
     name: str
     shape: tuple[int, int, int]
     dtype: np.dtype
     encoded: bool
+    rounds: bool
 
     def __len__(self) -> int: ...
 
@@ -90,6 +92,8 @@ def output_array(out: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype
 
 class _Database:
     """Datum records whose bytes lie somewhere in an array; see LmdbSource."""
+
+    rounds = False
 
     def __init__(
         self, path: str | Path, hold_limit: int = HOLD_LIMIT, color: bool | None = None
