@@ -26,10 +26,19 @@ from pycaffe_clr.core_types import (
 class Group:
     """Processes that train one net together. See csrc/ops/group.h."""
 
-    def __init__(self, rank: int, ranks: int, from_: int, to: int, words: Sequence[int]) -> None:
+    def __init__(
+        self,
+        rank: int,
+        ranks: int,
+        from_: int,
+        to: int,
+        words: Sequence[int],
+        patience: float = 0.0,
+    ) -> None:
         """Over connected sockets, by descriptor, that the caller keeps open: from the rank
         before, to the one behind; words: of rank 0 one for every rank, -1 for its own,
-        of the others the one to rank 0; empty: nobody leads."""
+        of the others the one to rank 0; empty: nobody leads. patience: seconds to wait
+        for one that lives but does nothing; 0: for ever."""
 
     def abort(self) -> None:
         """Ends what goes on and all that comes, by an error; from any thread."""

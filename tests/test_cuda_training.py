@@ -13,7 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cuda_cases import NETS, arrays_of, session_of, write_case
+from test_ranks import At, stop
 
+from pycaffe_clr import engine
+from pycaffe_clr.data.sources import LmdbSource
 from pycaffe_clr.engine import ready_core
 from pycaffe_clr.errors import ConfigError, EngineError, PycaffeClrError
 from pycaffe_clr.experiments import pool
@@ -104,6 +107,14 @@ def test_a_recorded_run_is_the_run_op_by_op(solver, library):
         library.set_cuda_host_synchronous(0)
     assert recorded[0] == one_by_one[0]
     check_equal(recorded[1], one_by_one[1])
+
+
+def test_a_database_that_the_host_does_not_hold_is_sent_batch_by_batch(resnet, monkeypatch):
+    held = trained(resnet, 7)  # once round the records, and a little more
+    monkeypatch.setattr(engine, "open_source", lambda path, color: LmdbSource(path, 0, color))
+    streamed = trained(resnet, 7)
+    assert streamed[0] == held[0]
+    check_equal(streamed[1], held[1])
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
@@ -243,7 +254,9 @@ def test_ranks_on_two_devices_train_as_replicas(resnet, start, monkeypatch):
     monkeypatch.setattr(team, "COMMAND", start("pycaffe_clr.train.follow"))
     run(resnet, out="one", replicas=2, **FIELDS)
     run(resnet, out="two", ranks=2, **FIELDS)
-    run(resnet, out="again", ranks=2, **FIELDS)
+    # And once more, in two parts.
+    run(resnet, out="again", ranks=2, callbacks=[At(4, stop)], **FIELDS)
+    run(resnet, out="again", resume=True, whole_test=False, curve=False)
     assert losses("two")[0] == losses("one")[0]
     np.testing.assert_allclose(losses("two"), losses("one"), 1e-3)
     name = "run_iter_8.caffemodel"

@@ -12,13 +12,14 @@ import threading
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from train_cases import NET, make_case
 
 from pycaffe_clr import devices
 from pycaffe_clr.cli import run as command
-from pycaffe_clr.data import datum
+from pycaffe_clr.data import datum, pictures
 from pycaffe_clr.data.writer import DatabaseWriter
 from pycaffe_clr.errors import ConfigError, DataError, EngineError
 from pycaffe_clr.train import checkpoint, meeting, team
@@ -123,6 +124,32 @@ def test_ranks_read_their_share_of_a_database_that_is_not_held(case):
             writer.put(f"{i:08d}".encode(), datum.encode(image + 20 * (i % 3), i % 3))
     train(case, "one", replicas=4)
     train(case, "two", ranks=2, replicas=4)
+    assert_alike("one", "two")
+
+
+@pytest.mark.parametrize("kind", ["ImageData", "HDF5Data"])
+def test_ranks_read_their_share_of_files(case, kind):
+    random = np.random.default_rng(0)
+    images = (
+        random.integers(0, 200, (13, 3, 10, 10)) + 20 * (np.arange(13) % 3)[:, None, None, None]
+    )
+    if kind == "ImageData":
+        for n, image in enumerate(images):
+            Path(f"{n}.png").write_bytes(pictures.encode(image.astype(np.uint8), "png"))
+        lines, more = [f"{n}.png {n % 3}" for n in range(13)], "transform_param { mirror: true }"
+    else:
+        with h5py.File("all.h5", "w") as file:
+            file["data"] = images.astype(np.float32)
+            file["label"] = np.arange(13) % 3
+        lines, more = ["all.h5"], ""
+    Path("list").write_text("".join(f"{line}\n" for line in lines))
+    field = "image_data_param" if kind == "ImageData" else "hdf5_data_param"
+    layer = f"""layer {{ name: "data" type: "{kind}" top: "data" top: "label" {more}
+      {field} {{ source: "list" batch_size: 6 shuffle: true }} }}"""
+    net = Path("net.prototxt").read_text()
+    Path("net.prototxt").write_text(layer + net[net.index('layer {\n  name: "conv"') :])
+    train(case, "one", replicas=2)
+    train(case, "two", ranks=2)
     assert_alike("one", "two")
 
 
@@ -308,6 +335,20 @@ def test_a_rank_that_is_killed_ends_the_run(case):
     train(case, "whole", ranks=2)
     assert train(case, "out", resume=True).state == "finished"
     assert Path("out/metrics.csv").read_bytes() == Path("whole/metrics.csv").read_bytes()
+
+
+def test_a_rank_that_lives_and_does_nothing_is_not_waited_for(case, monkeypatch):
+    monkeypatch.setattr(meeting, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(team, "_LAST_WORDS_SECONDS", 0.3)
+
+    def stop_it(_) -> None:
+        os.kill(children()[0], signal.SIGSTOP)
+
+    with pytest.raises(EngineError, match=r"waited 0\.3 s for rank 1, .* has not ended"):
+        train(case, "out", ranks=2, checkpoint_every=0, callbacks=[At(25, stop_it)])
+    assert not children()
+    assert checkpoint.read(Path("out", CHECKPOINT)).header["iteration"] >= 25
+    assert train(case, "out", resume=True).state == "finished"
 
 
 def test_what_one_rank_cannot_do_is_said_once(case):

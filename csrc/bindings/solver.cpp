@@ -85,11 +85,12 @@ void bind_solver(py::module_& m) {
       "Histories that a solver keeps for each parameter, by its type.");
   py::class_<Group, std::shared_ptr<Group>>(
       m, "Group", "Processes that train one net together. See csrc/ops/group.h.")
-      .def(py::init<int, int, int, int, std::vector<int>>(), arg("rank"), arg("ranks"),
-           arg("from_"), arg("to"), arg("words"),
+      .def(py::init<int, int, int, int, std::vector<int>, double>(), arg("rank"), arg("ranks"),
+           arg("from_"), arg("to"), arg("words"), arg("patience") = 0.0,
            "Over connected sockets, by descriptor, that the caller keeps open: from the rank "
            "before, to the one behind; words: of rank 0 one for every rank, -1 for its own, of the "
-           "others the one to rank 0; empty: nobody leads.")
+           "others the one to rank 0; empty: nobody leads. patience: seconds to wait for one that "
+           "lives but does nothing; 0: for ever.")
       .def(
           "broadcast",
           [](Group& group, py::array array) {
@@ -103,8 +104,9 @@ void bind_solver(py::module_& m) {
           arg("array"), "Rank 0's values come to all.")
       .def("end", &Group::end, py::call_guard<py::gil_scoped_release>(),
            "Rank 0 says that no iteration comes any more.")
-      .def("abort", &Group::abort, py::call_guard<py::gil_scoped_release>(),
-           "Ends what goes on and all that comes, by an error; from any thread.")
+      .def(
+          "abort", [](Group& group) { group.abort(); }, py::call_guard<py::gil_scoped_release>(),
+          "Ends what goes on and all that comes, by an error; from any thread.")
       .def_property_readonly("rank", &Group::rank, "The number of this process.")
       .def_property_readonly("ranks", &Group::ranks, "How many there are.");
   py::class_<Solver, std::shared_ptr<Solver>>(

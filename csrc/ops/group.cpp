@@ -35,30 +35,62 @@ int64_t receive_some(int socket, char* data, int64_t bytes) {
 
 }  // namespace
 
-Group::Group(int rank, int ranks, int from, int to, std::vector<int> words)
-    : rank_(rank), ranks_(ranks), from_(from), to_(to), words_(std::move(words)) {
+Group::Group(int rank, int ranks, int from, int to, std::vector<int> words, double patience)
+    : rank_(rank),
+      ranks_(ranks),
+      from_(from),
+      to_(to),
+      words_(std::move(words)),
+      patience_(patience) {
   PCC_CONFIG(ranks >= 1 && rank >= 0 && rank < ranks, "rank ", rank, " of ", ranks);
   PCC_CHECK(words_.empty() || words_.size() == (rank == 0 ? static_cast<size_t>(ranks) : 1),
             "a group of ", ranks, " with ", words_.size(), " sockets");
 }
 
-void Group::lost(int socket) const {
-  if (aborted_) PCC_THROW(engine, "the run's processes were stopped");
+int Group::other_end(int socket) const {
   const bool in_ring = socket == from_ || socket == to_;
-  const int other = !in_ring          ? 0
-                    : socket == from_ ? (rank_ + ranks_ - 1) % ranks_
-                                      : (rank_ + 1) % ranks_;
-  PCC_THROW(engine, "rank ", rank_, " of ", ranks_, " has lost rank ", other,
+  if (in_ring) return socket == from_ ? (rank_ + ranks_ - 1) % ranks_ : (rank_ + 1) % ranks_;
+  const auto found = std::find(words_.begin(), words_.end(), socket);
+  return rank_ > 0 ? 0 : static_cast<int>(found - words_.begin());
+}
+
+void Group::lost(int socket) const {
+  check();
+  PCC_THROW(engine, "rank ", rank_, " of ", ranks_, " has lost rank ", other_end(socket),
             ": its process has ended, or cannot be reached any more");
+}
+
+void Group::check() const {
+  if (!aborted_) return;
+  const std::lock_guard lock(mutex_);
+  PCC_THROW(engine, why_.empty() ? "the run's processes were stopped" : why_);
+}
+
+std::string Group::impatience(const std::string& what) const {
+  return concat("rank ", rank_, " of ", ranks_, " has waited ", patience_, " s for ", what,
+                " (PYCAFFE_CLR_RANKS_TIMEOUT)");
+}
+
+// Until one of the sockets can go on; `socket` is the one that most is expected of.
+void Group::wait(pollfd* sockets, size_t count, int socket, bool for_ever) const {
+  constexpr double kLongest = 1e9;  // ms, which an int holds
+  const bool ends = patience_ > 0 && !for_ever;
+  const int limit = ends ? static_cast<int>(std::min(1000 * patience_, kLongest)) : -1;
+  if (aborted_) lost(socket);
+  const int ready = ::poll(sockets, count, limit);
+  if (ready < 0 && errno != EINTR) lost(socket);
+  if (ready == 0)
+    PCC_THROW(engine, impatience(concat("rank ", other_end(socket),
+                                        ", whose process has not ended and does not go on")));
 }
 
 // Sends to the rank behind and receives from the one before, whichever can go on.
 void Group::exchange(const char* out, int64_t out_bytes, char* in, int64_t in_bytes) {
   while (out_bytes > 0 || in_bytes > 0) {
-    pollfd both[2] = {{to_, static_cast<short>(out_bytes > 0 ? POLLOUT : 0), 0},
-                      {from_, static_cast<short>(in_bytes > 0 ? POLLIN : 0), 0}};
-    if (aborted_) lost(from_);
-    if (::poll(both, 2, -1) < 0 && errno != EINTR) lost(from_);
+    // What is done is not looked at: that its other end has left would be said again and again.
+    pollfd both[2] = {{out_bytes > 0 ? to_ : -1, POLLOUT, 0},
+                      {in_bytes > 0 ? from_ : -1, POLLIN, 0}};
+    wait(both, 2, in_bytes > 0 ? from_ : to_);
     if (out_bytes > 0 && both[0].revents) {
       const int64_t done = send_some(to_, out, out_bytes);
       if (done < 0) lost(to_);
@@ -76,9 +108,8 @@ void Group::exchange(const char* out, int64_t out_bytes, char* in, int64_t in_by
 
 void Group::send(int socket, const char* data, int64_t bytes) {
   while (bytes > 0) {
-    if (aborted_) lost(socket);
     pollfd one = {socket, POLLOUT, 0};
-    ::poll(&one, 1, -1);
+    wait(&one, 1, socket);
     const int64_t done = send_some(socket, data, bytes);
     if (done < 0) lost(socket);
     data += done;
@@ -86,11 +117,10 @@ void Group::send(int socket, const char* data, int64_t bytes) {
   }
 }
 
-void Group::receive(int socket, char* data, int64_t bytes) {
+void Group::receive(int socket, char* data, int64_t bytes, bool for_ever) {
   while (bytes > 0) {
-    if (aborted_) lost(socket);
     pollfd one = {socket, POLLIN, 0};
-    ::poll(&one, 1, -1);
+    wait(&one, 1, socket, for_ever);
     const int64_t done = receive_some(socket, data, bytes);
     if (done < 0) lost(socket);
     data += done;
@@ -141,7 +171,7 @@ void Group::say(char word) {
 
 bool Group::begins() {
   char word = 0;
-  receive(words_[0], &word, 1);
+  receive(words_[0], &word, 1, true);
   PCC_CHECK(word == 'i' || word == 'e', "rank ", rank_, " got a word from rank 0 that is none");
   return word == 'i';
 }
@@ -151,11 +181,12 @@ bool Group::hears(int milliseconds) const {
   return ::poll(&one, 1, milliseconds) > 0;
 }
 
-void Group::abort() noexcept {
+void Group::abort(const std::string& why) noexcept {
+  const std::lock_guard lock(mutex_);
+  if (!aborted_) why_ = why;
   aborted_ = true;
   for (const int socket : {from_, to_})
     if (socket >= 0) ::shutdown(socket, SHUT_RDWR);
-  const std::lock_guard lock(mutex_);
   try {
     if (act_) act_();
   } catch (const std::exception&) {  // whoever waits is told

@@ -139,6 +139,7 @@ Solver::Run Solver::run(int64_t count, double seconds, const std::function<void(
       break;
   }
   if (!halted_) read(unread, made, run.losses);
+  if (group_) group_->check();  // else what was read may be of sums that never came
   run.diverged = halted_;
   return run;
 }

@@ -46,7 +46,7 @@ class NCCL:
             place = meeting.Place(rank, count, rank, count, host, int(port), key)
             self._meeting = meeting.meet(place)
             ring = [each.fileno() for each in self._meeting.ring]
-        self.group = ready_core().Group(rank, count, ring[0], ring[1], [])
+        self.group = ready_core().Group(rank, count, ring[0], ring[1], [], meeting.patience())
 
     @staticmethod
     def new_uid() -> bytes:

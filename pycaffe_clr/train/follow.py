@@ -55,8 +55,9 @@ def follow(place: Place, data_dir: str | None = None) -> None:
         _follow(place, met, data_dir)
     except Exception as error:
         told: dict[str, Any] = {"error": str(error), "kind": type(error).__name__}
-        # Of another rank's end, which is the reason for this one.
-        told["follows"] = f"rank {place.rank} of {place.ranks} has lost rank" in str(error)
+        # Of what became of another rank, which is the reason for this one's end.
+        own = f"rank {place.rank} of {place.ranks} has"
+        told["follows"] = str(error).startswith((f"{own} lost", f"{own} waited"))
         if not isinstance(error, PycaffeClrError):
             told["error"] = f"{type(error).__name__}: {error}"
         with contextlib.suppress(OSError):
@@ -88,7 +89,9 @@ def _follow(place: Place, met: meeting.Meeting, data_dir: str | None) -> None:
         records=Records(data_dir or order["data_dir"] or order["cwd"]),
     )
     ring = [each.fileno() for each in met.ring]
-    group = core.Group(place.rank, place.ranks, ring[0], ring[1], [words.fileno()])
+    group = core.Group(
+        place.rank, place.ranks, ring[0], ring[1], [words.fileno()], meeting.patience()
+    )
     trained = core.Solver(net, core_settings(solver), group)
     meeting.tell(words, {"ready": True})
     start = _hear(words, "where to begin")

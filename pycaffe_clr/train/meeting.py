@@ -19,6 +19,8 @@ from pycaffe_clr.version import package_version
 
 # How long ranks wait for each other to come: the slowest may have to read its packages first.
 TIMEOUT_SECONDS = 300.0
+# And, once they train, for one that lives but does nothing: ways may be measured, disks be slow.
+PATIENCE_SECONDS = 1800.0
 TIMEOUT_VARIABLE = "PYCAFFE_CLR_RANKS_TIMEOUT"
 # A word that keeps strangers out; the launcher makes one up.
 KEY_VARIABLE = "PYCAFFE_CLR_RANKS_KEY"
@@ -148,9 +150,14 @@ def _own(host: str) -> str:
     return "127.0.0.1" if host == "localhost" else ""
 
 
-def timeout() -> float:
-    """Seconds that ranks wait for each other. Raises ConfigError."""
-    text = os.environ.get(TIMEOUT_VARIABLE, str(TIMEOUT_SECONDS))
+def patience() -> float:
+    """Seconds that ranks which train wait for one that has not left. Raises ConfigError."""
+    return timeout(PATIENCE_SECONDS)
+
+
+def timeout(usual: float = TIMEOUT_SECONDS) -> float:
+    """Seconds that ranks wait for each other to come. Raises ConfigError."""
+    text = os.environ.get(TIMEOUT_VARIABLE, str(usual))
     try:
         seconds = float(text)
     except ValueError:
@@ -193,7 +200,7 @@ def _lead(
         came: dict[int, tuple[socket.socket, tuple[str, int]]] = {}
         while len(came) < place.ranks - 1:
             missing = [r for r in range(1, place.ranks) if r not in came]
-            what = f"rank 0: {_names(missing)} did not come"
+            what = f"rank 0: {names(missing)} did not come"
             connection, address = _accept(server, end, what, look)
             told = _greeted(connection, place)
             rank = told.get("rank") if told else None
@@ -299,7 +306,8 @@ def _refused(place: Place, why: str) -> ConfigError:
     return ConfigError(f"rank {place.rank} is not taken by rank 0: {why}")
 
 
-def _names(ranks: list[int]) -> str:
+def names(ranks: list[int]) -> str:
+    """ "rank 1", "ranks 1, 2"."""
     return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"
 
 

@@ -9,6 +9,7 @@ import os
 import secrets
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -33,6 +34,8 @@ COMMAND = (sys.executable, "-m", "pycaffe_clr.train.follow")
 # How long a process that the run has lost may take to say why, and one that is done to end.
 _LAST_WORDS_SECONDS = 2.0
 _FAREWELL_SECONDS = 10.0
+# How the engine's error begins once a group was given up (csrc/ops/group.cpp).
+_STOPPED = "the run's processes were stopped"
 _LAST_WORDS = 2000
 _LONGEST_WORDS = 1 << 20
 
@@ -50,7 +53,10 @@ class Team:
         self._place = place
         self._children: dict[int, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
         self._meeting: Meeting | None = None
+        # Why ranks have left; those that followed another; those that should have, and did not.
         self._reasons: list[PycaffeClrError] = []
+        self._followed: list[PycaffeClrError] = []
+        self._silent: list[int] = []
         self._watcher: threading.Thread | None = None
         self._wake = os.pipe()
         self._finished = False
@@ -81,7 +87,8 @@ class Team:
         met = self._meeting = meeting.meet(place, server, self._look)
         words = [-1 if each is None else each.fileno() for each in met.words]
         ring = [each.fileno() for each in met.ring]
-        self.group = ready_core().Group(0, self.ranks, ring[0], ring[1], words)
+        patience = meeting.patience()
+        self.group = ready_core().Group(0, self.ranks, ring[0], ring[1], words, patience)
 
     def _look(self) -> None:
         """Raise why one of the processes is gone, if one is."""
@@ -133,8 +140,7 @@ class Team:
         for rank, connection in enumerate(self._meeting.words):
             if connection is None:
                 continue
-            said = meeting.hear(connection, _LONGEST_WORDS)
-            if said != {"ready": True}:
+            if (said := self._hear(rank, connection)) != {"ready": True}:
                 raise self._reason(rank, said)
             _tell(connection, rank, place)
         for array in views(training.net, training.core).values():
@@ -142,14 +148,37 @@ class Team:
         self._watcher = threading.Thread(target=self._watch, name="ranks", daemon=True)
         self._watcher.start()
 
+    def _hear(self, rank: int, connection: socket.socket) -> dict[str, Any] | None:
+        """What a rank says next. Raises EngineError where it lives and says nothing."""
+        patience = meeting.patience()
+        if not select.select([connection], [], [], patience)[0]:
+            raise self._silence([rank])
+        return meeting.hear(connection, _LONGEST_WORDS)
+
     def explain(self, error: PycaffeClrError) -> PycaffeClrError:
-        """Why training ended with an error: what another rank said before it left, if one did."""
+        """Why training ended with an error: what another rank said before it left, or that one does
+        not go on; else the error itself."""
+        if not isinstance(error, EngineError):
+            return error
+        # Where this process has waited in vain the others may still wait.
+        self.group.abort()
         end = time.monotonic() + 2 * _LAST_WORDS_SECONDS
         while self._watcher is not None and not self._reasons and time.monotonic() < end:
             self._watcher.join(0.05)
             if not self._watcher.is_alive():
                 break
-        return self._reasons[0] if self._reasons else error
+        if self._reasons:
+            return self._reasons[0]
+        if not str(error).startswith((f"rank 0 of {self.ranks} has ", _STOPPED)):
+            return error
+        return self._silence(self._silent) if self._silent else [*self._followed, error][0]
+
+    def _silence(self, ranks: list[int]) -> EngineError:
+        who = f"{meeting.names(ranks)} of {self.ranks}"
+        return EngineError(
+            f"{who}: no word for {meeting.patience():g} s ({meeting.TIMEOUT_VARIABLE}), and the "
+            "process has not ended: was it stopped, or cannot be reached any more?"
+        )
 
     def finish(self) -> None:
         """Tell the others that it is over. Raises what one of them found wrong in the end."""
@@ -160,8 +189,7 @@ class Team:
         self.group.end()
         for rank, connection in enumerate(self._meeting.words):
             if connection is not None:
-                said = meeting.hear(connection, _LONGEST_WORDS)
-                if said != {"done": True}:
+                if (said := self._hear(rank, connection)) != {"done": True}:
                     raise self._reason(rank, said)
 
     def _stop_watching(self) -> None:
@@ -182,11 +210,12 @@ class Team:
                 poll.register(connection, select.POLLIN)
                 ranks[connection.fileno()] = rank, connection
         latest: float | None = None
-        followed: list[PycaffeClrError] = []
         while not self._reasons:
             left = None if latest is None else 1000 * max(0.0, latest - time.monotonic())
             ready = [descriptor for descriptor, _ in poll.poll(left) if descriptor in ranks]
             if not ready:
+                if latest is not None:
+                    self._silent = [rank for rank, _ in ranks.values()]
                 break
             if latest is None:
                 latest = time.monotonic() + _LAST_WORDS_SECONDS
@@ -196,9 +225,8 @@ class Team:
                 rank, connection = ranks.pop(descriptor)
                 connection.settimeout(_LAST_WORDS_SECONDS)
                 said = meeting.hear(connection, _LONGEST_WORDS)
-                to = followed if said and said.get("follows") else self._reasons
+                to = self._followed if said and said.get("follows") else self._reasons
                 to.append(self._reason(rank, said))
-        self._reasons += followed
 
     def _reason(self, rank: int, said: dict[str, Any] | None) -> PycaffeClrError:
         """Why a rank has left, by its own words or by what became of its process."""

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "backends/cuda/host/modes.h"
+#include "backends/cuda/watchdog.h"
 #include "core/parallel.h"
 #include "list_feed.h"
 #include "net_text.h"
@@ -21,7 +22,7 @@ namespace {
 // Connected groups of as many ranks, whose sockets are closed with it.
 class Ranks {
  public:
-  explicit Ranks(int count) {
+  explicit Ranks(int count, double patience = 0) {
     std::vector<int> from(static_cast<size_t>(count)), to = from;
     std::vector<std::vector<int>> words(static_cast<size_t>(count));
     words[0] = {-1};
@@ -36,7 +37,7 @@ class Ranks {
     }
     for (int r = 0; r < count; ++r) {
       const auto at = static_cast<size_t>(r);
-      groups.push_back(std::make_shared<Group>(r, count, from[at], to[at], words[at]));
+      groups.push_back(std::make_shared<Group>(r, count, from[at], to[at], words[at], patience));
       of_rank_.push_back({from[at], to[at]});
       if (r > 0) of_rank_.back().push_back(words[at][0]);
     }
@@ -132,6 +133,48 @@ TEST(nobody_waits_for_a_rank_that_is_gone) {
   });
   CHECK_EQ(errors.size(), size_t{2});
   CHECK(errors.at(0).find("rank 0 of 3 has lost rank ") == 0);
+}
+
+TEST(nobody_waits_for_ever_for_a_rank_that_does_nothing) {
+  Ranks ranks(2, 0.05);
+  const auto errors = ranks.run([&](int rank) {
+    float values[3] = {};
+    if (rank == 0) ranks.groups[0]->sum(values, 3);
+  });
+  CHECK_EQ(errors.size(), size_t{1});
+  CHECK_EQ(
+      errors.at(0),
+      "rank 0 of 2 has waited 0.05 s for rank 1, whose process has not ended and does not go on "
+      "(PYCAFFE_CLR_RANKS_TIMEOUT)");
+}
+
+TEST(who_waits_for_a_device_too_long_is_told_on) {
+  const auto since = std::make_shared<cuda::WaitsSince>(0);
+  std::atomic<int> told = 0;
+  const auto settle = [] { std::this_thread::sleep_for(std::chrono::milliseconds(60)); };
+  {
+    const cuda::Watchdog watchdog(since, 0.02, [&] { ++told; });
+    settle();
+    CHECK_EQ(told.load(), 0);  // nobody waits
+    const cuda::Waiting waiting(*since);
+    settle();
+    settle();
+    CHECK_EQ(told.load(), 1);
+  }
+  const cuda::Watchdog patient(since, 0, [&] { ++told; });
+  const cuda::Waiting waiting(*since);
+  settle();
+  CHECK_EQ(told.load(), 1);
+}
+
+TEST(why_a_group_was_given_up_is_said_once) {
+  Ranks ranks(2);
+  ranks.groups[0]->check();
+  ranks.groups[0]->abort("the device hangs");
+  ranks.groups[0]->abort("something else");
+  CHECK_THROWS_WITH("the device hangs", ranks.groups[0]->check());
+  float value = 0;
+  CHECK_THROWS_WITH("the device hangs", ranks.groups[0]->sum(&value, 1));
 }
 
 TEST(abort_ends_what_goes_on) {

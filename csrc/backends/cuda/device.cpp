@@ -66,7 +66,10 @@ std::shared_ptr<Memory> CudaDevice::allocate(int64_t bytes) {
 
 void CudaDevice::pace() {
   Event& end = paces_[paced_++ % 2];
-  end.sync();  // of the iteration before the last
+  {
+    const Waiting waiting(*waits_since_);
+    end.sync();  // of the iteration before the last
+  }
   end.record(stream_);
 }
 

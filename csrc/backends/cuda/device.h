@@ -12,6 +12,7 @@
 
 #include "backends/cuda/cudnn/library.h"
 #include "backends/cuda/runtime.h"
+#include "backends/cuda/watchdog.h"
 #include "ops/device.h"
 
 namespace pcc::cuda {
@@ -32,10 +33,14 @@ class CudaDevice : public Device, public std::enable_shared_from_this<CudaDevice
     stream_.upload(to, from, bytes);
   }
   void download(void* to, const void* from, int64_t bytes) override {
+    const Waiting waiting(*waits_since_);
     stream_.download(to, from, bytes);
   }
   void clear(void* to, int64_t bytes) override { stream_.fill(to, 0, bytes); }
-  void sync() override { stream_.sync(); }
+  void sync() override {
+    const Waiting waiting(*waits_since_);
+    stream_.sync();
+  }
   void pace() override;
   bool host_visible() const override { return false; }
   Precision precision() const override { return precision_; }
@@ -59,6 +64,7 @@ class CudaDevice : public Device, public std::enable_shared_from_this<CudaDevice
   void give_title(const Op* op, std::string title) { titles_[op] = std::move(title); }
 
   Stream& stream() { return stream_; }
+  std::shared_ptr<const WaitsSince> waits_since() const { return waits_since_; }
   const std::string& conv_choice() const { return conv_choice_; }
   // The GPU and what runs it, in words that differ where the speed of a kernel may.
   const std::string& description();
@@ -84,6 +90,7 @@ class CudaDevice : public Device, public std::enable_shared_from_this<CudaDevice
   Stream stream_;
   std::map<Stream*, std::unique_ptr<const cudnn::Handle>> cudnn_;  // null: it does not work
   int64_t memory_bytes_ = properties(index_).memory_bytes;
+  std::shared_ptr<WaitsSince> waits_since_ = std::make_shared<WaitsSince>(0);
   Event paces_[2];  // the ends of the latest iterations, in turn
   int64_t paced_ = 0;
   std::unordered_map<const Op*, std::string> titles_;

@@ -2,9 +2,13 @@
 // Declarations after nccl.h of NCCL 2.28, which keeps them stable over its versions.
 #include <dlfcn.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
-#include <mutex>
+#include <future>
+#include <thread>
+#include <utility>
 
 #include "backends/cuda/collective.h"
 #include "backends/cuda/wheels.h"
@@ -78,44 +82,73 @@ class NcclCollective : public Collective {
     UniqueId id = {};
     if (group_.rank() == 0) check(nccl().unique_id(&id), "make an id");
     group_.broadcast(&id, sizeof(id));
-    stream.native();  // its device becomes this thread's
-    Comm comm = nullptr;
-    check(nccl().init_rank(&comm, group_.ranks(), id, group_.rank()), "bring the ranks together");
-    comm_ = comm;
-    group_.on_abort([this] { abort(); });
+    comm_ = meet(stream, id);
+    group_.on_abort([this] { abort(std::chrono::seconds(0)); });
   }
   // Not in good order, for which NCCL would wait for the others.
   ~NcclCollective() override {
     group_.on_abort({});
-    abort();
+    abort(std::chrono::seconds(5));
   }
 
   void sum(Stream& stream, float* values, int64_t count) override {
-    const std::lock_guard lock(mutex_);
-    PCC_CHECK(comm_, "the run's processes were stopped");
-    check(nccl().all_reduce(values, values, static_cast<size_t>(count), kFloat32, kSum, comm_,
+    group_.check();
+    const Comm comm = comm_;
+    check(nccl().all_reduce(values, values, static_cast<size_t>(count), kFloat32, kSum, comm,
                             stream.native()),
-          "sum over the ranks");
+          "sum over the ranks", comm);
   }
 
  private:
-  void check(int status, const char* action) const {
+  // In a thread of its own, as NCCL waits for ranks that are gone, too.
+  Comm meet(Stream& stream, const UniqueId& id) const {
+    using Met = std::pair<int, Comm>;
+    std::promise<Met> promise;
+    std::future<Met> met = promise.get_future();
+    const int ranks = group_.ranks(), rank = group_.rank();
+    std::thread([&stream, id, ranks, rank, promise = std::move(promise)]() mutable {
+      stream.native();  // its device becomes this thread's
+      Comm comm = nullptr;
+      const int status = nccl().init_rank(&comm, ranks, id, rank);
+      promise.set_value({status, comm});
+    }).detach();
+    for (int64_t tenths = 0;
+         met.wait_for(std::chrono::milliseconds(100)) != std::future_status::ready; ++tenths) {
+      group_.check();
+      if (group_.patience() > 0 && static_cast<double>(tenths) > 10 * group_.patience())
+        PCC_THROW(engine, group_.impatience("NCCL, which brings the ranks together"));
+    }
+    const auto [status, comm] = met.get();
+    check(status, "bring the ranks together", comm);
+    return comm;
+  }
+  static void check(int status, const char* action, Comm comm = nullptr) {
     if (status == kSuccess) return;
-    const char* const reason = nccl().last_error(comm_);
+    const char* const reason = nccl().last_error(comm);
     PCC_THROW(engine, "NCCL could not ", action, ": ", nccl().error_string(status),
               reason && *reason ? concat(" (", reason, ")") : "",
               "; NCCL_DEBUG=INFO in the environment shows more");
   }
-  // From any thread: kernels that wait for a rank that is gone end.
-  void abort() noexcept {
-    const std::lock_guard lock(mutex_);
-    if (comm_) nccl().abort(comm_);
-    comm_ = nullptr;
+  // From any thread, also while another is within NCCL: kernels that wait for a rank that is gone
+  // end at once. NCCL itself goes on, in a thread of its own, for as long as a recording knows of
+  // it: that is not waited for any longer than `patience`.
+  void abort(std::chrono::seconds patience) noexcept {
+    const Comm comm = comm_.exchange(nullptr);
+    if (!comm) return;
+    try {
+      std::promise<void> done;
+      const std::future<void> ended = done.get_future();
+      std::thread([comm, done = std::move(done)]() mutable {
+        nccl().abort(comm);
+        done.set_value();
+      }).detach();
+      ended.wait_for(patience);
+    } catch (const std::exception&) {  // no thread is to be had: the process's end does it
+    }
   }
 
   Group& group_;
-  std::mutex mutex_;
-  Comm comm_ = nullptr;
+  std::atomic<Comm> comm_ = nullptr;
 };
 
 }  // namespace
