@@ -85,8 +85,13 @@ smoke() {
     --no-whole-test --max-iter $([ -n "$host" ] && echo 3 || echo 60) "${small[@]}"
 }
 
-# Where programs that were built elsewhere find the libraries beside them.
-find_libraries() { export LD_LIBRARY_PATH="$programs:$programs/../..:${LD_LIBRARY_PATH:-}"; }
+# Where programs that were built elsewhere find the libraries beside them, and any of them cuDNN.
+find_libraries() {
+  export LD_LIBRARY_PATH="$programs:$programs/../..:${LD_LIBRARY_PATH:-}"
+  PYCAFFE_CLR_CUDNN_DIR=$(python3 -c 'import os; from pycaffe_clr import native
+native.name_gpu_libraries(); print(os.environ.get("PYCAFFE_CLR_CUDNN_DIR", ""))')
+  export PYCAFFE_CLR_CUDNN_DIR
+}
 
 kernels() {
   local said="$work/said"
