@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pycaffe_clr.engine import backend_of, ready_core
 from pycaffe_clr.errors import ConfigError
+from pycaffe_clr.native import gpu_libraries
 
 if TYPE_CHECKING:
     from pycaffe_clr.proto import SolverParameter
 
 # The backend that GPUs mean.
 GPU = "cuda"
+# Where it was built.
+MODULE = Path(__file__).parent / "libpycaffe_clr_cuda.so"
 
 
 class Choice(NamedTuple):
@@ -25,6 +30,23 @@ class Choice(NamedTuple):
 def gpus() -> tuple[list[str], str]:
     """(names of the GPUs here, by number; why there are none)."""
     return ready_core().devices(GPU)
+
+
+def gpu_lines() -> list[str]:
+    """What GPUs are here and by what they would be used; none where the package knows of none.
+
+    Raises EngineError where the engine cannot be loaded.
+    """
+    if not MODULE.is_file():
+        return []
+    names, why = gpus()
+    if not names:
+        return [f"GPUs none: {why}", *gpu_libraries()]
+    runtime, driver = ctypes.c_int(), ctypes.c_int()
+    ctypes.CDLL(str(MODULE)).pcc_cuda_versions(ctypes.byref(runtime), ctypes.byref(driver))
+    used, known = (f"{n.value // 1000}.{n.value % 1000 // 10}" for n in (runtime, driver))
+    cuda = f"CUDA {used}, driver for CUDA {known}"
+    return [f"GPUs {', '.join(names)}", cuda, *gpu_libraries()]
 
 
 def device_number(device: str) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from train_cases import make_case
 
-from pycaffe_clr import cli, devices, engine, version
+from pycaffe_clr import cli, devices, engine
 from pycaffe_clr.cli.show import bytes_text
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.prototxt import is_solver
@@ -217,11 +217,11 @@ def test_version_tells_of_gpus(capsys, monkeypatch):
     """And of their libraries, wherever the package knows of GPUs."""
     monkeypatch.setenv("PYCAFFE_CLR_CUDNN_DIR", "/of/mine")
     monkeypatch.setattr(devices, "gpus", lambda: ([], "no CUDA device"))
-    monkeypatch.setattr(version, "MODULE", Path(__file__))
+    monkeypatch.setattr(devices, "MODULE", Path(__file__))
     assert cli.main(["version"]) == 0
     said = capsys.readouterr().out
     assert "GPUs none: no CUDA device\ncuDNN in /of/mine (PYCAFFE_CLR_CUDNN_DIR)\nNCCL " in said
-    monkeypatch.setattr(version, "MODULE", Path("/nowhere"))
+    monkeypatch.setattr(devices, "MODULE", Path("/nowhere"))
     assert cli.main(["version"]) == 0
     assert "GPUs" not in capsys.readouterr().out
 

@@ -14,9 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Print them; returns 0 also where the compiled module cannot be loaded, which it says."""
+    from pycaffe_clr.devices import gpu_lines
     from pycaffe_clr.native import core
     from pycaffe_clr.train import machine
-    from pycaffe_clr.version import gpu_lines
 
     for name, value in machine.versions().items():
         print(f"{name} {value}")
