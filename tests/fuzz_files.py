@@ -12,7 +12,7 @@ import resource
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import lmdb
@@ -132,16 +132,23 @@ class Case:
             file.write_bytes(before)
 
 
-def main(seed: int, count: int, file: Path | None = None) -> None:
+def drive(
+    seeds: Sequence[tuple[Callable[[bytes], None], bytes]],
+    pick: random.Random,
+    count: int,
+    file: Path | None,
+) -> None:
+    """Have each reader read its own bytes, then spoilt ones; print what came of them.
+
+    file: where the bytes are left that it was at.
+    """
     logging.disable(logging.CRITICAL)
     ready_core().set_threads(1)
     resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
-    case = Case()
-    pick = random.Random(seed)
     told: Counter[str] = Counter()
     for number in range(count):
-        act, data = case.seeds[number % len(case.seeds)]
-        if number >= len(case.seeds):
+        act, data = seeds[number % len(seeds)]
+        if number >= len(seeds):
             data = spoil(data, pick)
         if file is not None:
             file.write_bytes(data)
@@ -150,9 +157,13 @@ def main(seed: int, count: int, file: Path | None = None) -> None:
             outcome = "read"
         except PycaffeClrError as error:
             outcome = type(error).__name__
-            assert number >= len(case.seeds), f"{act.__name__}: the file itself: {error}"
+            assert number >= len(seeds), f"{act.__name__}: the file itself: {error}"
         told[outcome] += 1
     print(dict(told))
+
+
+def main(seed: int, count: int, file: Path | None = None) -> None:
+    drive(Case().seeds, random.Random(seed), count, file)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ def run(program: str, *arguments: str, folder: Path) -> str:
         capture_output=True,
         text=True,
         timeout=600,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])},
     )
     sample = last.read_bytes()[:3000] if last.is_file() else b""
     assert done.returncode == 0, (
@@ -38,3 +40,9 @@ def test_spoilt_nets_run_or_are_refused(seed, tmp_path):
 def test_spoilt_files_are_read_or_refused(seed, tmp_path):
     told = run("fuzz_files.py", str(seed), "250", folder=tmp_path)
     assert "'DataError'" in told and "'read'" in told
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_spoilt_pictures_lists_databases_and_old_nets_are_read_or_refused(seed, tmp_path):
+    told = run("fuzz_readers.py", str(seed), "300", folder=tmp_path)
+    assert "'DataError'" in told and "'ConfigError'" in told and "'read'" in told

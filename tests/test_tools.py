@@ -104,6 +104,9 @@ def test_hostile_models_are_errors(here):
         except (caffe.DataError, caffe.ConfigError):
             refused += 1
     assert refused >= 50
+    Path("x").write_bytes(whole.replace(b"ip", b"\xee\xff"))  # names that are no UTF-8
+    with pytest.raises(caffe.DataError, match="x: cannot be written"):
+        upgraded(Path("x"))
 
 
 def test_tools_answer_to_caffes_names(here):

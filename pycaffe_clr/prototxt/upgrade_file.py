@@ -46,10 +46,10 @@ def _binary(path: Path) -> tuple[bytes, bool]:
         raise DataError(f"{path}: is no binary net: {error}") from error
     if not len(net.layer) and not len(net.layers):
         raise DataError(f"{path}: holds no layers; is it a .caffemodel?")
-    changed = _upgrade(net, Source(str(path)))
     try:
+        changed = _upgrade(net, Source(str(path)))
         return net.SerializeToString(), changed
-    except (EncodeError, ValueError) as error:  # larger than protobuf allows
+    except (EncodeError, ValueError) as error:  # larger than protobuf allows, or no UTF-8
         raise DataError(f"{path}: cannot be written in today's form: {error}") from error
 
 
