@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from time import perf_counter
@@ -86,6 +86,8 @@ class Records:
         # Where each database was found, by the name that the net has for it.
         self.paths: dict[str, Path] = {}
         self._sources: dict[tuple[Path, bool | None], RecordSource] = {}
+        # Those of FileFeeds.
+        self.readers: dict[Path, Callable[[int], object]] = {}
 
     def feed(
         self,
@@ -122,9 +124,13 @@ class Records:
         return module.StreamFeed(RecordStream(source, share=share))
 
     def rates(self) -> dict[Path, float]:
-        """Records that each database gives in a second, decoded where they are compressed; of
-        those that are not held in memory."""
+        """Records that each database, or list of pictures, gives in a second, decoded where they
+        are compressed; of those that are not held in memory."""
         found = {}
+        for path, read in self.readers.items():
+            begin = perf_counter()
+            read(_RATED)
+            found[path] = _RATED / (perf_counter() - begin)
         for (path, _), source in self._sources.items():
             if source.held is None:
                 count = min(len(source), _RATED)
@@ -202,6 +208,7 @@ def layer_feed(
             gains = files.gains(settings)
             return None if gains is None else (None, gains)
         feed = record_feed(files.open(spec, settings, transform, share))
+        records.readers |= files.readers
     if feed is None:
         return None
     mean = None

@@ -63,6 +63,8 @@ def test_a_share_is_read_and_nothing_else(threads):
     asked: list[list[int]] = []
 
     class Shared(ArraySource):
+        rounds = False
+
         def read(self, records, count=None, out=None):
             assert out is None and count is None
             asked.append(records.tolist())

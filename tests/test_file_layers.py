@@ -182,6 +182,13 @@ def test_window_data_takes_a_share_of_objects(tmp_path):
     assert net.blobs["data"].data.shape == (8, 3, 6, 6)
     assert (labels[:6] == 0).all() and np.isin(labels[6:], [3, 4]).all()
     assert np.isfinite(net.blobs["data"].data).all() and net.blobs["data"].data.any()
+    # What is made ahead is what a net that begins there makes.
+    net.forward()
+    second = net.blobs["data"].data.copy()
+    other = window_net(tmp_path, "context_pad: 1")
+    for _ in range(2):
+        other.forward()
+    assert np.array_equal(other.blobs["data"].data, second)
     (tmp_path / "windows.txt").write_text("# 0\nx.png\n3\n6\n8\n1\n1 0.9 0 0\n")
     with pytest.raises(DataError, match="windows.txt:7: expected `label overlap"):
         window_net(tmp_path)

@@ -297,6 +297,17 @@ def test_the_time_of_a_net_stands_beside_that_of_its_database(here, capsys):
     assert said is not None and float(said[1]) > 0 and float(said[2]) > 0
 
 
+def test_the_time_of_a_net_stands_beside_that_of_its_pictures(shown, capsys):
+    Path("net.prototxt").write_text(
+        'layer { name: "data" type: "ImageData" top: "data" top: "label" image_data_param { '
+        'source: "list.txt" root_folder: "pics/" batch_size: 2 new_height: 4 new_width: 6 } }'
+        + NET.split("}\n", 1)[1]
+    )
+    assert cli.main(["time", "--model=net.prototxt", "--iterations=2"]) == 0
+    said = re.search(r"list.txt gives (\S+) images/s; a step takes", capsys.readouterr().err)
+    assert said is not None and float(said[1]) > 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,8 @@ class FileFeeds:
     def __init__(self, data_dir: str | Path | None, seed: int) -> None:
         self._data_dir = data_dir
         self._seed = seed
+        # What reads so many pictures of a list, to see how fast that is.
+        self.readers: dict[Path, Callable[[int], object]] = {}
 
     def open(
         self,
@@ -87,6 +89,7 @@ class FileFeeds:
     ) -> StreamSource:
         from pycaffe_clr.data.image_list import read_list
         from pycaffe_clr.data.image_source import ImageSource, Look
+        from pycaffe_clr.data.pictures import in_threads
 
         height, width = int(settings.get("new_height", 0)), int(settings.get("new_width", 0))
         if (height > 0) != (width > 0):
@@ -104,7 +107,11 @@ class FileFeeds:
             seed if settings.get("shuffle") else None,
             skip,
         )
-        return RecordStream(source, threads=min(_THREADS, os.cpu_count() or 1), share=share)
+        threads = min(_THREADS, os.cpu_count() or 1)
+        self.readers[path] = lambda count: list(
+            in_threads(lambda number: source.read(number, 1), range(count), threads)
+        )
+        return RecordStream(source, threads=threads, share=share)
 
     def _windows(
         self,
@@ -146,7 +153,9 @@ class FileFeeds:
             **thresholds,
         )
         windows = read_windows(path, settings.get("root_folder", ""))
-        return WindowRecords(str(path), windows, how, tops, seed)
+        records = WindowRecords(str(path), windows, how, tops, seed)
+        self.readers[path] = lambda count: records.read(0, count)
+        return records
 
     def _window_mean(
         self, transform: Mapping[str, Any], crop: int, where: str

@@ -222,7 +222,7 @@ class _Database:
 
     def _decode_all(self, numbers: np.ndarray, out: np.ndarray, labels: np.ndarray) -> None:
         """Decode compressed images in all cores; the first broken record's error comes out."""
-        pool = _decoders()
+        pool = decoders()
         waiting = [
             pool.submit(self._decode_one, record, row, out, labels)
             for row, record in enumerate(numbers.tolist())
@@ -266,7 +266,7 @@ class LevelDbSource(_Database):
 
 
 @cache
-def _decoders() -> ThreadPoolExecutor:
+def decoders() -> ThreadPoolExecutor:
     """Threads for all sources; Pillow decodes outside of the interpreter's lock."""
     return ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="decode")
 

@@ -4,13 +4,16 @@ trained on them. Source: Caffe's window_data_layer.cpp."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from pycaffe_clr.data import pictures
+from pycaffe_clr.data.sources import decoders
 from pycaffe_clr.errors import DataError
 
 
@@ -89,7 +92,8 @@ def read_windows(path: Path, root: str) -> list[Window]:
 
 
 class WindowRecords:
-    """Random windows, batch by batch. names: of the fields that hold windows and labels."""
+    """Random windows, batch by batch, the next one made ahead by the threads that decode. names: of
+    the fields that hold windows and labels."""
 
     def __init__(
         self, name: str, windows: Sequence[Window], how: Sampling, names: Sequence[str], seed: int
@@ -100,6 +104,7 @@ class WindowRecords:
         self._how = how
         self._seed = seed
         self._position = 0
+        self._ahead: tuple[tuple[int, int], Future[dict[str, np.ndarray]]] | None = None
         self._pictures: dict[Path, np.ndarray] = {}
         self._foreground = [w for w in windows if w.overlap >= how.fg_threshold]
         self._background = [w._replace(label=0) for w in windows if w.overlap < how.bg_threshold]
@@ -122,18 +127,36 @@ class WindowRecords:
 
     def next(self, count: int) -> dict[str, np.ndarray]:
         """Windows (count, 3, crop, crop) float32, background first, and their labels (count,)."""
-        random = np.random.default_rng((self._seed, self._position))
+        wanted, waiting = (self._position, count), self._ahead
+        self._ahead = None
+        if waiting is not None and waiting[0] == wanted:
+            made = waiting[1].result()
+        else:
+            made = self.read(*wanted)
+        self._position += count
+        following = (self._position, count)
+        self._ahead = following, _reader().submit(self.read, *following)
+        return made
+
+    def read(self, position: int, count: int) -> dict[str, np.ndarray]:
+        """The batch after so many windows."""
+        random = np.random.default_rng((self._seed, position))
         data = np.zeros((count, *self.fields[self._names[0]]), np.float32)
         labels = np.zeros(count, np.float32)
         objects = int(count * np.float32(self._how.fg_fraction))
+        tasks = []
         for row in range(count):
             chosen = self._background if row < count - objects else self._foreground
             window = chosen[int(random.integers(len(chosen)))]
             mirror = self._how.mirror and bool(random.integers(2))
-            warp(self._picture(window.picture), window.box, self._how, mirror, data[row])
+            tasks.append(decoders().submit(self._warp, window, mirror, data[row]))
             labels[row] = window.label
-        self._position += count
+        for task in tasks:
+            task.result()
         return {self._names[0]: data, self._names[1]: labels}
+
+    def _warp(self, window: Window, mirror: bool, out: np.ndarray) -> None:
+        warp(self._picture(window.picture), window.box, self._how, mirror, out)
 
     def _picture(self, path: Path) -> np.ndarray:
         if path in self._pictures:
@@ -142,6 +165,12 @@ class WindowRecords:
         if self._how.cache:
             self._pictures[path] = image
         return image
+
+
+@cache
+def _reader() -> ThreadPoolExecutor:
+    """The thread that makes batches ahead."""
+    return ThreadPoolExecutor(1, thread_name_prefix="windows")
 
 
 def _round(value: float) -> int:
