@@ -1,10 +1,12 @@
 // cuDNN's plans without a device: from an op to a convolution of cuDNN's, what the limits leave,
 // what is said of the rest. Skipped in part where cuDNN is not installed (PYCAFFE_CLR_CUDNN_DIR).
 #include <algorithm>
+#include <bit>
 #include <map>
 #include <thread>
 
 #include "backends/cuda/cudnn_conv.h"
+#include "backends/cuda/runtime.h"
 #include "testing.h"
 
 using namespace pcc;
@@ -232,6 +234,37 @@ TEST(tensors_fit_their_roles) {
   }
 }
 
+// Weights that an op has as (maps, channels, taps), and cuDNN with channels last.
+TEST(weights_go_to_cudnn_and_their_gradients_come_back) {
+  cuda::Stream stream(0);
+  const cuda::CurrentStream current(stream);
+  const Shape shape{2, 3, 2, 2};
+  const int64_t count = shape.count();
+  std::vector<float> w(static_cast<size_t>(count)), back(w.size());
+  for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<float>(i);
+  auto* const there = static_cast<float*>(stream.allocate(3 * 4 * count));
+  float *const last = there + count, *const dw = there + 2 * count;
+  stream.upload(there, w.data(), 4 * count);
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    cuda::weights_to_last(there, {shape, dtype, Layout::nhwc}, last);
+    std::vector<uint16_t> halves(2 * w.size());
+    stream.download(halves.data(), last, 4 * count);
+    for (size_t i = 0; i < w.size(); ++i) {
+      const size_t o = i / 12, tap = i / 3 % 4, c = i % 3;
+      const auto bits = std::bit_cast<uint32_t>(w[(o * 3 + c) * 4 + tap]);  // bf16 holds it, too
+      CHECK_EQ(halves[dtype == DType::bf16 ? i : 2 * i + 1], static_cast<uint16_t>(bits >> 16));
+    }
+  }
+  cuda::weights_to_last(there, {shape, DType::f32, Layout::nhwc}, last);
+  stream.upload(dw, w.data(), 4 * count);
+  for (const float times : {1.0f, 2.0f}) {
+    cuda::gradient_from_last(last, shape, dw, times == 2);
+    stream.download(back.data(), dw, 4 * count);
+    for (size_t i = 0; i < w.size(); ++i) CHECK_EQ(back[i], times * w[i]);
+  }
+  stream.free(there);
+}
+
 // All but cudnnBackendExecute itself.
 TEST(an_op_runs_a_plan_up_to_the_device) {
   const Target target(cudnn_library(), h100());
@@ -252,6 +285,7 @@ TEST(an_op_runs_a_plan_up_to_the_device) {
     const auto ways = cuda::cudnn_convs(desc, site, step, Precision::tf32, target, here, 2);
     REQUIRE(ways.size() == 2);
     CHECK(ways[0]->name() != ways[1]->name());
+    CHECK_EQ(ways[0]->prepared_bytes(), 0);
     try {
       ways[0]->run(tensors);
       SKIP("there is a device, for which other tests are");
@@ -261,6 +295,36 @@ TEST(an_op_runs_a_plan_up_to_the_device) {
     }
   }
   CHECK_EQ(reached, 3);
+}
+
+// Channels last: what an op in tf32 or bf16 asks for. Not what would be rounded on the way.
+TEST(ops_with_channels_last_have_plans) {
+  const Target target(cudnn_library(), h100());
+  for (const DType dtype : {DType::f32, DType::bf16})
+    for (const bool bias : {false, true}) {
+      const auto image = [&](Shape shape) {
+        return TensorSpec{.shape = std::move(shape), .dtype = dtype, .layout = Layout::nhwc};
+      };
+      OpSite site{.in = {image({2, 8, 9, 9})},
+                  .out = {image({2, 16, 9, 9})},
+                  .params = {{Shape{16, 8, 3, 3}}, {Shape{16}}}};
+      const ConvDesc desc{
+          .kernel = {3, 3}, .stride = {1, 1}, .pad = {1, 1}, .dilation = {1, 1}, .bias = bias};
+      const bool bf16 = dtype == DType::bf16;
+      for (const Step step : kSteps) {
+        std::string refusal;
+        const auto ways = cuda::cudnn_convs(
+            desc, site, step, bf16 ? Precision::bf16 : Precision::tf32, target, {}, 2, &refusal);
+        CHECK_EQ(refusal, "");
+        CHECK_EQ(ways.size(), size_t{bf16 && step == Step::weights ? 0u : 2u});
+        const int64_t taken = bias && bf16 && step == Step::forward ? 32 : 0;
+        const int64_t weights = 16 * 8 * 9 * size_of(dtype) + taken;
+        for (const auto& way : ways)
+          CHECK_EQ(way->prepared_bytes(), step == Step::weights ? 0 : weights);
+      }
+      site.in[0] = {Shape{2, 8, 9, 9}};
+      CHECK(cuda::cudnn_convs(desc, site, Step::forward, Precision::bf16, target, {}, 2).empty());
+    }
 }
 
 TEST(a_bias_of_a_transposed_convolution_is_left_to_others) {

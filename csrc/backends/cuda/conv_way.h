@@ -46,8 +46,10 @@ std::unique_ptr<ConvWay> make_matmul_conv(const ConvDesc& desc, const OpSite& si
 // that name ("cudnn": of its plans the first), else the first. Null: there is none.
 std::unique_ptr<ConvWay> choose_conv(const ConvDesc& desc, const OpSite& site, ConvStep step);
 
+// How the site's device chooses; the first, where it is not there.
+std::string conv_choice(const OpSite& site);
 inline constexpr const char *kFirstConv = "first", *kMeasuredConv = "measured",
-                            *kCudnnConv = "cudnn";
+                            *kCudnnConv = "cudnn", *kTensorConv = "tensor";
 // What PYCAFFE_CLR_CONVOLUTION says, or, where it says nothing, `usual`. Throws a config error for
 // a word that is unknown.
 std::string conv_choice_of_environment(const std::string& usual);

@@ -15,6 +15,11 @@ using CudnnHere = std::function<const cudnn::Handle&()>;
 // (cudnn::convolution_of).
 cudnn::Pointers cudnn_pointers(const ConvTensors& tensors, ConvStep step, bool transposed);
 
+// The weights of an op, float32 in plain layout, into those of its convolution, which have channels
+// last; and their float32 gradient back, over what is in dw or added to it.
+void weights_to_last(const float* w, const TensorSpec& to, void* there);
+void gradient_from_last(const float* there, const Shape& shape, float* dw, bool adds);
+
 // cuDNN's plans for a step, the one that should be fastest first, `most` of them, for a device that
 // may only be described: then they are not for running, and `here` may be empty. None where cuDNN
 // has no such convolution; `refusal`, if given, then says why.

@@ -25,9 +25,9 @@ bool is_lines(const TensorSpec& spec) {
 
 // With its output's channels last; not where another way was asked for.
 bool is_tensor_conv(const ConvDesc& desc, const OpSite& site, DType dtype) {
-  const auto* const device = dynamic_cast<const CudaDevice*>(site.device);
-  const std::string choice = device ? device->conv_choice() : kFirstConv;
-  const bool asked = choice == kFirstConv || choice == kMeasuredConv || choice == "tensor";
+  const std::string choice = conv_choice(site);
+  const bool asked = choice == kFirstConv || choice == kMeasuredConv || choice == kCudnnConv ||
+                     choice == kTensorConv;
   return asked && fits(site.out[0].shape, dtype) &&
          TensorConv::covers(desc, site, site.device->precision());
 }

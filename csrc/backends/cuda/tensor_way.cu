@@ -12,7 +12,7 @@ class TensorWay : public ConvWay {
   TensorWay(const ConvDesc& desc, const OpSite& site, ConvStep step)
       : step_(step), x_(site.in[0]), y_(site.out[0]), conv_(desc, site, site.device->precision()) {}
 
-  std::string name() const override { return "tensor"; }
+  std::string name() const override { return kTensorConv; }
   int64_t prepared_bytes() const override {
     return conv_.prepared_bytes(step_ == ConvStep::forward, step_ == ConvStep::data);
   }

@@ -164,6 +164,9 @@ Convolution convolution_of(const ConvDesc& desc, const OpSite& site, Step step) 
   } else if (desc.bias && step == Step::forward) {
     c.bias = site.params[1];
   }
+  c.w.dtype = c.x.dtype;
+  c.w.layout = c.x.layout;
+  if (c.bias) c.bias->dtype = c.x.dtype;
   return c;
 }
 

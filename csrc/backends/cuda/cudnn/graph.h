@@ -29,7 +29,8 @@ struct Convolution {
 
 // The convolution that carries out a step of an op: for a transposed one x is the op's output and y
 // its input, so that its forward pass is a convolution's step `data`. A bias is taken along forward
-// only, and not by a transposed one.
+// only, and not by a transposed one. Weights and bias are of the type of the images, and weights
+// lie as those do; the op's own are float32 and plain.
 Convolution convolution_of(const ConvDesc& desc, const OpSite& site, Step step);
 // "forward float32 64x3x32x32 nhwc * float32 16x3x3x3 nhwc -> ... stride 1x1 pad 1x1 + bias +
 // relu".
