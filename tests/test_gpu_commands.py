@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -71,6 +73,18 @@ def test_without_a_gpu_the_cpu_trains_and_one_line_says_so(no_gpu):
     assert devices.of_gpu_flag("all").gpus == 1
     two = devices.of_gpu_flag("0,1")
     assert two == ("cpu", 2, "--gpu 0,1: no driver. Use CPU, with 2 replicas.")
+
+
+def test_without_a_driver_its_backend_is_not_loaded():
+    text = (
+        "from pycaffe_clr import devices; from pycaffe_clr.engine import ready_core; "
+        "print(devices.gpus()[0], ready_core().backends(), open('/proc/self/maps').read())"
+    )
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    if "libcuda.so" in done.stdout:
+        pytest.skip("there is a driver")
+    assert done.stdout.startswith("[] ['reference', 'cpu'")
+    assert "libpycaffe_clr.so" in done.stdout and "libpycaffe_clr_cuda" not in done.stdout
 
 
 def test_the_gpu_flag_chooses_devices(two_gpus):
