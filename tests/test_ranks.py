@@ -127,25 +127,34 @@ def test_ranks_read_their_share_of_a_database_that_is_not_held(case):
     assert_alike("one", "two")
 
 
-@pytest.mark.parametrize("kind", ["ImageData", "HDF5Data"])
+@pytest.mark.parametrize("kind", ["ImageData", "HDF5Data", "WindowData"])
 def test_ranks_read_their_share_of_files(case, kind):
     random = np.random.default_rng(0)
     images = (
         random.integers(0, 200, (13, 3, 10, 10)) + 20 * (np.arange(13) % 3)[:, None, None, None]
     )
-    if kind == "ImageData":
-        for n, image in enumerate(images):
-            Path(f"{n}.png").write_bytes(pictures.encode(image.astype(np.uint8), "png"))
-        lines, more = [f"{n}.png {n % 3}" for n in range(13)], "transform_param { mirror: true }"
-    else:
-        with h5py.File("all.h5", "w") as file:
-            file["data"] = images.astype(np.float32)
-            file["label"] = np.arange(13) % 3
-        lines, more = ["all.h5"], ""
+    for n, image in enumerate(images):
+        Path(f"{n}.png").write_bytes(pictures.encode(image.astype(np.uint8), "png"))
+    with h5py.File("all.h5", "w") as file:
+        file["data"] = images.astype(np.float32)
+        file["label"] = np.arange(13) % 3
+    window = "# {n}\n{n}.png\n3\n10\n10\n2\n{label} 0.9 0 0 8 8\n1 0.1 2 1 9 9"
+    lines, field, more = {
+        "ImageData": (
+            [f"{n}.png {n % 3}" for n in range(13)],
+            "image_data_param { shuffle: true",
+            "transform_param { mirror: true }",
+        ),
+        "HDF5Data": (["all.h5"], "hdf5_data_param { shuffle: true", ""),
+        "WindowData": (
+            [window.format(n=n, label=1 + n % 2) for n in range(13)],
+            "window_data_param {",
+            "transform_param { crop_size: 8 mirror: true }",
+        ),
+    }[kind]
     Path("list").write_text("".join(f"{line}\n" for line in lines))
-    field = "image_data_param" if kind == "ImageData" else "hdf5_data_param"
     layer = f"""layer {{ name: "data" type: "{kind}" top: "data" top: "label" {more}
-      {field} {{ source: "list" batch_size: 6 shuffle: true }} }}"""
+      {field} source: "list" batch_size: 6 }} }}"""
     net = Path("net.prototxt").read_text()
     Path("net.prototxt").write_text(layer + net[net.index('layer {\n  name: "conv"') :])
     train(case, "one", replicas=2)
