@@ -1,38 +1,22 @@
 // The op of a convolution, or of its transpose: each of its steps in the way that was chosen for
 // it.
 #include "backends/cuda/conv_way.h"
-#include "backends/cuda/lines.cuh"
 #include "backends/cuda/makers.h"
 #include "backends/cuda/matmul.cuh"
+#include "backends/cuda/pack.cuh"
 
 namespace pcc::cuda {
 
 namespace {
 
-// bias_gradient where channels are last.
+// Of a value whose channels are last.
 template <typename T>
-struct OfLines {
+struct OfLast {
   const T* x;
-  __device__ int start(int64_t, int) const { return 0; }
-  __device__ void operator()(int, int64_t i, float* a, float*) const {
-    const Pack<T> numbers(x + i * Pack<T>::kCount);
-    PCC_UNROLL
-    for (int k = 0; k < Pack<T>::kCount; ++k) a[k] += numbers.x[k];
+  __device__ Sums operator()(int64_t, int64_t i) const {
+    return {static_cast<double>(number(x[i])), 0};
   }
 };
-struct GiveBiasOfLines {
-  ChannelSums sums;
-  Gradient bias;
-  __device__ void operator()(int64_t c) const {
-    const Sums sum = warp_sum(sums, c);
-    if (threadIdx.x % kWarp == 0) bias.give(c, sum.a);
-  }
-};
-template <typename T>
-void bias_gradient_of_lines(const Lines& y, const void* dy, const Gradient& bias, void* scratch) {
-  const OfLines<T> visit = {static_cast<const T*>(dy)};
-  for_each_warp(y.dim, GiveBiasOfLines{sum_lines<Pack<T>::kCount>(y, visit, scratch), bias});
-}
 
 // Over float32 in plain layout, or, where its ways work on them, channels that are last, in float32
 // or bf16: pointers say nothing of what lies there.
@@ -80,7 +64,7 @@ class ConvOp : public CudaOp {
     needs.backward_again = dy_again();
     needs.backward_scratch =
         std::max({data_ ? data_->scratch_bytes() : 0, weights_ ? weights_->scratch_bytes() : 0,
-                  lines() ? seen_lines().scratch_bytes() : seen().scratch_bytes()});
+                  seen().scratch_bytes()});
   }
   void differentiate(const Context& context) override {
     const float* dy = dout();
@@ -114,19 +98,19 @@ class ConvOp : public CudaOp {
   // Of what is prepared, before what `data` has of it.
   int64_t forward_bytes() const { return (forward_->prepared_bytes() + 255) / 256 * 256; }
   void give_bias(const float* dy, const Gradient& bias, void* scratch) const {
-    if (!lines())
-      bias_gradient(seen(), dy, bias, scratch);
-    else if (site_.out[0].dtype == DType::bf16)
-      bias_gradient_of_lines<BFloat16>(seen_lines(), dy, bias, scratch);
-    else
-      bias_gradient_of_lines<float>(seen_lines(), dy, bias, scratch);
+    if (!lines()) return bias_gradient(seen(), dy, bias, scratch);
+    const bool bf16 = site_.out[0].dtype == DType::bf16;
+    const ChannelSums sums =
+        bf16
+            ? sum_channels(seen(), OfLast<BFloat16>{reinterpret_cast<const BFloat16*>(dy)}, scratch)
+            : sum_channels(seen(), OfLast<float>{dy}, scratch);
+    for_each(seen().dim, GiveBias{sums, bias});
   }
   bool lines() const { return site_.out[0].layout == Layout::nhwc; }
-  Lines seen_lines() const {
-    const int pack = 16 / static_cast<int>(size_of(site_.out[0].dtype));
-    return {1, out_shape()[0] * out_shape().count(2), out_shape()[1], pack};
+  Channels seen() const {
+    const int64_t area = out_shape().count(2);
+    return {lines() ? out_shape()[0] * area : out_shape()[0], out_shape()[1], lines() ? 1 : area};
   }
-  Channels seen() const { return {out_shape()[0], out_shape()[1], out_shape().count(2)}; }
 
   bool bias_;
   std::unique_ptr<ConvWay> forward_, data_, weights_;  // null: that step is not wanted
@@ -135,10 +119,12 @@ class ConvOp : public CudaOp {
 }  // namespace
 
 std::unique_ptr<Op> make_conv(const ConvDesc& desc, const OpSite& site) {
+  const bool lines = site.out[0].layout == Layout::nhwc;
+  // More outputs than one only our own kernels make.
+  if (lines && site.out.size() > 1) return make_tensor_conv(desc, site);
   std::unique_ptr<ConvWay> forward = choose_conv(desc, site, ConvStep::forward);
   if (!forward) return nullptr;
   auto op = std::make_unique<ConvOp>(desc, site, std::move(forward));
-  const bool lines = site.out[0].layout == Layout::nhwc;
   // By one op, which shares work among them, unless the way of each step was asked for.
   if (lines && op->all(kTensorConv) && conv_choice(site) != kTensorConv)
     return make_tensor_conv(desc, site);
