@@ -118,6 +118,15 @@ CASES: dict[str, tuple[list[tuple[int, ...]], str]] = {
         pad: 1 stride: 2 dilation: 2 }"""),
     "regions": ([(2, 3, 9, 8), (4, 5)],
         'type: "ROIPooling" roi_pooling_param { pooled_h: 3 pooled_w: 2 spatial_scale: 0.5 }'),
+    "detections": ([(1, 48), (1, 36), (1, 2, 48)], """type: "DetectionOutput"
+        detection_output_param { num_classes: 3 code_type: CENTER_SIZE keep_top_k: 9
+        confidence_threshold: -0.5 nms_param { nms_threshold: 0.4 top_k: 8 } }"""),
+    "detections by corners": ([(1, 48), (1, 36), (1, 2, 48)], """type: "DetectionOutput"
+        detection_output_param { num_classes: 3 background_label_id: 1 keep_top_k: 30
+        variance_encoded_in_target: true nms_param { nms_threshold: 0.6 } }"""),
+    "proposals": ([(1, 12, 4, 5), (1, 24, 4, 5), (1, 3)], """type: "Proposal" top: "scores"
+        proposal_param { feat_stride: 8 base_size: 8 min_size: 4 ratio: 0.5 ratio: 1 ratio: 2
+        scale: 1 scale: 2 pre_nms_topn: 60 post_nms_topn: 40 nms_thresh: 0.5 }"""),
     "filter": ([(4, 3), (4, 2, 2), (4,)], 'type: "Filter" top: "z"'),
     "embed": ([(3, 2)], """type: "Embed" embed_param { num_output: 4 input_dim: 7
         weight_filler { type: "xavier" } bias_filler { type: "uniform" } }"""),

@@ -35,6 +35,14 @@ def make(tmp_path: Path):
         if "ROIPooling" in kinds:
             net.blobs["b"].data[...] = [[0, 0, 0, 7, 8], [1, 3, 2, 15, 17], [0, 5, 6, 5, 6],
                                         [1, -4, 9, 30, 40]]  # fmt: skip
+        if "DetectionOutput" in kinds:  # boxes that overlap
+            low = rng.random((12, 2))
+            net.blobs["d"].data[0, 0] = np.hstack([low, low + 0.3 + rng.random((12, 2))]).ravel()
+            net.blobs["d"].data[0, 1] = 0.1
+            net.blobs["a"].data[...] *= 0.1
+        if "Proposal" in kinds:
+            net.blobs["b"].data[...] *= 0.2
+            net.blobs["d"].data[...] = [32, 40, 1.5]
         if "Filter" in kinds:
             net.blobs[net.inputs[-1]].data[...] = [1, 0, 2, 1]
         if "LSTMUnit" in kinds:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pycaffe_clr.errors import ConfigError
+from pycaffe_clr.export.boxes import BOXES
 from pycaffe_clr.export.elementwise import ELEMENTWISE
 from pycaffe_clr.export.graph import Graph, Layer, Shape
 from pycaffe_clr.export.linear import LINEAR
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-LAYERS = LINEAR | ELEMENTWISE | NORMALIZE | SHAPES | RECURRENT
+LAYERS = LINEAR | ELEMENTWISE | NORMALIZE | SHAPES | RECURRENT | BOXES
 # Layers that make blobs from what is not in the net: their tops are the graph's inputs.
 _SOURCES = {"Data", "HDF5Data", "ImageData", "Input", "MemoryData", "WindowData", "DummyData"}
 # Layers whose result is for training and tests; what they read is an output then.

@@ -198,6 +198,26 @@ def _bins(first: int, last: int, count: int, size: int) -> Iterator[tuple[int, i
         yield index, low, high
 
 
+def _suppress(
+    training: bool, given: Attributes, boxes: Any, scores: Any, most: Any, overlap: Any, least: Any
+) -> Any:
+    """(sample, class, box) of the boxes that none better one overlaps by more."""
+    chosen = []
+    for sample, classes in enumerate(scores):
+        low, high = boxes[sample].split(2, dim=1)
+        area = (high - low).clamp(min=0).prod(dim=1)
+        for number, row in enumerate(classes):
+            order = row.sort(descending=True, stable=True).indices
+            order, kept = order[row[order] > least], 0
+            while len(order) and kept < most[0]:
+                best, order, kept = order[0], order[1:], kept + 1
+                chosen.append((sample, number, int(best)))
+                both = torch.minimum(high[best], high[order]) - torch.maximum(low[best], low[order])
+                shared = both.clamp(min=0).prod(dim=1)
+                order = order[shared <= overlap * (area[best] + area[order] - shared)]
+    return torch.tensor(chosen, dtype=torch.int64, device=scores.device).reshape(-1, 3)
+
+
 OPS: dict[str, Op] = {
     "Abs": _plain(torch.abs),
     "Add": _plain(torch.add),
@@ -215,10 +235,12 @@ OPS: dict[str, Op] = {
     "Exp": _plain(torch.exp),
     "Flatten": _flatten,
     "Gather": _gather,
+    "GatherND": _plain(lambda x, places: x[tuple(places.T)]),
     "Gemm": _gemm,
     "GlobalAveragePool": _global("mean"),
     "GlobalMaxPool": _global("amax"),
     "Greater": _plain(torch.gt),
+    "GreaterOrEqual": _plain(torch.ge),
     "Identity": _plain(lambda x: x),
     "LRN": _lrn,
     "LeakyRelu": _leaky,
@@ -226,7 +248,9 @@ OPS: dict[str, Op] = {
     "Max": _plain(torch.maximum),
     "MaxPool": _max_pool,
     "MaxRoiPool": _max_roi_pool,
+    "Min": _plain(torch.minimum),
     "Mul": _plain(torch.mul),
+    "NonMaxSuppression": _suppress,
     "PRelu": _prelu,
     "Pad": _pad,
     "Pow": _plain(torch.pow),
@@ -247,4 +271,5 @@ OPS: dict[str, Op] = {
     "TopK": _top_k,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
+    "Where": _plain(torch.where),
 }

@@ -77,6 +77,14 @@ class ParamBlob(Shaped):
         """Sizes of the axes."""
         return self._shape
 
+    def reshape(self, *dims: int) -> None:
+        """Raises ConfigError for any other shape than it has: that is its layer's."""
+        if tuple(dims) != self._shape:
+            raise ConfigError(
+                f"a parameter of shape {self._shape} cannot become {dims}; change the layer's "
+                "settings"
+            )
+
     @property
     def data(self) -> np.ndarray:
         """The weights."""
