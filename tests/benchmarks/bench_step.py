@@ -36,6 +36,7 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 # Also where PYTHONSAFEPATH keeps the script's folder out.
@@ -89,22 +90,30 @@ def peak_mib() -> float:
     raise RuntimeError("/proc/self/status has no VmHWM")
 
 
-def timed(step: Callable[[], object], warmup: int, steps: int) -> list[float]:
-    """Seconds of each of `steps` calls, after `warmup` untimed ones."""
+class Times(NamedTuple):
+    """Of calls: seconds of each, and of the processor in one, all threads together."""
+
+    seconds: list[float]
+    cpu: float
+
+
+def timed(step: Callable[[], object], warmup: int, steps: int) -> Times:
+    """Times of `steps` calls, after `warmup` untimed ones."""
     for _ in range(warmup):
         step()
-    times = []
+    seconds = []
+    busy = time.process_time()
     for _ in range(steps):
         start = time.perf_counter()
         step()
-        times.append(time.perf_counter() - start)
-    return times
+        seconds.append(time.perf_counter() - start)
+    return Times(seconds, (time.process_time() - busy) / steps)
 
 
 # --- PyTorch ---------------------------------------------------------------------------------
 
 
-def torch_worker(args: argparse.Namespace, variant: str) -> tuple[list[float], str]:
+def torch_worker(args: argparse.Namespace, variant: str) -> tuple[Times, str]:
     """Step times of one PyTorch variant, and the version of PyTorch."""
     import torch
     import torch_nets
@@ -145,7 +154,7 @@ def torch_worker(args: argparse.Namespace, variant: str) -> tuple[list[float], s
 # --- the project -----------------------------------------------------------------------------
 
 
-def project_worker(args: argparse.Namespace, variant: str) -> tuple[list[float], str]:
+def project_worker(args: argparse.Namespace, variant: str) -> tuple[Times, str]:
     """Times of the project as `pycaffe_clr run` trains and tests; `variant`: 'data' or 'dummy'."""
     import caffe_nets
 
@@ -195,19 +204,22 @@ def worker_main(args: argparse.Namespace) -> int:
     """Entry of a worker process: one JSON line on standard output."""
     worker = {"torch": torch_worker, "project": project_worker}[args.worker]
     times, version = worker(args, args.variant)
-    ms = [1e3 * t for t in times]
-    print(json.dumps({"ms": ms, "peak_mib": peak_mib(), "version": version}))
+    ms = [1e3 * t for t in times.seconds]
+    figures = {"ms": ms, "cpu_ms": 1e3 * times.cpu, "peak_mib": peak_mib(), "version": version}
+    print(json.dumps(figures))
     return 0
 
 
 def line(name: str, runs: list[dict]) -> str:
-    """One row of the table: median and fastest step, spread of the runs' medians, memory."""
+    """One row of the table: median and fastest step, spread of the runs' medians, the processor's
+    time in a step (which other programs disturb least), memory."""
     steps = [ms for run in runs for ms in run["ms"]]
     medians = sorted(median(run["ms"]) for run in runs)
     peak = max(run["peak_mib"] for run in runs)
     return (
         f"  {name:30s} median {median(steps):8.1f} ms  min {min(steps):8.1f} ms"
-        f"  runs {medians[0]:.1f}-{medians[-1]:.1f} ms  peak {peak:6.0f} MiB"
+        f"  runs {medians[0]:.1f}-{medians[-1]:.1f} ms"
+        f"  cpu {median(run['cpu_ms'] for run in runs):8.1f} ms  peak {peak:6.0f} MiB"
     )
 
 
@@ -243,10 +255,11 @@ def bench_net(net: str, args: argparse.Namespace) -> dict:
     whole = median(ms for t in theirs for ms in t["ms"]) / median(
         ms for o in ours for ms in o["ms"]
     )
+    cpu = median(t["cpu_ms"] for t in theirs) / median(o["cpu_ms"] for o in ours)
     memory = max(o["peak_mib"] for o in ours) / max(t["peak_mib"] for t in theirs)
     print(
         f"  ratio {whole:.2f}x ({', '.join(f'{r:.2f}' for r in ratios)} round by round);"
-        f" memory {memory:.2f} of PyTorch's",
+        f" of cpu time {cpu:.2f}x; memory {memory:.2f} of PyTorch's",
         flush=True,
     )
     result.update(
@@ -255,6 +268,7 @@ def bench_net(net: str, args: argparse.Namespace) -> dict:
         torch=theirs,
         ratio=whole,
         round_ratios=ratios,
+        cpu_ratio=cpu,
         memory=memory,
     )
     return result
