@@ -64,9 +64,7 @@ struct Voter {
   LayoutChoice operator()(const PoolDesc& d) const { return vote_pool(d, site); }
   LayoutChoice operator()(const ConcatDesc& d) const { return vote_concat(d, site); }
   LayoutChoice operator()(const SliceDesc& d) const { return vote_slice(d, site); }
-  LayoutChoice operator()(const LrnDesc& d) const {
-    return d.across ? vote_plain(site) : vote_follow(site);
-  }
+  LayoutChoice operator()(const LrnDesc&) const { return vote_follow(site); }
   LayoutChoice operator()(const NormActDesc&) const { return vote_follow(site); }
   LayoutChoice operator()(const AffineDesc& d) const { return vote_affine(d, site); }
   LayoutChoice operator()(const PointwiseDesc&) const { return vote_follow(site); }

@@ -1,4 +1,4 @@
-// Local response normalisation: within a channel in any layout, across channels in the plain one.
+// Local response normalisation, within a channel and across channels, in any layout.
 #include "backends/cpu/kernels/kernel_op.h"
 
 namespace pcc::cpu {
@@ -26,12 +26,17 @@ class LrnOp : public KernelOp {
     rates_.back = static_cast<float>(2 * desc.alpha * desc.beta / window);
 
     const int64_t area = rows_ * columns_;
-    tiles_ = (area + kLrnTile - 1) / kLrnTile;
+    blocks_ = {channels_, lanes_, area * lanes_};
+    plain_ = layout == Layout::plain;
+    tile_ = plain_ ? kLrnTile : lrn_blocks_tile(rates_, blocks_);
+    tiles_ = (area + tile_ - 1) / tile_;
     jobs_ = across_ ? samples_ * tiles_ : samples_ * channels_ / lanes_;
     splits_ = std::min<int64_t>(pcc::threads(), jobs_);
-    share_ = across_ ? channels_ * kLrnTile : 2 * area * lanes_;
+    share_ = !across_ ? 2 * area * lanes_
+             : plain_ ? channels_ * kLrnTile
+                      : lrn_blocks_scratch(rates_, blocks_);
     const int64_t scratch = splits_ * share_ * static_cast<int64_t>(sizeof(float));
-    if (!across_) needs_.forward_scratch = scratch;
+    if (!across_ || !plain_) needs_.forward_scratch = scratch;
     if (!trains_) return;
     needs_.in = {true};
     needs_.stash_bytes = site.in[0].bytes();
@@ -43,11 +48,13 @@ class LrnOp : public KernelOp {
     for_jobs([=, this](int64_t at, int64_t count, int64_t split) {
       const float* const x = in(0) + at;
       float* const kept = s ? s + at : nullptr;
-      if (across_)
+      float* const own = plain_ && across_ ? nullptr : scratch(buffers_.scratch, split);
+      if (!across_)
+        loops_.lrn.within(rates_, rows_, columns_, lanes_, x, out() + at, kept, own);
+      else if (plain_)
         loops_.lrn.across(rates_, channels_, rows_ * columns_, count, x, out() + at, kept);
       else
-        loops_.lrn.within(rates_, rows_, columns_, lanes_, x, out() + at, kept,
-                          scratch(buffers_.scratch, split));
+        loops_.lrn.across_blocks(rates_, blocks_, count, x, out() + at, kept, own);
     });
   }
 
@@ -57,12 +64,15 @@ class LrnOp : public KernelOp {
     const float* const s = static_cast<const float*>(buffers_.stash);
     for_jobs([=, this](int64_t at, int64_t count, int64_t split) {
       float* const own = scratch(buffers_.backward_scratch, split);
-      if (across_)
-        loops_.lrn.across_backward(rates_, channels_, rows_ * columns_, count, in(0) + at, s + at,
-                                   dout() + at, din(0) + at, own);
+      const float *const x = in(0) + at, *const dy = dout() + at;
+      float* const dx = din(0) + at;
+      if (!across_)
+        loops_.lrn.within_backward(rates_, rows_, columns_, lanes_, x, s + at, dy, dx, own);
+      else if (plain_)
+        loops_.lrn.across_backward(rates_, channels_, rows_ * columns_, count, x, s + at, dy, dx,
+                                   own);
       else
-        loops_.lrn.within_backward(rates_, rows_, columns_, lanes_, in(0) + at, s + at, dout() + at,
-                                   din(0) + at, own);
+        loops_.lrn.across_blocks_backward(rates_, blocks_, count, x, s + at, dy, dx, own);
     });
   }
 
@@ -83,15 +93,17 @@ class LrnOp : public KernelOp {
             body(job * area * lanes_, area, split);
             continue;
           }
-          const int64_t begin = job % tiles_ * kLrnTile;
-          body(job / tiles_ * channels_ * area + begin, std::min(kLrnTile, area - begin), split);
+          const int64_t begin = job % tiles_ * tile_, pixel = plain_ ? 1 : lanes_;
+          body(job / tiles_ * channels_ * area + begin * pixel, std::min(tile_, area - begin),
+               split);
         }
     });
   }
 
-  bool across_;
+  bool across_, plain_ = true;
   LrnRates rates_{};
-  int64_t samples_, channels_, rows_, columns_, lanes_, tiles_, jobs_, splits_, share_;
+  LrnBlocks blocks_{};
+  int64_t samples_, channels_, rows_, columns_, lanes_, tile_, tiles_, jobs_, splits_, share_;
 };
 
 }  // namespace
@@ -99,7 +111,7 @@ class LrnOp : public KernelOp {
 std::unique_ptr<Op> make_lrn(const LrnDesc& desc, const OpSite& site) {
   const Layout layout = site.in[0].layout;
   if (site.in[0].shape.axes() != 4 || layout != site.out[0].layout) return nullptr;
-  if (desc.across ? layout != Layout::plain : desc.size % 2 == 0) return nullptr;
+  if (!desc.across && desc.size % 2 == 0) return nullptr;
   return std::make_unique<LrnOp>(desc, site);
 }
 

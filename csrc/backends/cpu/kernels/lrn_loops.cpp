@@ -109,9 +109,72 @@ void across_backward(const LrnRates& rates, int64_t channels, int64_t area, int6
   }
 }
 
+// body(float of the picture, float of the row): for each channel of `count` pixels, whose rows of
+// `row` floats follow each other.
+template <int kLanes, typename Body>
+inline void for_lanes(const LrnBlocks& b, int64_t count, int64_t row, Body body) {
+  const int64_t lanes = kLanes > 0 ? kLanes : b.lanes;
+  for (int64_t pixel = 0; pixel < count; ++pixel)
+    for (int64_t c = 0; c < b.channels; c += lanes) {
+      const int64_t at = c / lanes * b.stride + pixel * lanes, to = pixel * row + c;
+#pragma GCC ivdep
+      for (int64_t lane = 0; lane < lanes; ++lane) body(at + lane, to + lane);
+    }
+}
+template <typename Body>
+inline void for_channels(const LrnBlocks& b, int64_t count, int64_t row, Body body) {
+  if (b.lanes == 16)
+    for_lanes<16>(b, count, row, body);
+  else if (b.lanes == 8)
+    for_lanes<8>(b, count, row, body);
+  else
+    for_lanes<0>(b, count, row, body);
+}
+
+// sums[i] = from[i] + .. + from[i + size - 1]. What comes of windows over two rows is not used.
+void slide(int64_t size, int64_t count, const float* from, float* sums) {
+  clear(count, sums);
+  for (int64_t d = 0; d < size; ++d) add(count, from + d, sums);
+}
+
+void across_blocks(const LrnRates& rates, const LrnBlocks& blocks, int64_t count, const float* x,
+                   float* y, float* s, float* scratch) {
+  const int64_t row = lrn_row(rates, blocks), all = count * row, before = (rates.size - 1) / 2;
+  float *const sums = scratch, *const power = sums + all, *const squares = power + all;
+  clear(all + rates.size, squares);
+  for_channels(blocks, count, row,
+               [=](int64_t at, int64_t to) { squares[before + to] = x[at] * x[at]; });
+  slide(rates.size, all, squares, sums);
+  for (int64_t i = 0; i < all; ++i) sums[i] = rates.k + rates.rate * sums[i];
+  powers(all, rates.beta, sums, power);
+  for_channels(blocks, count, row, [=](int64_t at, int64_t to) { y[at] = x[at] * power[to]; });
+  if (s) for_channels(blocks, count, row, [=](int64_t at, int64_t to) { s[at] = sums[to]; });
+}
+
+void across_blocks_backward(const LrnRates& rates, const LrnBlocks& blocks, int64_t count,
+                            const float* x, const float* s, const float* dy, float* dx,
+                            float* scratch) {
+  const int64_t row = lrn_row(rates, blocks), all = count * row;
+  const int64_t after = rates.size - 1 - (rates.size - 1) / 2;
+  const float back = rates.back;
+  float *const sums = scratch, *const power = sums + all, *const owed = power + all;
+  for (int64_t i = 0; i < all; ++i) sums[i] = 1;
+  clear(all + rates.size, owed);
+  for_channels(blocks, count, row, [=](int64_t at, int64_t to) { sums[to] = s[at]; });
+  powers(all, rates.beta, sums, power);
+  for_channels(blocks, count, row, [=](int64_t at, int64_t to) {
+    owed[after + to] = power[to] * (dy[at] * x[at] / sums[to]);
+  });
+  slide(rates.size, all, owed, sums);  // over the windows that hold a channel
+  for_channels(blocks, count, row, [=](int64_t at, int64_t to) {
+    dx[at] = dy[at] * power[to] - back * x[at] * sums[to];
+  });
+}
+
 }  // namespace
 
 extern const LrnLoops lrn_loops;
-const LrnLoops lrn_loops = {within, within_backward, across, across_backward};
+const LrnLoops lrn_loops = {within,          within_backward, across,
+                            across_backward, across_blocks,   across_blocks_backward};
 
 }  // namespace pcc::cpu::PCC_ISA

@@ -8,35 +8,65 @@ namespace {
 
 constexpr float kLowest = -3.402823466e+38f;  // -FLT_MAX, where Caffe starts a maximum
 
-// The windows over `kCount` neighbouring floats: local arrays of that fixed size become vector
-// registers.
+// kCount neighbouring floats, and as many places of maxima, as they are worked on and as they are
+// kept: those of GCC's vectors with several lanes.
 template <int kCount, typename Index>
+struct Lanes {
+  typedef float V __attribute__((vector_size(4 * kCount)));
+  typedef int32_t I __attribute__((vector_size(4 * kCount)));
+  typedef Index K __attribute__((vector_size(sizeof(Index) * kCount)));
+  typedef float VAnywhere __attribute__((vector_size(4 * kCount), aligned(4), may_alias));
+  typedef Index KAnywhere
+      __attribute__((vector_size(sizeof(Index) * kCount), aligned(sizeof(Index)), may_alias));
+
+  static V load(const float* from) { return *reinterpret_cast<const VAnywhere*>(from); }
+  static void store(float* to, V value) { *reinterpret_cast<VAnywhere*>(to) = value; }
+  static I load(const Index* from) {
+    return __builtin_convertvector(K(*reinterpret_cast<const KAnywhere*>(from)), I);
+  }
+  static void store(Index* to, I places) {
+    *reinterpret_cast<KAnywhere*>(to) = __builtin_convertvector(places, K);
+  }
+};
+
+// One float, which loops over single planes take.
+template <typename Index>
+struct Lanes<1, Index> {
+  using V = float;
+  using I = int32_t;
+
+  static V load(const float* from) { return *from; }
+  static void store(float* to, V value) { *to = value; }
+  static void store(Index* to, I place) { *to = static_cast<Index>(place); }
+};
+
+// The windows over `kCount` neighbouring floats. kIndexed: whether the places are wanted.
+template <int kCount, bool kIndexed, typename Index>
 void max_lanes(const PoolPlane& p, const float* x, float* y, Index* index) {
+  using L = Lanes<kCount, Index>;
   for (int64_t i = 0; i < p.rows.windows; ++i)
     for (int64_t j = 0; j < p.columns.windows; ++j) {
-      float best[kCount];
-      int32_t place[kCount];
-      for (int lane = 0; lane < kCount; ++lane) {
-        best[lane] = kLowest;
-        place[lane] = 0;
-      }
+      typename L::V best = typename L::V{} + kLowest;
+      typename L::I place = {};
+      const int64_t width = p.columns.end[j] - p.columns.begin[j];
+      const float* line = x + (p.rows.begin[i] * p.columns.size + p.columns.begin[j]) * p.stride;
+      int32_t first = static_cast<int32_t>((p.rows.begin[i] - p.rows.start[i]) * p.kernel +
+                                           p.columns.begin[j] - p.columns.start[j]);
       for (int64_t row = p.rows.begin[i]; row < p.rows.end[i]; ++row) {
-        const float* from = x + (row * p.columns.size + p.columns.begin[j]) * p.stride;
-        int32_t here = static_cast<int32_t>((row - p.rows.start[i]) * p.kernel +
-                                            p.columns.begin[j] - p.columns.start[j]);
-        for (int64_t n = p.columns.end[j] - p.columns.begin[j]; n > 0;
-             --n, from += p.stride, ++here)
-          for (int lane = 0; lane < kCount; ++lane) {
-            const bool larger = from[lane] > best[lane];  // strictly: the first of ties stays
-            best[lane] = larger ? from[lane] : best[lane];
-            place[lane] = larger ? here : place[lane];
-          }
+        const float* from = line;
+        for (int64_t n = 0; n < width; ++n, from += p.stride) {
+          const typename L::V value = L::load(from);
+          const auto larger = value > best;  // strictly: the first of ties stays
+          best = larger ? value : best;
+          if constexpr (kIndexed)
+            place = larger ? typename L::I{} + (first + static_cast<int32_t>(n)) : place;
+        }
+        line += p.columns.size * p.stride;
+        first += static_cast<int32_t>(p.kernel);
       }
       const int64_t at = (i * p.columns.windows + j) * p.stride;
-      for (int lane = 0; lane < kCount; ++lane) y[at + lane] = best[lane];
-      if (index)
-        for (int lane = 0; lane < kCount; ++lane)
-          index[at + lane] = static_cast<Index>(place[lane]);
+      L::store(y + at, best);
+      if constexpr (kIndexed) L::store(index + at, place);
     }
 }
 
@@ -58,16 +88,16 @@ void max_backward_lanes(const PoolPlane& p, const float* dy, const Index* index,
         // A window of NaNs only has no maximum: place 0 stands for it, and may lie in the padding.
         if (row >= 0 && column >= 0) dx[(row * p.columns.size + column) * p.stride] += dy[at];
       } else {
-        int32_t wanted[kCount];
-        for (int lane = 0; lane < kCount; ++lane) wanted[lane] = index[at + lane];
+        using L = Lanes<kCount, Index>;
+        const typename L::I wanted = L::load(index + at);
+        const typename L::V given = L::load(dy + at);
+        const int64_t width = p.columns.end[j] - p.columns.begin[j];
         for (int64_t row = p.rows.begin[i]; row < p.rows.end[i]; ++row) {
           float* to = dx + (row * p.columns.size + p.columns.begin[j]) * p.stride;
           int32_t here = static_cast<int32_t>((row - p.rows.start[i]) * p.kernel +
                                               p.columns.begin[j] - p.columns.start[j]);
-          for (int64_t n = p.columns.end[j] - p.columns.begin[j]; n > 0;
-               --n, to += p.stride, ++here)
-            for (int lane = 0; lane < kCount; ++lane)
-              to[lane] += wanted[lane] == here ? dy[at + lane] : 0.0f;
+          for (int64_t n = 0; n < width; ++n, to += p.stride, ++here)
+            L::store(to, L::load(to) + (wanted == here ? given : typename L::V{}));
         }
       }
     }
@@ -127,7 +157,9 @@ void average_backward_lanes(const PoolPlane& p, const float* dy, float* dx) {
 
 template <typename Index>
 void max_forward(const PoolPlane& p, const float* x, float* y, Index* index) {
-#define PCC_CALL(n) (max_lanes<n>(p, x + lane, y + lane, index ? index + lane : index))
+#define PCC_CALL(n)                                                \
+  (index ? max_lanes<n, true>(p, x + lane, y + lane, index + lane) \
+         : max_lanes<n, false>(p, x + lane, y + lane, index))
   PCC_ALL_LANES(PCC_CALL(16), PCC_CALL(8), PCC_CALL(4), PCC_CALL(1))
 #undef PCC_CALL
 }
