@@ -271,8 +271,7 @@ void Net::lay_out_anew(const std::function<void()>& change, const std::function<
     put_back(outside);
     throw;
   }
-  for (size_t b = 0; b < hosts.size(); ++b)
-    if (hosts[b].shape == built_.blobs[b].shape()) hosts_[b] = hosts[b];
+  keep_hosts(hosts);
   put_back(outside);
 }
 

@@ -18,8 +18,10 @@
 
 namespace pcc {
 
-// Memory that a user's array looks at. It stays where it is; Net takes its contents in before a
-// pass and writes them back after it, once it was asked for.
+// Memory that a user's array looks at. It stays where it is. In a net that keeps its blobs it is
+// the plan's own where the value lies there as users see it: plain, and within the host's reach.
+// Else, once it was asked for, Net takes its contents in before a pass and writes them back after
+// it.
 struct HostBlob {
   Shape shape;
   std::shared_ptr<Memory> data, diff;  // null: never asked for
@@ -230,6 +232,8 @@ class Net {
   void transfer(const Tensor& value, void* array, bool in) const;
   void exchange(const Tensor& value, const std::shared_ptr<Memory>& array, bool in);
   bool visible(int blob) const;
+  std::shared_ptr<Memory> in_plan(int blob, const Tensor& value, bool diff) const;
+  void keep_hosts(const std::vector<HostBlob>& before);
   std::vector<int> same_data(int blob) const;
 
   NetOptions options_;

@@ -1,12 +1,29 @@
 #include "graph/plan.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "graph/transfer.h"
 #include "graph/transfer_op.h"
 #include "graph/work.h"
 
 namespace pcc {
+
+namespace {
+
+// A range of another memory, which lives as long.
+class PartOfMemory : public Memory {
+ public:
+  PartOfMemory(std::shared_ptr<Memory> whole, const Tensor& part)
+      : Memory(part.spec.bytes()), whole_(std::move(whole)) {
+    data_ = static_cast<char*>(part.data);
+  }
+
+ private:
+  std::shared_ptr<Memory> whole_;
+};
+
+}  // namespace
 
 Plan::Plan(Program& program, const Backend& backend, std::shared_ptr<Device> device, bool keep,
            bool gradients, const std::vector<std::pair<int, double>>& seeds,
@@ -56,6 +73,15 @@ Tensor Plan::tensor(int block, const TensorSpec& spec) const {
   const Memory& memory = root.persistent ? (on_host ? *host_persistent_ : *persistent_)
                                          : (on_host ? *host_arena_ : *arena_);
   return {memory.data() + root.offset, spec};
+}
+
+std::shared_ptr<Memory> Plan::lasting(const Tensor& tensor) const {
+  const char* const begin = static_cast<const char*>(tensor.data);
+  const std::less<> before;
+  if (!keep_ || before(begin, persistent_->data()) ||
+      !before(begin, persistent_->data() + persistent_->bytes()))
+    return nullptr;
+  return std::make_shared<PartOfMemory>(persistent_, tensor);
 }
 
 void Plan::bind() {

@@ -45,6 +45,9 @@ class Plan {
   const Tensor& data(int value) const { return data_[static_cast<size_t>(value)]; }
   // The summed diff of a value: null where the plan has none.
   const Tensor& diff(int value) const { return diff_[static_cast<size_t>(value)]; }
+  // The memory in which data or a diff lies that nothing else of the plan ever lies in, in a net
+  // that keeps all values: it lasts as long as somebody has it. Null: none.
+  std::shared_ptr<Memory> lasting(const Tensor& tensor) const;
   // Whether some reader, or the loss's own weight, sends it one.
   bool gets_diff(int value) const { return !values_[static_cast<size_t>(value)].parts.empty(); }
   // Whether a pass with Context::first puts that parameter's gradient in the place of what is

@@ -82,6 +82,7 @@ void Net::transfer(const Tensor& value, void* array, bool in) const {
 
 // The same with the user's array of a blob, at every pass: allocates nothing after the first one.
 void Net::exchange(const Tensor& value, const std::shared_ptr<Memory>& array, bool in) {
+  if (array->data() == value.data) return;  // the array is the value
   if (as_seen(value, options_.dtype)) return transfer(value, array->data(), in);
   Exchange& exchange =
       exchanges_[{in ? array->data() : value.data, in ? value.data : array->data()}];
@@ -111,6 +112,19 @@ int Net::oldest_with_diff(int blob, int last) const {
   return versions[oldest].value;
 }
 
+// The plan's own memory of a blob, where users may look at it as it lies. Null: they need an array
+// of their own.
+std::shared_ptr<Memory> Net::in_plan(int blob, const Tensor& value, bool diff) const {
+  if (!device_->host_visible() || !value || !as_seen(value, options_.dtype) ||
+      value.shape().count() != built_.blobs[static_cast<size_t>(blob)].shape().count())
+    return nullptr;
+  if (!diff)
+    for (const int same : same_data(blob))
+      if (plan_->data(at(built_.blobs, same).versions.back().value).data != value.data)
+        return nullptr;
+  return plan_->lasting(value);
+}
+
 HostBlob Net::host(int blob, bool diff) {
   const InUse::Look look(*in_use_);
   const BlobInfo& info = at(built_.blobs, blob);
@@ -131,17 +145,46 @@ HostBlob Net::host(int blob, bool diff) {
   host.shape = info.shape();
   auto& memory = diff ? host.diff : host.data;
   if (!memory) {
-    const TensorSpec spec = plain(info.shape(), options_.dtype);
-    memory = std::make_shared<HostMemory>(std::max<int64_t>(spec.bytes(), 1));
+    const int value = info.versions.back().value;
+    const Tensor source = diff ? plan_->diff(oldest_with_diff(blob, 0)) : plan_->data(value);
+    memory = in_plan(blob, source, diff);
+    if (!memory) {
+      const TensorSpec spec = plain(info.shape(), options_.dtype);
+      memory = std::make_shared<HostMemory>(std::max<int64_t>(spec.bytes(), 1));
+      if (source && source.shape().count() == spec.shape.count())
+        transfer(source, memory->data(), false);
+    }
     if (!diff)
       for (const int same : same_data(blob))
         at(hosts_, same) = {info.shape(), memory, at(hosts_, same).diff};
-    const int value = info.versions.back().value;
-    const Tensor source = diff ? plan_->diff(oldest_with_diff(blob, 0)) : plan_->data(value);
-    if (source && source.shape().count() == spec.shape.count())
-      transfer(source, memory->data(), false);
   }
   return host;
+}
+
+// After a new plan: arrays that somebody still looks at stay with their blobs, if these kept their
+// shape. What others hold goes into the plan, and their memory, which may be the old plan's, is
+// free.
+void Net::keep_hosts(const std::vector<HostBlob>& before) {
+  std::map<const Memory*, long> owners;
+  for (const HostBlob& host : before)
+    for (const std::shared_ptr<Memory>* array : {&host.data, &host.diff})
+      if (*array) ++owners[array->get()];
+  for (size_t b = 0; b < before.size(); ++b) {
+    const Shape& shape = built_.blobs[b].shape();
+    if (before[b].shape != shape) continue;
+    hosts_[b].shape = shape;
+    const auto settle = [&](const std::shared_ptr<Memory>& array, std::shared_ptr<Memory>& to,
+                            const Tensor& value) {
+      if (!array) return;
+      if (array.use_count() > owners[array.get()])
+        to = array;
+      else if (value && value.shape().count() == shape.count())
+        transfer(value, array->data(), true);
+    };
+    const int blob = static_cast<int>(b);
+    settle(before[b].data, hosts_[b].data, plan_->data(built_.blobs[b].versions.back().value));
+    settle(before[b].diff, hosts_[b].diff, plan_->diff(oldest_with_diff(blob, 0)));
+  }
 }
 
 // Before a pass: what the user may have written goes to the values that the pass reads.
@@ -215,7 +258,8 @@ void Net::write(int blob, const void* data) {
   transfer(to, const_cast<void*>(data), true);
   const HostBlob& host = at(hosts_, blob);
   const int64_t bytes = plain(to.shape(), options_.dtype).bytes();
-  if (host.data) std::memcpy(host.data->data(), data, static_cast<size_t>(bytes));
+  if (host.data && host.data->data() != to.data)
+    std::memcpy(host.data->data(), data, static_cast<size_t>(bytes));
 }
 
 // --- parameters

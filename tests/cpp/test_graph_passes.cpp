@@ -1,5 +1,4 @@
-// Passes over parts of a net, on how many threads, what timing one leaves behind, and the user's
-// views of blobs.
+// Passes over parts of a net, on how many threads, and what timing one leaves behind.
 #include <atomic>
 #include <map>
 #include <string>
@@ -189,52 +188,6 @@ TEST(a_pass_in_parts_draws_the_masks_of_a_whole_one) {
   net->forward(0, net->layer_index("pool"));
   net->forward(net->layer_index("drop"), last_layer(*net));
   CHECK_EQ(blob_of(*net, "pool"), first);
-}
-
-// --- views
-
-TEST(views_follow_the_passes) {
-  for (const std::string& backend : backend_names()) {
-    const auto net = ready(small_net(), net_on(backend)),
-               plain = ready(small_net(), net_on(backend));
-    for (const char* blob : {"data", "conv", "pool", "ip", "loss"}) {
-      view(*net, blob, false);
-      view(*net, blob, true);
-    }
-    CHECK_EQ(pass(*net), pass(*plain));
-    for (const char* blob : {"data", "conv", "pool", "ip", "loss"})
-      CHECK_EQ(view(*net, blob, false), blob_of(*plain, blob));
-    CHECK_EQ(param_diff(*net, "conv", 0), param_diff(*plain, "conv", 0));
-    CHECK(relative_difference(view(*net, "ip", true), Values(20, 0)) > 0.1);
-  }
-}
-
-TEST(an_input_is_written_through_its_view) {
-  const auto net = ready(small_net(), net_on("reference")),
-             other = ready(small_net(), net_on("reference"));
-  view(*net, "data", false);
-  const Values data = random_values(4 * 3 * 6 * 5, 99);
-  write_view(*net, "data", false, data);
-  feed(*other, "data", data);
-  CHECK_EQ(net->forward(), other->forward());
-  feed(*net, "data", Values(data.size(), 0.0));  // and write() shows in the view
-  CHECK_EQ(view(*net, "data", false), Values(data.size(), 0.0));
-}
-
-TEST(a_view_stays_where_it_is) {
-  const auto net = ready(small_net(), net_on("reference"));
-  const void* before = net->host(net->blob_index("conv"), false).data->data();
-  net->forward();
-  CHECK(net->host(net->blob_index("conv"), false).data->data() == before);
-}
-
-TEST(the_diff_of_the_input_is_there_with_force_backward) {
-  NetOptions options = net_on("reference");
-  options.force_backward = true;
-  const auto net = ready(small_net(), options);
-  view(*net, "data", true);
-  pass(*net);
-  CHECK(relative_difference(view(*net, "data", true), Values(4 * 3 * 6 * 5, 0)) > 1e-3);
 }
 
 TEST(an_input_with_several_readers_is_one_input) {
