@@ -39,8 +39,8 @@ def test_layers_are_caffes(build: Path, modes: str) -> None:
     library = build / "tests" / "cpp" / "libpcc_cuda_host.so"
     # Every device means this backend there: one name stands for all.
     run_tests(
-        ["golden_layers"],
-        "kernels",
+        ["golden_layers", "fork_layers"],
+        "kernels or fork_layers",
         "--cuda-host",
         str(library),
         seconds=300,

@@ -20,6 +20,9 @@ def run(folder, inputs: dict[str, np.ndarray], layer: str, params=()) -> np.ndar
     )
     (folder / "net.prototxt").write_text(text + layer)
     net = caffe.Net(folder / "net.prototxt", caffe.TEST, seed=1, device="reference")
+    if net._core.backend.startswith("cuda"):
+        # What belongs on the host runs there, and nothing else.
+        assert not net._core.fallbacks()
     for name, array in inputs.items():
         net.blobs[name].data[...] = array
     for param, array in zip(net.params.get("l", []), params, strict=False):

@@ -29,6 +29,9 @@ def run_case(path: Path, folder: Path, **settings) -> dict[str, float]:
     file = folder / "net.prototxt"
     file.write_text(str(case["net"]))
     net = caffe.Net(file, getattr(caffe, str(case["phase"])), seed=1, **settings)
+    if net._core.backend.startswith("cuda"):
+        # What belongs on the host runs there, and nothing else.
+        assert not net._core.fallbacks()
     bottoms = [net.blobs[f"b{i}"] for i in range(int(case["n_bottoms"]))]
     # Where a layer of zeros stands in front, so that a bottom gets a gradient, what it reads.
     inputs = [net.blobs.get(f"b{i}_src", bottom) for i, bottom in enumerate(bottoms)]

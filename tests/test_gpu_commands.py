@@ -27,6 +27,12 @@ layer { name: "ip" type: "InnerProduct" bottom: "conv" top: "ip"
 layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
 """
 
+CHOOSING = """
+layer { name: "data" type: "DummyData" top: "data" top: "chosen" dummy_data_param {
+  shape { dim: 4 dim: 3 } shape { dim: 4 } data_filler { type: "constant" value: 1 } } }
+layer { name: "filter" type: "Filter" bottom: "data" bottom: "chosen" top: "some" }
+"""
+
 
 def test_gpu_numbers():
     assert devices.gpu_numbers("0", 2) == [0]
@@ -162,6 +168,11 @@ def test_show_and_time_on_the_cuda_backend(tmp_path, capfd, request):
     assert set(rows) == {"conv", "relu", "gemm", "update"}
     assert all(int(launches) > 0 for launches in rows.values())
     assert re.search(r"^H100 .* [\d,]+$", shown, re.M)
+    assert "ops on the host: 0" in shown
+    choosing = tmp_path / "choosing.prototxt"
+    choosing.write_text(CHOOSING)
+    assert cli.main(["show", str(choosing), "--device", "cuda"]) == 0
+    assert "ops on the host by design: 1 (filter)" in capfd.readouterr().out
 
     assert cli.main(["time", f"--model={model}", "--device=cuda", "--iterations=2"]) == 0
     said = capfd.readouterr().err

@@ -2,6 +2,7 @@
 
 #include "graph/program.h"
 #include "graph/transfer_op.h"
+#include "ops/host.h"
 
 namespace pcc {
 
@@ -57,8 +58,9 @@ class Chooser {
               choice.out.size(), " outputs of ", node.name, ", which has ", site.in.size(), " and ",
               site.out.size());
     if (try_make(node, site, choice, backend_)) return;
-    if (fallbacks_ && !(device_.host_visible() && is_plain_on_host(node.desc)))
-      fallbacks_->push_back(title_of(node.desc, site));
+    const bool meant =
+        belongs_on_host(node.desc) || (device_.host_visible() && is_plain_on_host(node.desc));
+    if (fallbacks_ && !meant) fallbacks_->push_back(title_of(node.desc, site));
     // The plain loops run on the host: in the device's memory where they can reach it, else on
     // copies.
     const Place place = device_.host_visible() ? Place::device : Place::host;

@@ -243,7 +243,9 @@ void Net::take_error() {
   if (said.halt != Halt::label) return;
   Trouble trouble = said;
   trouble.sample %= batch_of_op(said.site);
-  const std::string message = label_message(name_of_op(said.site), trouble);
+  const Node* const node = op_with(said.site);
+  const bool indices = node && count_of_indices(node->desc, node->ins.back().shape) > 0;
+  const std::string message = label_message(name_of_op(said.site), trouble, indices);
   clear_halt();
   PCC_THROW(data, message);
 }
@@ -263,7 +265,10 @@ std::string Net::name_of_op(uint32_t number) const {
 // Samples of one batch, as the op with that number sees them.
 int64_t Net::batch_of_op(uint32_t number) const {
   const Node* const node = op_with(number);
-  return node ? std::max<int64_t>(1, node->ins[0].shape[0] / options_.batches) : 1;
+  if (!node) return 1;
+  const int64_t indices = count_of_indices(node->desc, node->ins.back().shape);
+  const int64_t all = indices > 0 ? indices : node->ins[0].shape[0];
+  return std::max<int64_t>(1, all / options_.batches);
 }
 
 void Net::clear_halt() {

@@ -7,6 +7,7 @@
 
 #include "core/check.h"
 #include "core/tensor.h"
+#include "ops/desc.h"
 #include "ops/step.h"
 
 namespace pcc {
@@ -28,7 +29,7 @@ struct Columns {
 template <typename T>
 class Labels {
  public:
-  Labels(bool has_ignore, int64_t ignore, int64_t classes)
+  constexpr Labels(bool has_ignore, int64_t ignore, int64_t classes)
       : has_ignore_(has_ignore), ignore_(ignore), classes_(classes) {}
   // Whether it counts for nothing: the label to ignore, or, once it has been reported, no class.
   constexpr bool skips(T label) const { return is_ignored(label) || !is_class(label); }
@@ -57,8 +58,20 @@ class Labels {
   int64_t ignore_, classes_;
 };
 
-// What Halt::label says of the layer of that name.
-inline std::string label_message(const std::string& name, const Trouble& report) {
+// Of an op whose last input, or only one, has numbers of rows or samples instead of labels: how
+// many; else 0. The same range holds for them, and the step's report names them by their place.
+inline int64_t count_of_indices(const OpDesc& desc, const Shape& last) {
+  if (std::holds_alternative<EmbedDesc>(desc)) return last.count();
+  const bool any =
+      std::holds_alternative<BatchReindexDesc>(desc) || std::holds_alternative<RoiPoolDesc>(desc);
+  return any ? last[0] : 0;
+}
+
+// What Halt::label says of the layer of that name. indices: they are none of labels.
+inline std::string label_message(const std::string& name, const Trouble& report, bool indices) {
+  if (indices)
+    return concat("layer '", name, "': index ", report.sample, " is ", report.label,
+                  ", but there are ", report.classes, " (0 to ", report.classes - 1, ")");
   return concat("layer '", name, "': the label of sample ", report.sample, " of the batch is ",
                 report.label, ", but there are ", report.classes, " classes (0 to ",
                 report.classes - 1,

@@ -72,19 +72,6 @@ double fan(const FillerDesc& filler, const Shape& shape) {
   return filler.variance_norm == FillerDesc::Fan::out ? out : in;
 }
 
-// Uniform with variance 1/fan: Glorot & Bengio 2010.
-void fill_xavier(const FillerDesc& filler, const Shape& shape, const RandomStream& stream,
-                 double* out) {
-  const double bound = std::sqrt(3 / fan(filler, shape));
-  fill_uniform(stream, shape.count(), -bound, bound, out);
-}
-
-// Normal with variance 2/fan: He, Zhang, Ren & Sun 2015.
-void fill_msra(const FillerDesc& filler, const Shape& shape, const RandomStream& stream,
-               double* out) {
-  fill_normal(stream, shape.count(), 0, std::sqrt(2 / fan(filler, shape)), out);
-}
-
 // Positive, with a sum of 1 in each row (axis 0).
 void fill_unitball(const Shape& shape, const RandomStream& stream, double* out) {
   const int64_t rows = shape.axes() > 0 ? shape[0] : 1, length = shape.count() / rows;
@@ -152,6 +139,21 @@ void check_filler(const std::string& who, const FillerDesc& filler, const Shape&
                ": bilinear fills square kernels of 4 axes; the shape is ", shape);
 }
 
+FillerDesc scaled_filler(const FillerDesc& filler, const Shape& shape) {
+  FillerDesc scaled = filler;
+  if (filler.type == FillerDesc::Type::xavier) {
+    const double bound = std::sqrt(3 / fan(filler, shape));
+    scaled.type = FillerDesc::Type::uniform;
+    scaled.min = -bound;
+    scaled.max = bound;
+  } else if (filler.type == FillerDesc::Type::msra) {
+    scaled.type = FillerDesc::Type::gaussian;
+    scaled.mean = 0;
+    scaled.std = std::sqrt(2 / fan(filler, shape));
+  }
+  return scaled;
+}
+
 void fill(const FillerDesc& filler, const Shape& shape, const RandomStream& stream, double* out) {
   check_filler("filler", filler, shape);
   if (filler.values) {
@@ -166,9 +168,8 @@ void fill(const FillerDesc& filler, const Shape& shape, const RandomStream& stre
     case FillerDesc::Type::gaussian:
       return fill_gaussian(filler, shape, stream, out);
     case FillerDesc::Type::xavier:
-      return fill_xavier(filler, shape, stream, out);
     case FillerDesc::Type::msra:
-      return fill_msra(filler, shape, stream, out);
+      return fill(scaled_filler(filler, shape), shape, stream, out);
     case FillerDesc::Type::unitball:
       return fill_unitball(shape, stream, out);
     case FillerDesc::Type::bilinear:

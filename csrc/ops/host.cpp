@@ -74,6 +74,11 @@ class HostOp : public Op {
 
 }  // namespace
 
+bool belongs_on_host(const OpDesc& desc) {
+  return std::holds_alternative<HostOpDesc>(desc) || std::holds_alternative<FilterDesc>(desc) ||
+         std::holds_alternative<ProposalDesc>(desc) || std::holds_alternative<DetectionDesc>(desc);
+}
+
 std::unique_ptr<Op> make_host_op(const HostOpDesc& desc, const OpSite& site) {
   return std::make_unique<HostOp>(desc, site);
 }

@@ -27,6 +27,10 @@ class HostFunction {
   virtual void backward(const HostTensors& tensors) = 0;
 };
 
+// Whether it is work of the host's by its nature, wherever the rest of a net runs: functions of the
+// user's, outputs whose size the values decide, and boxes that are sorted and dropped one by one.
+bool belongs_on_host(const OpDesc& desc);
+
 // The op for it, of every backend whose memory is the host's.
 std::unique_ptr<Op> make_host_op(const HostOpDesc& desc, const OpSite& site);
 

@@ -182,7 +182,10 @@ def _totals(net: Net, rows: Sequence[PlanRow]) -> list[str]:
         lines.append("backend reference: plain loops")
     else:
         names = ", ".join(sorted({str(row["op"]) for row in reference}))
-        lines.append(f"reference ops: {len(reference)}" + (f" ({names})" if names else ""))
+        title = "reference ops"
+        if net.backend.startswith("cuda"):  # which copies values to them and back
+            title = "ops on the host" + (" by design" if names and not net.fallbacks() else "")
+        lines.append(f"{title}: {len(reference)}" + (f" ({names})" if names else ""))
     if net.precision != "fp32":
         lines.append(f"convolutions and matrix products in {net.precision}")
     return lines

@@ -43,6 +43,7 @@ inline FormChoice forms_of_lines(const OpCase& op, const std::string& backend_na
   site.device = device.get();
   for (const Shape& shape : op.in) site.in.push_back({shape, DType::f32, Layout::plain});
   for (const Shape& shape : op.out) site.out.push_back({shape, DType::f32, Layout::plain});
+  for (const Shape& shape : op.params) site.params.push_back({shape, DType::f32, Layout::plain});
   site.in[0].layout = Layout::nhwc;
   site.in[0].dtype = dtype;
   return backend(backend_name).forms(op.desc, site);

@@ -397,7 +397,10 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
     run(Call::Action::forward);
     memory.check("forward");
     const StepReport report = context.report();
-    if (report.halt == Halt::label) throw Error(ErrorKind::data, label_message(site.name, report));
+    if (report.halt == Halt::label) {
+      const bool indices = count_of_indices(op.desc, op.in.back()) > 0;
+      throw Error(ErrorKind::data, label_message(site.name, report, indices));
+    }
     result.out.clear();
     for (const Tensor& tensor : buffers.out) result.out.push_back(load(*device, tensor));
     if (!backward) {

@@ -10,6 +10,7 @@ using namespace pcc;
 namespace {
 
 constexpr double kStored = 0x1p-8;  // half a unit in the last place of bf16
+constexpr double kSums = 1e-5;      // in single precision
 
 void check(const OpCase& op, const Tolerance& tolerance) {
   const OpCase rounded = as_bf16(op);
@@ -68,6 +69,19 @@ TEST(bf16_elements) {
   for (const Operation operation : {Operation::sum, Operation::product, Operation::max})
     check(elements(EltwiseDesc{operation, {}, true}, 3, shape), {kStored, kStored, 0});
   check(elements(EltwiseDesc{Operation::sum, {1, -0.5, 2}, true}, 3, shape), {kStored, kStored, 0});
+}
+
+TEST(bf16_functions) {
+  using Function = PointwiseDesc::Function;
+  const Shape shape{3, 24, 5, 3};
+  for (const Function function : {Function::sigmoid, Function::absval, Function::bnll,
+                                  Function::elu, Function::swish, Function::tanh})
+    check(elements(PointwiseDesc{function, 0.5}, 1, shape), {kStored, 2 * kStored, 0});
+  check(elements(DropoutDesc{0.4}, 1, shape), {kStored, kStored, 0});
+  OpCase prelu = elements(PointwiseDesc{Function::prelu}, 1, shape);
+  prelu.params = {{24}};
+  check(prelu, {kStored, kStored, kSums});
+  check(elements(LrnDesc{true, 5, 0.7, 0.75, 1.5}, 1, shape), {kStored, 2 * kStored, 0});
 }
 
 TEST(bf16_pooling) {

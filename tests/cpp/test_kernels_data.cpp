@@ -104,6 +104,19 @@ TEST(fillers_follow_the_random_stream) {
   }
 }
 
+TEST(values_that_suit_weights) {
+  OpCase op;
+  op.out = {{5, 7, 3}};
+  for (const auto type : {FillerDesc::Type::xavier, FillerDesc::Type::msra}) {
+    op.desc = FillDesc{{.type = type, .variance_norm = FillerDesc::Fan::average}};
+    check_kernels(op, 1e-6);
+  }
+  FillDesc known;
+  known.filler.values = std::make_shared<const Values>(random_values(105, 5));
+  op.desc = known;
+  check_kernels(op, 1e-6, cuda_backend());
+}
+
 TEST(updates) {
   const int64_t count = 70001;
   const std::vector<UpdateSegment> segments = {{0, 5, 1, 1},

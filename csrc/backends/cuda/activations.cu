@@ -1,6 +1,8 @@
 // The functions of PointwiseDesc that are formulas of x and constants alone: one kernel each way
-// for all of them, which choose by a number that is the same for every thread.
+// for all of them, which choose by a number that is the same for every thread. Over float32, or
+// bf16 where channels are last.
 #include "backends/cuda/makers.h"
+#include "backends/cuda/pack.cuh"
 #include "backends/cuda/reduce.cuh"
 
 namespace pcc::cuda {
@@ -41,28 +43,29 @@ struct Curve {
     }
   }
   // Reads of x and y what CurveOp::backward_needs says.
-  __device__ float slope(const float* x, const float* y, int64_t i) const {
+  template <typename T>
+  __device__ float slope(const T* x, const T* y, int64_t i) const {
     switch (function) {
       case Function::absval:
-        return x[i] > 0 ? 1.0f : x[i] < 0 ? -1.0f : 0.0f;
+        return number(x[i]) > 0 ? 1.0f : number(x[i]) < 0 ? -1.0f : 0.0f;
       case Function::bnll:
-        return logistic(x[i]);
+        return logistic(number(x[i]));
       case Function::clip:
-        return x[i] >= a && x[i] <= b ? 1.0f : 0.0f;
+        return number(x[i]) >= a && number(x[i]) <= b ? 1.0f : 0.0f;
       case Function::elu:
-        return x[i] > 0 ? 1.0f : a + y[i];
+        return number(x[i]) > 0 ? 1.0f : a + number(y[i]);
       case Function::exp:
-        return b * y[i];
+        return b * number(y[i]);
       case Function::log:
-        return a * b / (b * x[i] + c);
+        return a * b / (b * number(x[i]) + c);
       case Function::power:
-        return power_slope(x[i], y[i]);
+        return power_slope(number(x[i]), number(y[i]));
       case Function::swish: {
-        const float s = logistic(a * x[i]);
-        return a * x[i] * s + s * (1 - a * x[i] * s);
+        const float scaled = a * number(x[i]), s = logistic(scaled);
+        return scaled * s + s * (1 - scaled * s);
       }
       case Function::tanh:
-        return 1 - y[i] * y[i];
+        return 1 - number(y[i]) * number(y[i]);
       default:
         return 0;
     }
@@ -82,32 +85,39 @@ struct Curve {
   }
 };
 
+template <typename T>
 struct Apply {
   Curve curve;
-  const float* x;
-  float* y;
-  __device__ void operator()(int64_t i) const { y[i] = curve.value(x[i]); }
+  const T* x;
+  T* y;
+  __device__ void operator()(int64_t i) const { y[i] = stored<T>(curve.value(number(x[i]))); }
 };
+template <typename T>
 struct Pull {
   Curve curve;
-  const float *x, *y, *dy;
-  float* dx;
-  __device__ void operator()(int64_t i) const { dx[i] = dy[i] * curve.slope(x, y, i); }
+  const T *x, *y, *dy;
+  T* dx;
+  __device__ void operator()(int64_t i) const {
+    dx[i] = stored<T>(number(dy[i]) * curve.slope(x, y, i));
+  }
 };
 
-class CurveOp : public CudaOp {
+template <typename T>
+class CurveOp : public CudaOpOf<T> {
  public:
   CurveOp(const PointwiseDesc& desc, const OpSite& site)
-      : CudaOp(site),
+      : CudaOpOf<T>(site),
         curve_{desc.function, static_cast<float>(desc.a), static_cast<float>(desc.b),
                static_cast<float>(desc.c)},
         x_is_y_(desc.x_is_y) {}
 
-  void forward(const Context&) override { for_each(out_count(), Apply{curve_, in(0), out()}); }
+  void forward(const Context&) override {
+    for_each(this->out_count(), Apply<T>{curve_, this->in(0), this->out()});
+  }
 
  protected:
   void forward_needs(OpNeeds& needs) const override {
-    if (!trains() || needs.in.empty()) needs.in_place = 0;
+    if (!this->trains() || needs.in.empty()) needs.in_place = 0;
   }
   void backward_needs(OpNeeds& needs) const override {
     const Function f = curve_.function;
@@ -117,8 +127,9 @@ class CurveOp : public CudaOp {
     needs.diff_in_place = 0;
   }
   void differentiate(const Context&) override {
-    const float* x = x_is_y_ ? out() : in(0);
-    if (din(0)) for_each(out_count(), Pull{curve_, x, out(), dout(), din(0)});
+    const T* const x = x_is_y_ ? this->out() : this->in(0);
+    if (this->din(0))
+      for_each(this->out_count(), Pull<T>{curve_, x, this->out(), this->dout(), this->din(0)});
   }
 
  private:
@@ -129,7 +140,8 @@ class CurveOp : public CudaOp {
 }  // namespace
 
 std::unique_ptr<Op> make_activation(const PointwiseDesc& desc, const OpSite& site) {
-  return std::make_unique<CurveOp>(desc, site);
+  if (site.in[0].dtype == DType::bf16) return std::make_unique<CurveOp<BFloat16>>(desc, site);
+  return std::make_unique<CurveOp<float>>(desc, site);
 }
 
 }  // namespace pcc::cuda

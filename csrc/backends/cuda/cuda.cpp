@@ -28,10 +28,29 @@ struct Maker {
   Made operator()(const DropoutDesc& d) const { return make_dropout(d, site); }
   Made operator()(const EltwiseDesc& d) const { return make_eltwise(d, site); }
   Made operator()(const RecurrentDesc& d) const { return make_recurrent(d, site); }
+  Made operator()(const LstmUnitDesc& d) const { return make_lstm_unit(d, site); }
   Made operator()(const ConcatDesc& d) const { return make_concat(d, site); }
   Made operator()(const SliceDesc& d) const { return make_slice(d, site); }
+  Made operator()(const CropDesc& d) const { return make_crop(d, site); }
+  Made operator()(const PermuteDesc& d) const { return make_permute(d, site); }
+  Made operator()(const TileDesc& d) const { return make_tile(d, site); }
+  Made operator()(const Im2colDesc& d) const { return make_im2col(d, site); }
+  Made operator()(const BatchReindexDesc& d) const { return make_batch_reindex(d, site); }
+  Made operator()(const EmbedDesc& d) const { return make_embed(d, site); }
+  Made operator()(const ParameterDesc& d) const { return make_parameter(d, site); }
+  Made operator()(const ReductionDesc& d) const { return make_reduction(d, site); }
+  Made operator()(const ArgMaxDesc& d) const { return make_arg_max(d, site); }
+  Made operator()(const MvnDesc& d) const { return make_mvn(d, site); }
+  Made operator()(const NormalizeDesc& d) const { return make_normalize(d, site); }
+  Made operator()(const InterpDesc& d) const { return make_interp(d, site); }
+  Made operator()(const RoiPoolDesc& d) const { return make_roi_pool(d, site); }
   Made operator()(const SoftmaxDesc& d) const { return make_softmax(d, site); }
   Made operator()(const SoftmaxLossDesc& d) const { return make_softmax_loss(d, site); }
+  Made operator()(const InfogainLossDesc& d) const { return make_infogain_loss(d, site); }
+  Made operator()(const DistanceLossDesc& d) const { return make_distance_loss(d, site); }
+  Made operator()(const HingeLossDesc& d) const { return make_hinge_loss(d, site); }
+  Made operator()(const LogLossDesc& d) const { return make_log_loss(d, site); }
+  Made operator()(const SigmoidLossDesc& d) const { return make_sigmoid_loss(d, site); }
   Made operator()(const AccuracyDesc& d) const { return make_accuracy(d, site); }
   Made operator()(const FillDesc& d) const { return make_fill(d, site); }
   Made operator()(const TransformDesc& d) const { return make_transform(d, site); }

@@ -1,6 +1,7 @@
 // Where values come from: records turned into samples, and constants.
 #include "backends/cuda/makers.h"
 #include "backends/cuda/reduce.cuh"
+#include "ops/fill.h"
 
 namespace pcc::cuda {
 
@@ -195,6 +196,23 @@ class FillOp : public CudaOp {
   FillerDesc filler_;
 };
 
+// Numbers that are known from the start.
+class ValuesOp : public CudaOp {
+ public:
+  ValuesOp(const std::vector<double>& values, const OpSite& site) : CudaOp(site) {
+    const std::vector<float> floats(values.begin(), values.end());
+    values_ = site.device->allocate(std::ssize(floats) * static_cast<int64_t>(sizeof(float)));
+    site.device->upload(values_->data(), floats.data(), values_->bytes());
+  }
+
+  void forward(const Context&) override {
+    for_each(out_count(), Copy{reinterpret_cast<const float*>(values_->data()), out()});
+  }
+
+ private:
+  std::shared_ptr<Memory> values_;
+};
+
 }  // namespace
 
 std::unique_ptr<Op> make_transform(const TransformDesc& desc, const OpSite& site) {
@@ -205,14 +223,14 @@ std::unique_ptr<Op> make_field(const FieldDesc& desc, const OpSite& site) {
   return std::make_unique<FieldOp>(desc, site);
 }
 
-// Fillers that are made for weights are left to the host.
+// Fillers that make little sense but for weights are left to the host.
 std::unique_ptr<Op> make_fill(const FillDesc& desc, const OpSite& site) {
   using Type = FillerDesc::Type;
-  const FillerDesc& filler = desc.filler;
+  if (desc.filler.values) return std::make_unique<ValuesOp>(*desc.filler.values, site);
+  const FillerDesc filler = scaled_filler(desc.filler, site.out[0].shape);
   const bool simple = filler.type == Type::constant || filler.type == Type::uniform ||
                       (filler.type == Type::gaussian && filler.sparse < 0);
-  if (!simple || filler.values) return nullptr;
-  return std::make_unique<FillOp>(filler, site);
+  return simple ? std::make_unique<FillOp>(filler, site) : nullptr;
 }
 
 }  // namespace pcc::cuda

@@ -44,11 +44,18 @@ struct Counter {
 
   Images operator()(const NormActDesc& d) const { return {d.add ? size_t{2} : 1, 1}; }
   Images operator()(const PointwiseDesc& d) const {
-    return d.function == PointwiseDesc::Function::relu ? Images{1, 1} : Images{};
+    // One slope for all channels has a sum over all of x.
+    const Shape& x = site.in[0].shape;
+    const bool shared = d.function == PointwiseDesc::Function::prelu &&
+                        (x.axes() < 2 || site.params[0].shape.count() != x[1]);
+    return shared ? Images{} : Images{1, 1};
   }
+  Images operator()(const DropoutDesc&) const { return {1, 1}; }
+  Images operator()(const LrnDesc& d) const { return d.across ? Images{1, 1} : Images{}; }
   Images operator()(const EltwiseDesc&) const { return {site.in.size(), 1}; }
-  Images operator()(const PoolDesc&) const {
-    return site.out.size() == 1 ? Images{1, 1} : Images{};
+  Images operator()(const PoolDesc& d) const {
+    const bool shared = d.method != PoolDesc::Method::stochastic && site.out.size() == 1;
+    return shared ? Images{1, 1} : Images{};
   }
   Images operator()(const ConcatDesc& d) const {
     return d.axis == 1 ? Images{site.in.size(), 1} : Images{};

@@ -1,5 +1,5 @@
-// Softmax and SoftmaxWithLoss. Scores are seen as (outer, classes, inner), cut at an axis; a column
-// is one (outer, inner).
+// Softmax, SoftmaxWithLoss and InfogainLoss. Scores are seen as (outer, classes, inner), cut at an
+// axis; a column is one (outer, inner).
 #include <cfloat>
 #include <limits>
 
@@ -99,6 +99,37 @@ inline __device__ Score shuffle_xor(const Score& score, int lanes) {
           cuda::shuffle_xor(score.wrong, lanes)};
 }
 
+// What is no number stays so.
+__device__ __forceinline__ float at_least(float least, float x) { return x < least ? least : x; }
+
+// What a column's loss is made of: the logarithm of its label's probability, or, where there are
+// gains, H (classes, classes), of each class's, times the gain in the label's row.
+struct Target {
+  const float* gains;
+
+  // What the classes of this lane add to a loss.
+  __device__ double loss(const Probabilities& p, int64_t classes, int64_t label, int lane,
+                         int lanes) const {
+    if (!gains) return lane == 0 ? -static_cast<double>(logf(at_least(FLT_MIN, p(label)))) : 0.0;
+    double sum = 0;
+    for (int64_t c = lane; c < classes; c += lanes)
+      sum -= static_cast<double>(gains[label * classes + c] * logf(at_least(1e-20f, p(c))));
+    return sum;
+  }
+  // The sum of the row, by which probabilities count in the gradient.
+  __device__ float sum(int64_t classes, int64_t label, int lane, int lanes) const {
+    if (!gains) return 1;
+    double sum = 0;
+    for (int64_t c = lane; c < classes; c += lanes)
+      sum += static_cast<double>(gains[label * classes + c]);
+    return static_cast<float>(warp_fold(sum, Add{}, lanes));
+  }
+  __device__ float part(int64_t classes, int64_t label, int64_t c) const {
+    if (!gains) return c == label ? 1.0f : 0.0f;
+    return gains[label * classes + c];
+  }
+};
+
 // How the columns are dealt out: each group's in `shares`, one for each block.
 struct Dealing {
   int64_t groups, in_group, shares;
@@ -107,8 +138,8 @@ struct Dealing {
 
 // Writes the score of each share, and, where they are wanted, the probabilities.
 __global__ void __launch_bounds__(kBlock)
-    score_shares(Columns columns, Dealing deal, Labels<float> meaning, const float* x,
-                 const float* labels, float* probabilities, Score* scores) {
+    score_shares(Columns columns, Dealing deal, Labels<float> meaning, Target target,
+                 const float* x, const float* labels, float* probabilities, Score* scores) {
   PCC_DYNAMIC_SHARED(Score, room);
   const int64_t group = blockIdx.x / deal.shares, share = blockIdx.x % deal.shares;
   const int64_t first = group * deal.in_group;
@@ -125,8 +156,9 @@ __global__ void __launch_bounds__(kBlock)
       if (probabilities)
         for (int64_t c = lane; c < columns.classes; c += deal.lanes)
           probabilities[at + c * columns.inner] = p(c);
-      if (lane == 0 && group == 0 && !skips)
-        score.loss -= static_cast<double>(logf(fmaxf(p(static_cast<int64_t>(label)), FLT_MIN)));
+      if (group == 0 && !skips)
+        score.loss +=
+            target.loss(p, columns.classes, static_cast<int64_t>(label), lane, deal.lanes);
     }
     if (lane != 0) continue;
     score.valid += !skips;
@@ -160,8 +192,9 @@ __global__ void __launch_bounds__(kWarp)
 }
 
 __global__ void __launch_bounds__(kBlock)
-    loss_backward(Columns columns, Dealing deal, Labels<float> meaning, const float* x,
-                  const float* labels, const double* divisors, const float* dloss, float* dx) {
+    loss_backward(Columns columns, Dealing deal, Labels<float> meaning, Target target,
+                  const float* x, const float* labels, const double* divisors, const float* dloss,
+                  float* dx) {
   const int lane = static_cast<int>(threadIdx.x) % deal.lanes;
   for (int64_t column = first_element() / deal.lanes; column < columns.count();
        column += element_stride() / deal.lanes) {
@@ -171,15 +204,19 @@ __global__ void __launch_bounds__(kBlock)
     const float weight =
         static_cast<float>(static_cast<double>(dloss[0]) / divisors[column / deal.in_group]);
     const Probabilities p(columns, x + at, lane, deal.lanes);
+    const float all = target.sum(columns.classes, label, lane, deal.lanes);
     for (int64_t c = lane; c < columns.classes; c += deal.lanes)
-      dx[at + c * columns.inner] = skips ? 0.0f : (p(c) - (c == label ? 1.0f : 0.0f)) * weight;
+      dx[at + c * columns.inner] =
+          skips ? 0.0f : (p(c) * all - target.part(columns.classes, label, c)) * weight;
   }
 }
 
 class SoftmaxLossOp : public CudaOp {
  public:
-  SoftmaxLossOp(const SoftmaxLossDesc& desc, const OpSite& site)
+  // has_gains: the third input.
+  SoftmaxLossOp(const SoftmaxLossDesc& desc, bool has_gains, const OpSite& site)
       : CudaOp(site),
+        has_gains_(has_gains),
         columns_(site.in[0].shape, desc.axis),
         labels_(desc.has_ignore_label, desc.ignore_label, columns_.classes) {
     PCC_CHECK(columns_.outer % desc.groups == 0, "'", site.name, "': ", columns_.outer,
@@ -197,8 +234,8 @@ class SoftmaxLossOp : public CudaOp {
   void forward(const Context& context) override {
     Score* const scores = static_cast<Score*>(buffers_.scratch);
     launch(score_shares, deal_.groups * deal_.shares, block_,
-           block_ * static_cast<int64_t>(sizeof(Score)), columns_, deal_, labels_, in(0), in(1),
-           outs() > 1 ? out(1) : nullptr, scores);
+           block_ * static_cast<int64_t>(sizeof(Score)), columns_, deal_, labels_, target(), in(0),
+           in(1), outs() > 1 ? out(1) : nullptr, scores);
     launch(score_total, 1, kWarp, 0, deal_, scores, divisor_, trains() ? divisors() : nullptr,
            out(), columns_, columns_.count() / in_shape(0)[0], in(1), site_.number, context.step,
            context.report);
@@ -216,12 +253,14 @@ class SoftmaxLossOp : public CudaOp {
     if (!din(0)) return;
     if (!dout(0)) return clear(buffers_.din[0]);  // as in Caffe, the probabilities pass none on
     launch(loss_backward, grid_for(columns_.count() * deal_.lanes), kBlock, 0, columns_, deal_,
-           labels_, in(0), in(1), divisors(), dout(0), din(0));
+           labels_, target(), in(0), in(1), divisors(), dout(0), din(0));
   }
 
  private:
+  Target target() const { return {has_gains_ ? in(2) : nullptr}; }
   double* divisors() const { return static_cast<double*>(buffers_.stash); }
 
+  bool has_gains_;
   Columns columns_;
   Labels<float> labels_;
   Dealing deal_;
@@ -235,7 +274,11 @@ std::unique_ptr<Op> make_softmax(const SoftmaxDesc& desc, const OpSite& site) {
 }
 
 std::unique_ptr<Op> make_softmax_loss(const SoftmaxLossDesc& desc, const OpSite& site) {
-  return std::make_unique<SoftmaxLossOp>(desc, site);
+  return std::make_unique<SoftmaxLossOp>(desc, false, site);
+}
+
+std::unique_ptr<Op> make_infogain_loss(const InfogainLossDesc& desc, const OpSite& site) {
+  return std::make_unique<SoftmaxLossOp>(desc.scores, true, site);
 }
 
 }  // namespace pcc::cuda

@@ -1,6 +1,8 @@
 // Local response normalisation, across channels and within one: y = x * s^-beta; s is kept for
-// backward. One thread for each element: its neighbours find their windows in the same cache.
+// backward. One thread for each element: its neighbours find their windows in the same cache. Where
+// channels are last they are windows of neighbours, over float32 or bf16.
 #include "backends/cuda/makers.h"
+#include "backends/cuda/pack.cuh"
 #include "backends/cuda/reduce.cuh"
 #include "ops/window.h"
 
@@ -9,13 +11,17 @@ namespace pcc::cuda {
 namespace {
 
 // A value, seen as (samples, channels, area) or (planes, rows, columns), and what is kept of it.
+template <typename T>
 struct Values {
-  const float* x;
-  float *scale, *y;  // scale: null where nobody will ask
+  const T* x;
+  float* scale;  // null where nobody will ask
+  T* y;
 };
+template <typename T>
 struct Gradients {
-  const float *x, *y, *dy, *scale;
-  float* dx;
+  const T *x, *y, *dy;
+  const float* scale;
+  T* dx;
 };
 
 // s = k + alpha / size * sum of x^2 over the channels from c - before to c + after.
@@ -31,26 +37,29 @@ struct Across {
     const int64_t c = divide(divide(i, area).whole, channels).rest;
     return {c < down ? -c : -down, channels - 1 - c < up ? channels - 1 - c : up};
   }
-  __device__ void forward(int64_t i, const Values& v) const {
+  template <typename T>
+  __device__ void forward(int64_t i, const Values<T>& v) const {
     const Range near = range(i, before, after);
     float sum = 0;
     for (int64_t d = near.first; d <= near.last; ++d) {
-      const float x = v.x[i + d * area];
+      const float x = number(v.x[i + d * area]);
       sum += x * x;
     }
     const float s = k + share * sum;
     if (v.scale) v.scale[i] = s;
-    v.y[i] = v.x[i] * powf(s, -beta);
+    v.y[i] = stored<T>(number(v.x[i]) * powf(s, -beta));
   }
   // dx = dy * s^-beta - 2 * share * beta * x * sum over the windows that hold x of dy * y / s.
-  __device__ void backward(int64_t i, const Gradients& g) const {
+  template <typename T>
+  __device__ void backward(int64_t i, const Gradients<T>& g) const {
     const Range near = range(i, after, before);
     float sum = 0;
     for (int64_t d = near.first; d <= near.last; ++d) {
       const int64_t at = i + d * area;
-      sum += g.dy[at] * g.y[at] / g.scale[at];
+      sum += number(g.dy[at]) * number(g.y[at]) / g.scale[at];
     }
-    g.dx[i] = g.dy[i] * powf(g.scale[i], -beta) - 2 * share * beta * g.x[i] * sum;
+    g.dx[i] = stored<T>(number(g.dy[i]) * powf(g.scale[i], -beta) -
+                        2 * share * beta * number(g.x[i]) * sum);
   }
 };
 
@@ -60,10 +69,11 @@ struct Within {
   float alpha, beta;
 
   __device__ Window window(int64_t at, int64_t length) const { return {at, size, 1, pad, length}; }
-  __device__ void forward(int64_t i, const Values& v) const {
+  template <typename T>
+  __device__ void forward(int64_t i, const Values<T>& v) const {
     const auto [line, q] = divide(i, columns);
     const auto [plane, p] = divide(line, rows);
-    const float* const x = v.x + plane * rows * columns;
+    const T* const x = v.x + plane * rows * columns;
     const Window high = window(p, rows), wide = window(q, columns);
     float sum = 0;
     for (int64_t h = high.begin; h < high.end; ++h)
@@ -75,7 +85,8 @@ struct Within {
   }
   // dx = dy * s^-beta - 2 * alpha * beta * x * sum over the windows that hold x of
   // dy * y / s / their size.
-  __device__ void backward(int64_t i, const Gradients& g) const {
+  template <typename T>
+  __device__ void backward(int64_t i, const Gradients<T>& g) const {
     const auto [line, q] = divide(i, columns);
     const auto [plane, p] = divide(line, rows);
     const int64_t first = plane * rows * columns;
@@ -92,41 +103,43 @@ struct Within {
   }
 };
 
-template <typename Region>
+template <typename Region, typename T>
 struct Forward {
   Region region;
-  Values values;
+  Values<T> values;
   __device__ void operator()(int64_t i) const { region.forward(i, values); }
 };
-template <typename Region>
+template <typename Region, typename T>
 struct Backward {
   Region region;
-  Gradients gradients;
+  Gradients<T> gradients;
   __device__ void operator()(int64_t i) const { region.backward(i, gradients); }
 };
 
-template <typename Region>
-class LrnOp : public CudaOp {
+template <typename Region, typename T>
+class LrnOp : public CudaOpOf<T> {
  public:
-  LrnOp(const Region& region, const OpSite& site) : CudaOp(site), region_(region) {}
+  LrnOp(const Region& region, const OpSite& site) : CudaOpOf<T>(site), region_(region) {}
 
   void forward(const Context&) override {
-    for_each(out_count(), Forward<Region>{region_, {in(0), trains() ? scale() : nullptr, out()}});
+    const Values<T> values = {this->in(0), this->trains() ? scale() : nullptr, this->out()};
+    for_each(this->out_count(), Forward<Region, T>{region_, values});
   }
 
  protected:
   void backward_needs(OpNeeds& needs) const override {
-    needs.in = all_ins();
-    needs.out = all_outs();
-    needs.stash_bytes = site_.in[0].bytes();
+    needs.in = this->all_ins();
+    needs.out = this->all_outs();
+    needs.stash_bytes = this->in_count() * static_cast<int64_t>(sizeof(float));
   }
   void differentiate(const Context&) override {
-    if (!din(0)) return;
-    for_each(out_count(), Backward<Region>{region_, {in(0), out(), dout(), scale(), din(0)}});
+    if (!this->din(0)) return;
+    const Gradients<T> gradients = {this->in(0), this->out(), this->dout(), scale(), this->din(0)};
+    for_each(this->out_count(), Backward<Region, T>{region_, gradients});
   }
 
  private:
-  float* scale() const { return static_cast<float*>(buffers_.stash); }
+  float* scale() const { return static_cast<float*>(this->buffers_.stash); }
   Region region_;
 };
 
@@ -136,13 +149,21 @@ std::unique_ptr<Op> make_lrn(const LrnDesc& desc, const OpSite& site) {
   const Shape& x = site.in[0].shape;
   const auto alpha = static_cast<float>(desc.alpha), beta = static_cast<float>(desc.beta);
   if (!desc.across)
-    return std::make_unique<LrnOp<Within>>(
+    return std::make_unique<LrnOp<Within, float>>(
         Within{x[2], x[3], desc.size, (desc.size - 1) / 2, alpha, beta}, site);
+  const bool last = site.in[0].layout == Layout::nhwc;
   const int64_t before = (desc.size - 1) / 2;
   const auto share = static_cast<float>(desc.alpha / static_cast<double>(desc.size));
-  return std::make_unique<LrnOp<Across>>(Across{x[1], x.count(2), before, desc.size - 1 - before,
-                                                static_cast<float>(desc.k), share, beta},
-                                         site);
+  const Across region = {x[1],
+                         last ? 1 : x.count(2),
+                         before,
+                         desc.size - 1 - before,
+                         static_cast<float>(desc.k),
+                         share,
+                         beta};
+  if (site.in[0].dtype == DType::bf16)
+    return std::make_unique<LrnOp<Across, BFloat16>>(region, site);
+  return std::make_unique<LrnOp<Across, float>>(region, site);
 }
 
 }  // namespace pcc::cuda

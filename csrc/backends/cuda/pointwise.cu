@@ -72,22 +72,40 @@ class ReluOp : public CudaOp {
   bool from_y_;
 };
 
+template <typename P>
 struct Sigmoid {
-  const float* x;
-  float* y;
-  __device__ void operator()(int64_t i) const { y[i] = 1.0f / (1.0f + expf(-x[i])); }
+  const void* x;
+  void* y;
+  __device__ void operator()(int64_t i) const {
+    P numbers = pack_of<P>(x, i);
+    PCC_UNROLL
+    for (float& number : numbers.x) number = 1.0f / (1.0f + expf(-number));
+    put_pack(y, i, numbers);
+  }
 };
+template <typename P>
 struct SigmoidBackward {
-  const float *y, *dy;
-  float* dx;
-  __device__ void operator()(int64_t i) const { dx[i] = dy[i] * y[i] * (1 - y[i]); }
+  const void *y, *dy;
+  void* dx;
+  __device__ void operator()(int64_t i) const {
+    P g = pack_of<P>(dy, i);
+    const P numbers = pack_of<P>(y, i);
+    PCC_UNROLL
+    for (int n = 0; n < P::kCount; ++n) g.x[n] = g.x[n] * numbers.x[n] * (1 - numbers.x[n]);
+    put_pack(dx, i, g);
+  }
 };
 
 class SigmoidOp : public CudaOp {
  public:
   using CudaOp::CudaOp;
 
-  void forward(const Context&) override { for_each(out_count(), Sigmoid{in(0), out()}); }
+  void forward(const Context&) override {
+    with_packs(site_.in[0].dtype, out_count(), [&](auto pack) {
+      using P = decltype(pack);
+      for_each(out_count() / P::kCount, Sigmoid<P>{in(0), out()});
+    });
+  }
 
  protected:
   void forward_needs(OpNeeds& needs) const override { needs.in_place = 0; }
@@ -96,7 +114,11 @@ class SigmoidOp : public CudaOp {
     needs.diff_in_place = 0;
   }
   void differentiate(const Context&) override {
-    if (din(0)) for_each(out_count(), SigmoidBackward{out(), dout(), din(0)});
+    if (!din(0)) return;
+    with_packs(site_.in[0].dtype, out_count(), [&](auto pack) {
+      using P = decltype(pack);
+      for_each(out_count() / P::kCount, SigmoidBackward<P>{out(), dout(), din(0)});
+    });
   }
 };
 
@@ -178,39 +200,67 @@ __global__ void __launch_bounds__(kBlock)
   }
 }
 
+// The same where channels are last, x seen as (samples, area, channels): each element by the number
+// of its place among planes, and the mask as it lies.
+template <typename T>
+__global__ void __launch_bounds__(kBlock)
+    drop_lines(const StepBlock* step, uint32_t of_site, uint32_t threshold, int64_t count,
+               int64_t area, int64_t channels, const T* x, float scale, uint8_t* mask, T* y) {
+  const RandomStream stream = step->random(of_site, count);
+  for (int64_t i = first_element(); i < count; i += element_stride()) {
+    const Quotient pixel = divide(i, channels), sample = divide(pixel.whole, area);
+    const int64_t place = (sample.whole * channels + pixel.rest) * area + sample.rest;
+    const bool kept = stream.bits(static_cast<uint64_t>(place)) > threshold;
+    y[i] = stored<T>(kept ? number(x[i]) * scale : 0.0f);
+    if (mask) mask[i] = kept;
+  }
+}
+
+template <typename T>
 struct DropBackward {
-  const float* dy;
+  const T* dy;
   const uint8_t* mask;
   float scale;
-  float* dx;
-  __device__ void operator()(int64_t i) const { dx[i] = mask[i] ? dy[i] * scale : 0.0f; }
+  T* dx;
+  __device__ void operator()(int64_t i) const {
+    dx[i] = stored<T>(mask[i] ? number(dy[i]) * scale : 0.0f);
+  }
 };
 
 // The mask, one byte for each element, is kept for backward.
-class DropoutOp : public CudaOp {
+template <typename T>
+class DropoutOp : public CudaOpOf<T> {
  public:
   DropoutOp(const DropoutDesc& desc, const OpSite& site)
-      : CudaOp(site),
+      : CudaOpOf<T>(site),
         threshold_(desc.threshold()),
         scale_(static_cast<float>(1.0 / (1.0 - desc.ratio))) {}
 
   void forward(const Context& context) override {
-    launch(drop, grid_for(out_count()), kBlock, 0, context.step, site_.stream, threshold_,
-           out_count(), in(0), scale_, trains() ? mask() : nullptr, out());
+    const int64_t count = this->out_count();
+    const Shape& x = this->in_shape(0);
+    uint8_t* const kept = this->trains() ? mask() : nullptr;
+    if (this->site_.in[0].layout == Layout::nhwc)
+      launch(drop_lines<T>, grid_for(count), kBlock, 0, context.step, this->site_.stream,
+             threshold_, count, x.count(2), x[1], this->in(0), scale_, kept, this->out());
+    else if constexpr (std::is_same_v<T, float>)
+      launch(drop, grid_for(count), kBlock, 0, context.step, this->site_.stream, threshold_, count,
+             this->in(0), scale_, kept, this->out());
   }
 
  protected:
   void forward_needs(OpNeeds& needs) const override { needs.in_place = 0; }
   void backward_needs(OpNeeds& needs) const override {
-    needs.stash_bytes = out_count();
+    needs.stash_bytes = this->out_count();
     needs.diff_in_place = 0;
   }
   void differentiate(const Context&) override {
-    if (din(0)) for_each(out_count(), DropBackward{dout(), mask(), scale_, din(0)});
+    if (this->din(0))
+      for_each(this->out_count(), DropBackward<T>{this->dout(), mask(), scale_, this->din(0)});
   }
 
  private:
-  uint8_t* mask() const { return static_cast<uint8_t*>(buffers_.stash); }
+  uint8_t* mask() const { return static_cast<uint8_t*>(this->buffers_.stash); }
   uint32_t threshold_;
   float scale_;
 };
@@ -224,6 +274,7 @@ std::unique_ptr<Op> make_pointwise(const PointwiseDesc& desc, const OpSite& site
     case PointwiseDesc::Function::sigmoid:
       return std::make_unique<SigmoidOp>(site);
     case PointwiseDesc::Function::prelu:
+      if (site.in[0].layout == Layout::nhwc) return make_prelu_lines(site);
       return std::make_unique<PreluOp>(site);
     default:
       return make_activation(desc, site);
@@ -231,7 +282,8 @@ std::unique_ptr<Op> make_pointwise(const PointwiseDesc& desc, const OpSite& site
 }
 
 std::unique_ptr<Op> make_dropout(const DropoutDesc& desc, const OpSite& site) {
-  return std::make_unique<DropoutOp>(desc, site);
+  if (site.in[0].dtype == DType::bf16) return std::make_unique<DropoutOp<BFloat16>>(desc, site);
+  return std::make_unique<DropoutOp<float>>(desc, site);
 }
 
 }  // namespace pcc::cuda

@@ -1,5 +1,5 @@
-// Maximum and average pooling over planes. Forward: one thread for each output; backward: one for
-// each pixel, which gathers from the windows that hold it.
+// Maximum, average and stochastic pooling over planes. Forward: one thread for each output;
+// backward: one for each pixel, which gathers from the windows that hold it.
 #include <cfloat>
 
 #include "backends/cuda/makers.h"
@@ -68,6 +68,44 @@ struct Average {
   }
 };
 
+// With a step block one of a window's numbers: the first up to which their sum exceeds a drawn
+// share of the window's, of zeros the first; without one the sum of squares over the sum.
+struct Stochastic {
+  Planes planes;
+  const StepBlock* step;
+  uint32_t stream;
+  int64_t count;
+  const float* x;
+  float* y;
+  int32_t* winners;  // null, or where backward finds them
+  __device__ void operator()(int64_t i) const {
+    const auto [rows, columns, first] = planes.view(i);
+    const int64_t width = planes.columns.size;
+    const float* const from = x + first;
+    float sum = 0, squares = 0;
+    for (int64_t h = rows.begin; h < rows.end; ++h)
+      for (int64_t w = columns.begin; w < columns.end; ++w) {
+        const float number = from[h * width + w];
+        sum += number;
+        squares += number * number;
+      }
+    int64_t winner = -1;
+    if (step) {
+      const double share = step->random(stream, count).uniform(static_cast<uint64_t>(i));
+      const auto threshold = static_cast<float>(share * static_cast<double>(sum));
+      float reached = 0;
+      for (int64_t h = rows.begin; h < rows.end; ++h)
+        for (int64_t w = columns.begin; w < columns.end; ++w)
+          if ((reached <= threshold && reached < sum) || winner < 0)
+            reached += from[winner = h * width + w];
+      y[i] = winner < 0 ? 0.0f : from[winner];
+    } else {
+      y[i] = sum > 0 ? squares / sum : 0.0f;
+    }
+    if (winners) winners[i] = static_cast<int32_t>(winner);
+  }
+};
+
 // winners: null for averages.
 struct Backward {
   Planes planes;
@@ -95,9 +133,11 @@ struct Backward {
 };
 
 class PoolOp : public CudaOp {
+  using Method = PoolDesc::Method;
+
  public:
   PoolOp(const PoolDesc& desc, const OpSite& site)
-      : CudaOp(site), max_(desc.method == PoolDesc::Method::max) {
+      : CudaOp(site), method_(desc.method), sample_(desc.sample) {
     planes_.rows = Axis(desc, site, 0);
     planes_.columns = Axis(desc, site, 1);
     planes_.by_width = Divisor(planes_.columns.size);
@@ -106,8 +146,11 @@ class PoolOp : public CudaOp {
     planes_.by_window_rows = Divisor(planes_.rows.windows);
   }
 
-  void forward(const Context&) override {
-    if (max_)
+  void forward(const Context& context) override {
+    if (method_ == Method::stochastic)
+      for_each(out_count(), Stochastic{planes_, sample_ ? context.step : nullptr, site_.stream,
+                                       out_count(), in(0), out(), trains() ? winners() : nullptr});
+    else if (method_ == Method::max)
       for_each(out_count(), Maximum{planes_, in(0), out(), trains() ? winners() : nullptr,
                                     outs() > 1 ? out(1) : nullptr});
     else
@@ -116,11 +159,11 @@ class PoolOp : public CudaOp {
 
  protected:
   void backward_needs(OpNeeds& needs) const override {
-    if (max_) needs.stash_bytes = out_count() * static_cast<int64_t>(sizeof(int32_t));
+    if (chooses()) needs.stash_bytes = out_count() * static_cast<int64_t>(sizeof(int32_t));
   }
   void differentiate(const Context&) override {
     if (dout())
-      for_each(in_count(), Backward{planes_, dout(), max_ ? winners() : nullptr, din(0)});
+      for_each(in_count(), Backward{planes_, dout(), chooses() ? winners() : nullptr, din(0)});
     else  // only the mask has a gradient, which means nothing
       clear(buffers_.din[0]);
   }
@@ -128,14 +171,16 @@ class PoolOp : public CudaOp {
  private:
   int32_t* winners() const { return static_cast<int32_t*>(buffers_.stash); }
 
-  bool max_;
+  bool chooses() const { return method_ != Method::average; }
+
+  Method method_;
+  bool sample_;
   Planes planes_;
 };
 
 }  // namespace
 
 std::unique_ptr<Op> make_pool(const PoolDesc& desc, const OpSite& site) {
-  if (desc.method == PoolDesc::Method::stochastic) return nullptr;
   // Elements are counted in 31 bits (Divisor).
   constexpr int64_t kMost = int64_t{1} << 31;
   if (site.in[0].shape.count() >= kMost || site.out[0].shape.count() >= kMost) return nullptr;

@@ -1,4 +1,4 @@
-// LSTM and RNN: a product and a kernel for each step (RecurrentDesc).
+// LSTM and RNN: a product and a kernel for each step (RecurrentDesc); and the LSTM's single step.
 #include "backends/cuda/conv_way.h"
 #include "backends/cuda/makers.h"
 #include "backends/cuda/product.cuh"
@@ -8,12 +8,6 @@ namespace pcc::cuda {
 namespace {
 
 __device__ __forceinline__ float logistic(float x) { return 1.0f / (1.0f + expf(-x)); }
-
-struct Copy {
-  const float* from;
-  float* to;
-  __device__ void operator()(int64_t i) const { to[i] = from[i]; }
-};
 
 // What a step takes over of the state before: s = cont * before, (N, H).
 struct TakeOver {
@@ -63,6 +57,22 @@ struct RnnCellGradient {
   }
 };
 
+// From dh and dc of a step: du, and dc of the one before, which it returns. u, du: of the input
+// gate; the other gates' follow `hidden` apart.
+__device__ __forceinline__ float pull_cell(const float* u, int64_t hidden, float cont, float before,
+                                           float dh, float dc, float* du) {
+  const float in = logistic(u[0]), f = logistic(u[hidden]);
+  const float o = logistic(u[2 * hidden]), g = tanhf(u[3 * hidden]);
+  const float goes_on = cont * f;
+  const float tanh_c = tanhf(goes_on * before + in * g);
+  const float dstate = dc + dh * o * (1 - tanh_c * tanh_c);
+  du[0] = dstate * g * in * (1 - in);
+  du[hidden] = dstate * before * goes_on * (1 - f);
+  du[2 * hidden] = dh * tanh_c * o * (1 - o);
+  du[3 * hidden] = dstate * in * (1 - g * g);
+  return dstate * goes_on;
+}
+
 // dc: of the step, then of the one before.
 struct LstmCellGradient {
   ComesBack comes;
@@ -72,18 +82,8 @@ struct LstmCellGradient {
   __device__ void operator()(int64_t i) const {
     const Quotient at = divide(i, hidden);
     const int64_t first = int64_t{4} * hidden * at.whole + at.rest;
-    const float in = logistic(u[first]), f = logistic(u[first + hidden]);
-    const float o = logistic(u[first + 2 * hidden]), g = tanhf(u[first + 3 * hidden]);
-    const float goes_on = cont[at.whole] * f;
-    const float tanh_c = tanhf(goes_on * before[i] + in * g);
-    const float dh = comes(i, at.whole);
-    const float later = comes.cont_after ? dc[i] : 0.0f;
-    const float dstate = later + dh * o * (1 - tanh_c * tanh_c);
-    du[first] = dstate * g * in * (1 - in);
-    du[first + hidden] = dstate * before[i] * goes_on * (1 - f);
-    du[first + 2 * hidden] = dh * tanh_c * o * (1 - o);
-    du[first + 3 * hidden] = dstate * in * (1 - g * g);
-    dc[i] = dstate * goes_on;
+    dc[i] = pull_cell(u + first, hidden, cont[at.whole], before[i], comes(i, at.whole),
+                      comes.cont_after ? dc[i] : 0.0f, du + first);
   }
 };
 
@@ -201,10 +201,51 @@ class RecurrentOp : public CudaOp {
   MatmulShape step_, back_, weights_;
 };
 
+// dy: null where that output got no gradient.
+struct LstmUnitGradient {
+  const float *u, *cont, *before, *dy_c, *dy_h;
+  float *dc, *du;
+  int64_t hidden;
+  __device__ void operator()(int64_t i) const {
+    const Quotient at = divide(i, hidden);
+    const int64_t first = int64_t{4} * hidden * at.whole + at.rest;
+    dc[i] = pull_cell(u + first, hidden, cont[at.whole], before[i], dy_h ? dy_h[i] : 0.0f,
+                      dy_c ? dy_c[i] : 0.0f, du + first);
+  }
+};
+
+class LstmUnitOp : public CudaOp {
+ public:
+  explicit LstmUnitOp(const OpSite& site) : CudaOp(site), hidden_(in_shape(0)[2]) {}
+
+  void forward(const Context&) override {
+    for_each(in_count(), LstmCell{in(1), in(2), in(0), out(0), out(1), hidden_});
+  }
+
+ protected:
+  void backward_needs(OpNeeds& needs) const override {
+    needs.in = all_ins();
+    needs.backward_scratch = 5 * in_count() * static_cast<int64_t>(sizeof(float));
+  }
+  void differentiate(const Context&) override {
+    float* const scratch = static_cast<float*>(buffers_.backward_scratch);
+    for_each(in_count(), LstmUnitGradient{in(1), in(2), in(0), dout(0), dout(1),
+                                          din(0) ? din(0) : scratch + 4 * in_count(),
+                                          din(1) ? din(1) : scratch, hidden_});
+  }
+
+ private:
+  int64_t hidden_;
+};
+
 }  // namespace
 
 std::unique_ptr<Op> make_recurrent(const RecurrentDesc& desc, const OpSite& site) {
   return std::make_unique<RecurrentOp>(desc, site);
+}
+
+std::unique_ptr<Op> make_lstm_unit(const LstmUnitDesc&, const OpSite& site) {
+  return std::make_unique<LstmUnitOp>(site);
 }
 
 }  // namespace pcc::cuda

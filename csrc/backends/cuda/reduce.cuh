@@ -20,6 +20,14 @@ void for_each(int64_t count, const Body& body) {
   if (count > 0) launch(each_element<Body>, grid_for(count), kBlock, 0, count, body);
 }
 
+// A body: copies an array, or adds it to what is there.
+struct Copy {
+  const float* from;
+  float* to;
+  bool adds = false;
+  __device__ void operator()(int64_t i) const { to[i] = adds ? to[i] + from[i] : from[i]; }
+};
+
 // i / by and what is left, of numbers below 2^32, as element numbers are: 64-bit division is a long
 // function on a device.
 struct Quotient {
