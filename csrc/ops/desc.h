@@ -10,6 +10,7 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -303,7 +304,7 @@ struct UpdateDesc {
   int histories() const;
 };
 
-using OpDesc = std::variant<
+using AnyDesc = std::variant<
     ConvDesc, PoolDesc, LrnDesc, NormActDesc, AffineDesc, PointwiseDesc, DropoutDesc, EltwiseDesc,
     ConcatDesc, SliceDesc, GemmDesc, SoftmaxDesc, SoftmaxLossDesc, AccuracyDesc, FillDesc,
     TransformDesc, FieldDesc, TallyDesc, AccumulateDesc, AllReduceDesc, HostOpDesc, TransferDesc,
@@ -311,6 +312,20 @@ using OpDesc = std::variant<
     Im2colDesc, InterpDesc, MvnDesc, NormalizeDesc, ParameterDesc, PermuteDesc, ReductionDesc,
     TileDesc, DistanceLossDesc, HingeLossDesc, InfogainLossDesc, LogLossDesc, SigmoidLossDesc,
     RecurrentDesc, LstmUnitDesc, RoiPoolDesc, ProposalDesc, DetectionDesc>;
+
+// A class of its own, so that its copies, moves and end, each a table of all kinds, are compiled
+// once (op.cpp) and not in every file.
+struct OpDesc : AnyDesc {
+  OpDesc();
+  template <typename Desc>
+    requires std::is_constructible_v<AnyDesc, Desc>
+  OpDesc(Desc desc) : AnyDesc(std::move(desc)) {}
+  OpDesc(const OpDesc&);
+  OpDesc(OpDesc&&) noexcept;
+  OpDesc& operator=(const OpDesc&);
+  OpDesc& operator=(OpDesc&&) noexcept;
+  ~OpDesc();
+};
 
 // "conv", "pool", "norm+scale+add+relu": for plans and errors.
 std::string name_of(const OpDesc& desc);

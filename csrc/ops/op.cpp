@@ -7,6 +7,13 @@
 
 namespace pcc {
 
+OpDesc::OpDesc() = default;
+OpDesc::OpDesc(const OpDesc&) = default;
+OpDesc::OpDesc(OpDesc&&) noexcept = default;
+OpDesc& OpDesc::operator=(const OpDesc&) = default;
+OpDesc& OpDesc::operator=(OpDesc&&) noexcept = default;
+OpDesc::~OpDesc() = default;
+
 std::shared_ptr<Device> Backend::open(int index, Precision precision) const {
   PCC_CONFIG(index == 0, "backend ", name(), " has one device, number 0; there is no ", index);
   PCC_CONFIG(precision == Precision::usual || precision == Precision::fp32, "precision ",
