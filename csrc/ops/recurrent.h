@@ -72,7 +72,10 @@ class RecurrentSteps : public TypedOp<T> {
   }
 
   void forward(const Context&) override {
-    T* u = static_cast<T*>(this->trains() ? this->buffers_.stash : this->buffers_.scratch);
+    T* const scratch = static_cast<T*>(this->buffers_.scratch);
+    T* const prepared = this->trains() ? scratch : scratch + values();
+    prepare_hidden(prepared);
+    T* u = this->trains() ? static_cast<T*>(this->buffers_.stash) : scratch;
     T* const state = u + steps_ * batch_ * gates_;       // s of each step
     T* const cells = state + steps_ * batch_ * hidden_;  // c before each step, and after the last
     start(0, h_last_);
@@ -87,8 +90,7 @@ class RecurrentSteps : public TypedOp<T> {
       for_each_sample(t, [=, this](int64_t, T cont, int64_t at) {
         for (int64_t i = at; i < at + hidden_; ++i) state[step + i] = cont * before[i];
       });
-      product_(batch_, gates_, hidden_, state + step, hidden_, 1, this->param(0), 1, hidden_, gates,
-               true);
+      add_hidden(state + step, prepared, gates);
       for_each_sample(t, [=, this](int64_t n, T cont, int64_t at) {
         if (lstm_)
           lstm_row(gates + n * gates_, cont, cells + step + at,
@@ -120,21 +122,32 @@ class RecurrentSteps : public TypedOp<T> {
   virtual void rnn_row(const T* u, T* h) const {
     for (int64_t i = 0; i < hidden_; ++i) h[i] = std::tanh(u[i]);
   }
+  // What the steps of a forward pass share: values of it, and how it is made of the weights.
+  virtual int64_t prepared_values() const { return 0; }
+  virtual void prepare_hidden(T* prepared) const { (void)prepared; }
+  // gates (N, gates) += state (N, H) times the weights of the state.
+  virtual void add_hidden(const T* state, const T* prepared, T* gates) const {
+    (void)prepared;
+    product_(batch_, gates_, hidden_, state, hidden_, 1, this->param(0), 1, hidden_, gates, true);
+  }
+  int64_t steps() const { return steps_; }
+  int64_t batch() const { return batch_; }
   int64_t hidden() const { return hidden_; }
+  int64_t gates() const { return gates_; }
 
-  int64_t record() const {
-    const int64_t values = steps_ * gates_ + steps_ * hidden_ + (steps_ + 1) * hidden_;
-    return values * batch_ * static_cast<int64_t>(sizeof(T));
+  int64_t values() const {
+    return (steps_ * gates_ + steps_ * hidden_ + (steps_ + 1) * hidden_) * batch_;
   }
   void forward_needs(OpNeeds& needs) const override {
-    if (!this->trains()) needs.forward_scratch = record();
+    needs.forward_scratch =
+        ((this->trains() ? 0 : values()) + prepared_values()) * static_cast<int64_t>(sizeof(T));
   }
   void backward_needs(OpNeeds& needs) const override {
     needs.in.assign(this->site_.in.size(), false);
     needs.in[1] = true;
     needs.out.assign(this->site_.out.size(), false);
     needs.out[0] = !lstm_;
-    needs.stash_bytes = record();
+    needs.stash_bytes = values() * static_cast<int64_t>(sizeof(T));
     needs.backward_scratch =
         (steps_ * gates_ + 2 * hidden_) * batch_ * static_cast<int64_t>(sizeof(T));
   }

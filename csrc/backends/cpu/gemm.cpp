@@ -36,6 +36,19 @@ void multiply_parallel(const GemmLoops& loops, const GemmShape& shape, const flo
              });
 }
 
+int64_t packed_floats(const GemmLoops& loops, const GemmShape& shape) {
+  return (shape.n + loops.panel - 1) / loops.panel * loops.panel * shape.depth;
+}
+
+void pack_parallel(const GemmLoops& loops, const GemmShape& shape, const float* b, float* packed) {
+  constexpr int64_t kFloats = 1 << 14;  // that are worth a thread
+  const int64_t panel = loops.panel;
+  parallel((shape.n + panel - 1) / panel, 1 + kFloats / (shape.depth * panel),
+           [&](int64_t begin, int64_t end, int) {
+             loops.pack(shape, b, packed, begin * panel, std::min(shape.n, end * panel));
+           });
+}
+
 namespace {
 
 class GemmOp : public Op {

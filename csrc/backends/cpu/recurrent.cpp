@@ -30,7 +30,7 @@ struct Product {
 class RecurrentOp : public RecurrentSteps<float, Product> {
  public:
   RecurrentOp(const RecurrentDesc& desc, const OpSite& site)
-      : RecurrentSteps(desc, site, Product()), loops_(loops()) {}
+      : RecurrentSteps(desc, site, Product()), loops_(loops()), gemm_(gemm_loops()) {}
   std::string implementation() const override { return concat("kernel ", loops_.isa); }
 
  protected:
@@ -43,9 +43,35 @@ class RecurrentOp : public RecurrentSteps<float, Product> {
     loops_.element.lstm_backward(hidden(), u, cont, before, dh, dc, du);
   }
   void rnn_row(const float* u, float* h) const override { loops_.element.tanh(hidden(), u, h); }
+  // The weights in the products' own order, where several steps read them so.
+  int64_t prepared_values() const override {
+    const bool worth = steps() > 1 && batch() > 2 && hidden() >= 16;
+    return worth ? packed_floats(gemm_, of_state(nullptr)) : 0;
+  }
+  void prepare_hidden(float* prepared) const override {
+    if (prepared_values() > 0) pack_parallel(gemm_, of_state(nullptr), param(0), prepared);
+  }
+  void add_hidden(const float* state, const float* prepared, float* gates) const override {
+    const GemmShape shape = of_state(prepared_values() > 0 ? prepared : nullptr);
+    multiply_parallel(gemm_, shape, state, param(0), nullptr, gates);
+  }
 
  private:
+  GemmShape of_state(const float* packed) const {
+    return {.m = batch(),
+            .n = gates(),
+            .depth = hidden(),
+            .a_row = hidden(),
+            .a_step = 1,
+            .b_step = 1,
+            .b_column = hidden(),
+            .c_row = gates(),
+            .add = true,
+            .packed = packed};
+  }
+
   const Loops& loops_;
+  const GemmLoops& gemm_;
 };
 
 }  // namespace

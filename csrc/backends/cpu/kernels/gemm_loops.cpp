@@ -118,6 +118,32 @@ void pack(const GemmShape& s, const float* b, int64_t column, int64_t width, int
       panel[k * kPanel + j] = j < width ? b[j * s.b_column + k * s.b_step] : 0.0f;
 }
 
+// Of the depth, what is worked on at once.
+template <bool kAcross>
+int64_t depth_block(const GemmShape& s) {
+  constexpr int64_t kMost = kDepth<kAcross>;
+  const int64_t blocks = (s.depth + kMost - 1) / kMost;
+  return (s.depth + blocks - 1) / blocks;
+}
+
+// Where the panel of a column begins in b packed: blocks of the depth follow each other, each with
+// all panels.
+int64_t packed_panel(const GemmShape& s, int64_t column, int64_t first, int64_t depth) {
+  return first * ((s.n + kPanel - 1) / kPanel * kPanel) + column * depth;
+}
+
+template <bool kAcross>
+void pack_any(const GemmShape& s, const float* b, float* packed, int64_t column,
+              int64_t column_end) {
+  const int64_t block = depth_block<kAcross>(s);
+  for (int64_t first = 0; first < s.depth; first += block) {
+    const int64_t depth = s.depth - first < block ? s.depth - first : block;
+    for (int64_t j = column; j < column_end; j += kPanel)
+      pack(s, b, j, column_end - j < kPanel ? column_end - j : kPanel, first, depth,
+           packed + packed_panel(s, j, first, depth));
+  }
+}
+
 template <bool kAcross>
 void multiply_any(const GemmShape& s, const float* a, const float* b, const float* bias, float* c,
                   int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
@@ -125,27 +151,31 @@ void multiply_any(const GemmShape& s, const float* a, const float* b, const floa
   alignas(64) float panel[kMost * kPanel];
   alignas(64) float edge[kRows * kPanel];
   const int64_t a_far = kAcross ? s.a_step : s.a_row;
-  const int64_t blocks = (s.depth + kMost - 1) / kMost, block = (s.depth + blocks - 1) / blocks;
+  const int64_t block = depth_block<kAcross>(s);
   for (int64_t first = 0; first < s.depth; first += block) {
     const int64_t depth = s.depth - first < block ? s.depth - first : block;
     const bool fresh = first == 0 && !s.add;
     for (int64_t j = column; j < column_end; j += kPanel) {
       const int64_t width = column_end - j < kPanel ? column_end - j : kPanel;
-      pack(s, b, j, width, first, depth, panel);
+      const float* terms = panel;
+      if (s.packed)
+        terms = s.packed + packed_panel(s, j, first, depth);
+      else
+        pack(s, b, j, width, first, depth, panel);
       for (int64_t i = row; i < row_end; i += kRows) {
         const int64_t count = row_end - i < kRows ? row_end - i : kRows;
         float* const out = c + i * s.c_row + j;
         const float* const from = a + i * s.a_row + first * s.a_step;
         if (width == kPanel) {
           const Start start{fresh, bias && first == 0 ? bias + j : nullptr};
-          some_rows<kRows, kAcross>(count, from, a_far, panel, depth, start, out, s.c_row);
+          some_rows<kRows, kAcross>(count, from, a_far, terms, depth, start, out, s.c_row);
           continue;
         }
         // At the right edge the sums go through a tile of full width.
         for (int64_t r = 0; r < count; ++r)
           for (int64_t x = 0; x < width; ++x)
             edge[r * kPanel + x] = !fresh ? out[r * s.c_row + x] : bias ? bias[j + x] : 0.0f;
-        some_rows<kRows, kAcross>(count, from, a_far, panel, depth, {}, edge, kPanel);
+        some_rows<kRows, kAcross>(count, from, a_far, terms, depth, {}, edge, kPanel);
         for (int64_t r = 0; r < count; ++r)
           for (int64_t x = 0; x < width; ++x) out[r * s.c_row + x] = edge[r * kPanel + x];
       }
@@ -207,9 +237,9 @@ void scale_rows(const GemmShape& s, const float* a, const float* b, const float*
 
 void multiply(const GemmShape& s, const float* a, const float* b, const float* bias, float* c,
               int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
-  if (s.m <= 2 && s.a_step == 1 && s.b_step == 1)
+  if (!s.packed && s.m <= 2 && s.a_step == 1 && s.b_step == 1)
     dot_columns(s, a, b, bias, c, row, row_end, column, column_end);
-  else if (s.m <= 8 && s.b_column == 1)
+  else if (!s.packed && s.m <= 8 && s.b_column == 1)
     scale_rows(s, a, b, bias, c, row, row_end, column, column_end);
   else if (s.a_row == 1)
     multiply_any<true>(s, a, b, bias, c, row, row_end, column, column_end);
@@ -217,8 +247,16 @@ void multiply(const GemmShape& s, const float* a, const float* b, const float* b
     multiply_any<false>(s, a, b, bias, c, row, row_end, column, column_end);
 }
 
+void pack_for(const GemmShape& s, const float* b, float* packed, int64_t column,
+              int64_t column_end) {
+  if (s.a_row == 1)
+    pack_any<true>(s, b, packed, column, column_end);
+  else
+    pack_any<false>(s, b, packed, column, column_end);
+}
+
 }  // namespace
 
-extern const GemmLoops gemm_table = {multiply, kPanel, kRows};
+extern const GemmLoops gemm_table = {multiply, pack_for, kPanel, kRows};
 
 }  // namespace pcc::cpu::PCC_ISA

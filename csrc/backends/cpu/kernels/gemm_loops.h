@@ -13,6 +13,8 @@ struct GemmShape {
   int64_t b_step, b_column;  // between rows of b, between its columns
   int64_t c_row;             // between rows of c
   bool add = false;          // to what c holds
+  // b as GemmLoops::pack put it, for products of more than two rows: `multiply` reads this instead.
+  const float* packed = nullptr;
 };
 
 struct GemmLoops {
@@ -21,6 +23,10 @@ struct GemmLoops {
   // same wherever c is cut.
   void (*multiply)(const GemmShape&, const float* a, const float* b, const float* bias, float* c,
                    int64_t row, int64_t row_end, int64_t column, int64_t column_end);
+  // Puts the columns [column, column_end) of b in the order of a product of that shape, which is
+  // worth it where many products share them; packed: b's floats, its columns rounded up to whole
+  // panels.
+  void (*pack)(const GemmShape&, const float* b, float* packed, int64_t column, int64_t column_end);
   int64_t panel, rows;  // columns and rows that are worked on at once
 };
 
@@ -30,5 +36,8 @@ const GemmLoops& gemm_loops();
 // The whole product, spread over threads.
 void multiply_parallel(const GemmLoops& loops, const GemmShape& shape, const float* a,
                        const float* b, const float* bias, float* c);
+// Floats of b packed, and the packing, spread over threads.
+int64_t packed_floats(const GemmLoops& loops, const GemmShape& shape);
+void pack_parallel(const GemmLoops& loops, const GemmShape& shape, const float* b, float* packed);
 
 }  // namespace pcc::cpu
