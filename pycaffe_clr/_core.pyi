@@ -161,8 +161,9 @@ class Net:
     def read(self, blob: str) -> list[float]:
         """Values of an output; under replicas those of replica 0."""
 
-    def reshape(self, inputs: Shapes) -> None:
-        """Gives inputs other shapes; the net follows. Views made before go stale."""
+    def reshape(self, inputs: Shapes, last: int = -1) -> None:
+        """Gives inputs other shapes; the net follows. Views made before go stale. last:
+        for a pass up to that layer, behind which layers need not fit."""
 
     @property
     def seed(self) -> int:

@@ -183,8 +183,16 @@ class HostLayer(Protocol):
     def params(self) -> list[np.ndarray]:
         """First values of the parameters, float64. Asked after the first reshape."""
 
-    def forward(self) -> None:
-        """Write the tops' data."""
+    @property
+    def held(self) -> bool:
+        """Whether the tops are those of the pass that goes on: forward is not called then."""
+
+    def hold(self, held: bool) -> None:
+        """Say that."""
+
+    def forward(self) -> bool:
+        """Write the tops' data. False: they have other shapes than reshape gave last; asked again,
+        once held, it gives those."""
 
     def backward(self, propagate_down: list[bool]) -> None:
         """Write the diffs of those bottoms, add to the parameters'."""

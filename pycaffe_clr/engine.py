@@ -275,6 +275,9 @@ def build_net(
         feed = layer_feed(spec, records, given.get(spec["name"]), part, seed)
         if feed is not None:
             taken[spec["name"]] = feed
+        if spec["type"] == "AnnotatedData":  # its records have all that these say
+            for name in ("transform_param", "annotated_data_param"):
+                spec["attributes"].pop(name, None)
     train = (net.state.phase if phase is None else phase) == 0
     settings: NetSettings = {
         "train": train,

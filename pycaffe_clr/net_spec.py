@@ -8,7 +8,7 @@ assigned to a NetSpec is called as the attribute; others get their type with a n
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
@@ -188,6 +188,21 @@ class NetSpec:
 
     def __contains__(self, item: str) -> bool:
         return item in self.tops
+
+    # The SSD fork's, on which its model_libs.py is built.
+
+    def keys(self) -> list[str]:
+        """Names of the tops, in order."""
+        return list(self.tops)
+
+    def vals(self) -> list[Any]:
+        """The tops."""
+        return list(self.tops.values())
+
+    def update(self, name: str, params: Mapping[str, Any]) -> None:
+        """Give the layer of a top further parameters."""
+        top = self.tops[name]
+        (top.fn if isinstance(top, Top) else top).params.update(params)
 
     def to_proto(self) -> NetParameter:
         """The net of all tops that were assigned, and what they need, in that order.

@@ -50,8 +50,8 @@ class LayerBlob(Shaped):
         return self._array("diff")
 
     def reshape(self, *dims: int) -> None:
-        """Give a top its shape, in the layer's setup or reshape; another one than before means
-        arrays of zeros. Raises ConfigError for an empty axis."""
+        """Give a top its shape; another one than before means arrays of zeros. Raises ConfigError
+        for an empty axis."""
         shape = tuple(int(dim) for dim in dims)
         if min(shape, default=1) < 1:
             raise ConfigError(f"blob '{self._name}' cannot have the shape {shape}: it is empty")
@@ -124,11 +124,16 @@ class Host:
         self.blobs: list[LayerBlob] = []
         self._shapes: list[tuple[int, ...]] = []
         self._is_set_up = False
+        # The tops are those of the pass that goes on: nothing is to be called for them.
+        self.held = False
         layer.param_str, layer.phase, layer.blobs = spec["param_str"], spec["phase"], Blobs()
         layer.blobs.dtype = spec["dtype"]
 
     def reshape(self, bottoms: list[list[int]]) -> list[list[int]]:
         """Shapes of the tops for those of the bottoms."""
+        if self.held:
+            self._shapes = self._all_shapes()
+            return [list(top.shape) for top in self.tops]
         for blob, dims in zip(self.bottoms, bottoms, strict=True):
             blob.reshape(*dims)
         if not self._is_set_up:
@@ -147,13 +152,22 @@ class Host:
         """First values of the parameters."""
         return [np.asarray(blob.data, np.float64) for blob in self.blobs]
 
-    def forward(self) -> None:
-        """Compute the tops' data from what the core has put into the bottoms'."""
+    def hold(self, held: bool) -> None:
+        """Give what there is once more, without a call, or go on calling the layer."""
+        self.held = held
+
+    def forward(self) -> bool:
+        """Compute the tops' data from what the core has put into the bottoms'. False: they have
+        other shapes than the net was laid out for; reshape tells them once hold was called."""
         self._reshape()
-        self._check_shapes()
         with self._named("forward"):
             self.layer.forward(self.bottoms, self.tops)
+        tops = slice(len(self.bottoms), len(self.bottoms) + len(self.tops))
+        now = self._all_shapes()
+        as_before = now[tops] == self._shapes[tops]
+        self._shapes[tops] = now[tops]
         self._check_shapes()
+        return as_before
 
     def backward(self, propagate_down: list[bool]) -> None:
         """Compute the bottoms' and parameters' diffs."""
@@ -175,9 +189,9 @@ class Host:
         blobs = [*self.bottoms, *self.tops, *self.blobs]
         place = next(i for i, shape in enumerate(now) if shape != self._shapes[i])
         raise ConfigError(
-            f"{self._title}: {blobs[place]!r} had the shape {self._shapes[place]} when the net was "
-            "built. Shapes stay during passes: reshape to the same one, and change a net's by "
-            "reshaping its inputs"
+            f"{self._title}: {blobs[place]!r} had the shape {self._shapes[place]}. A layer may "
+            "give its tops other shapes, in reshape and in forward, but not its bottoms and "
+            "parameters"
         )
 
     @contextmanager

@@ -10,7 +10,9 @@ import pycaffe_clr as caffe
 RNG = np.random.default_rng(4)
 
 
-def run(folder, inputs: dict[str, np.ndarray], layer: str, params=()) -> np.ndarray:
+def run(
+    folder, inputs: dict[str, np.ndarray], layer: str, params=(), device: str = "reference"
+) -> np.ndarray:
     """The first top of a layer `l` over these inputs."""
     text = "".join(
         f'layer {{ name: "{name}" type: "Input" top: "{name}" input_param {{ shape {{ '
@@ -19,7 +21,7 @@ def run(folder, inputs: dict[str, np.ndarray], layer: str, params=()) -> np.ndar
         for name, array in inputs.items()
     )
     (folder / "net.prototxt").write_text(text + layer)
-    net = caffe.Net(folder / "net.prototxt", caffe.TEST, seed=1, device="reference")
+    net = caffe.Net(folder / "net.prototxt", caffe.TEST, seed=1, device=device)
     if net._core.backend.startswith("cuda"):
         # What belongs on the host runs there, and nothing else.
         assert not net._core.fallbacks()
@@ -164,7 +166,7 @@ def test_detections(tmp_path):
     prior = np.stack([priors.ravel(), variances])[None].astype(np.float32)
     shifts = normal(samples, count * 4)
     scores = RNG.random((samples, count * classes)).astype(np.float32)
-    text = """detection_output_param { num_classes: 3 keep_top_k: 9 confidence_threshold: 0.2
+    text = """detection_output_param { num_classes: 3 keep_top_k: 9 confidence_threshold: 0.6
       code_type: CENTER_SIZE nms_param { nms_threshold: 0.4 top_k: 10 } }"""
     bottoms = {"s": shifts, "c": scores, "p": prior}
     got = run(tmp_path, bottoms, layer("DetectionOutput", "s c p", text))
@@ -179,19 +181,24 @@ def test_detections(tmp_path):
         for c in (1, 2):
             of_class = scores[n].reshape(-1, classes)[:, c]
             some = np.argsort(-of_class, kind="stable")[:10]
-            some = some[of_class[some] > 0.2]
+            some = some[of_class[some] > 0.6]
             for k in suppress(boxes[some], of_class[some], 0.4, 0):
                 found.append([n, c, of_class[some[k]], *boxes[some[k]]])
         found = sorted(found, key=lambda row: -row[2])[:9]
         expected += sorted(found, key=lambda row: row[1])
-    rows = got.reshape(-1, 7)
-    assert close(rows[: len(expected)], np.array(expected, np.float32))
-    assert len(rows) == 18 and (rows[len(expected) :] == -1).all()
+    assert got.shape == (1, 1, len(expected), 7) and 2 < len(expected) < 18
+    assert close(got[0, 0], np.array(expected, np.float32))
+    # None at all: a row for each sample that says so.
+    nothing = {**bottoms, "c": np.zeros_like(scores)}
+    got = run(tmp_path, nothing, layer("DetectionOutput", "s c p", text))
+    assert got.tolist() == [[[[0, *[-1] * 6], [1, *[-1] * 6]]]]
 
 
 def test_prior_boxes_feed_detections(tmp_path):
     text = layer("PriorBox", "x i", "prior_box_param { min_size: 3 flip: false clip: true }")
-    got = run(tmp_path, {"x": normal(1, 2, 2, 3), "i": normal(1, 3, 20, 30)}, text)
+    bottoms = {"x": normal(1, 2, 2, 3), "i": normal(1, 3, 20, 30)}
+    got = run(tmp_path, bottoms, text)
+    assert np.array_equal(got, run(tmp_path, bottoms, text, device="cpu"))
     assert got.shape == (1, 2, 24)
     assert close(got[0, 0, :4], np.float32([3.5 / 30, 3.5 / 20, 6.5 / 30, 6.5 / 20]))
     assert (got[0, 1] == np.float32(0.1)).all()

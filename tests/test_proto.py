@@ -40,9 +40,15 @@ SCHEMA = Path(__file__).parent / "golden" / "caffe_schema.json"
 FORKS = {
     f"{name}_param"
     for name in (
-        "detection_output", "interp", "norm", "permute", "prior_box", "proposal", "roi_pooling",
-        "shuffle_channel",
+        "annotated_data", "detection_evaluate", "detection_output", "interp", "multibox_loss",
+        "norm", "permute", "prior_box", "proposal", "roi_pooling", "shuffle_channel",
+        "smooth_l1_loss",
     )
+}  # fmt: skip
+FORK_SOLVER = {"eval_type", "ap_version", "show_per_class_result"}
+FORK_TRANSFORM = {
+    "crop_h", "crop_w", "distort_param", "emit_constraint", "expand_param", "noise_param",
+    "resize_param",
 }  # fmt: skip
 
 
@@ -69,9 +75,11 @@ def test_schema_equals_the_one_of_files_in_the_wild():
                 assert _default(field) == _parsed(option["default"], field)
             assert bool(field.GetOptions().packed) == bool(option.get("packed", False))
         extra = {
-            "SolverParameter": {"max_lr", "cyclical_momentum", "replicas"},
+            "SolverParameter": {"max_lr", "cyclical_momentum", "replicas", *FORK_SOLVER},
             "BatchNormParameter": {"scale_filler", "bias_filler", "scale_bias"},
             "LayerParameter": FORKS,
+            "DropoutParameter": {"scale_train"},
+            "TransformationParameter": FORK_TRANSFORM,
         }
         assert set(ours) == extra.get(name, set())
     for name, values in schema["enums"].items():

@@ -50,7 +50,7 @@ def test_text_is_read_as_protobuf_reads_it(text):
         ("layer { nam: 'a' }", '1:9: LayerParameter has no field "nam"; did you mean name?'),
         ("base_lr: 1", '1:1: NetParameter has no field "base_lr"; it belongs in a solver file'),
         ("layer {\n kernel_size: 3 }", "2:2: .*it belongs in convolution_param or pooling_param"),
-        ("layer { annotated_data_param { } }", "1:9: .*it belongs to the SSD fork"),
+        ("layer { video_data_param { } }", "1:9: .*it belongs to the SSD fork"),
         ("layer { convolution_param { engine: MKLDNN } }", "1:37: .*Intel's fork"),
         ("layer { name: }", '1:15: LayerParameter.name takes a string in quotes, came "}"'),
         ("layer { name: conv1 }", '1:15: .*takes a string in quotes, came "conv1"'),

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "bindings/bindings.h"
+#include "ops/rows.h"
 
 namespace pcc {
 
@@ -51,7 +52,8 @@ void exchange_all(const py::object& blobs, const char* what, const std::vector<T
 
 class PythonFunction : public HostLayerFunction {
  public:
-  explicit PythonFunction(py::object host) : host_(std::move(host)) {}
+  PythonFunction(py::object host, std::string name)
+      : host_(std::move(host)), name_(std::move(name)) {}
 
   std::vector<Shape> reshape(const std::vector<Shape>& bottoms) override {
     py::gil_scoped_acquire gil;
@@ -80,11 +82,18 @@ class PythonFunction : public HostLayerFunction {
 
   py::object layer() const { return part("layer"); }
 
+  void hold(bool held) override {
+    py::gil_scoped_acquire gil;
+    call("hold", held);
+  }
+
   void forward(const HostTensors& tensors) override {
     py::gil_scoped_acquire gil;
-    exchange_all(part("bottoms"), "data", tensors.in, true);
-    exchange_all(part("blobs"), "data", tensors.params, true);
-    call("forward");
+    if (!part("held").cast<bool>()) {
+      exchange_all(part("bottoms"), "data", tensors.in, true);
+      exchange_all(part("blobs"), "data", tensors.params, true);
+      if (!call("forward").cast<bool>()) throw RowsChanged{name_, 0};
+    }
     exchange_all(part("tops"), "data", tensors.out, false);
     exchange_all(part("blobs"), "data", tensors.params, false);
   }
@@ -118,6 +127,7 @@ class PythonFunction : public HostLayerFunction {
   }
 
   Held host_;
+  std::string name_;
 };
 
 typed::HostLayerSpec spec_for_python(const LayerSpec& spec, const LayerContext& context) {
@@ -144,7 +154,8 @@ LayerMaker maker_of(Find find) {
     std::shared_ptr<HostLayerFunction> function;
     {
       py::gil_scoped_acquire gil;
-      function = std::make_shared<PythonFunction>(find()(spec_for_python(spec, context)));
+      function =
+          std::make_shared<PythonFunction>(find()(spec_for_python(spec, context)), spec.name);
     }
     return make_host_layer(std::move(spec), std::move(context), std::move(function));
   };

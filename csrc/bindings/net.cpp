@@ -249,13 +249,16 @@ void bind_net(py::module_& m) {
           "Names of the blobs that no layer reads.")
       .def(
           "reshape",
-          [](Net& net, const typed::Shapes& shapes) {
+          [](Net& net, const typed::Shapes& shapes, int last) {
             std::map<std::string, Shape> inputs;
             for (const auto& [name, dims] : shapes)
               inputs[name.cast<std::string>()] = Shape(dims.cast<std::vector<int64_t>>());
-            net.reshape(inputs);
+            net.reshape(inputs, last);
           },
-          arg("inputs"), "Gives inputs other shapes; the net follows. Views made before go stale.")
+          arg("inputs"), arg("last") = -1,
+          "Gives inputs other shapes; the net follows. Views made before go stale. last: for a "
+          "pass "
+          "up to that layer, behind which layers need not fit.")
       .def("warnings", &Net::warnings, "What was noticed while the net was built.")
       .def("fallbacks", &Net::fallbacks,
            "Ops that the backend refused and the reference backend runs.")

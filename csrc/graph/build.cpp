@@ -201,11 +201,13 @@ void check_params_stay(const LayerInfo& info, const Program& program) {
 }
 
 // The shape of every blob, from the first layer on; parameters, which are declared the first time.
+// at_layer: the one that it has come to.
 void infer_all(const NetOptions& options, const std::map<std::string, Shape>& input_shapes,
-               bool first_time, Built& built) {
+               bool first_time, Built& built, int& at_layer) {
   NamedParams named;
   std::vector<Shape> shapes(built.blobs.size());
-  for (LayerInfo& info : built.layers) {
+  for (at_layer = 0; at_layer < static_cast<int>(built.layers.size()); ++at_layer) {
+    LayerInfo& info = at(built.layers, at_layer);
     const LayerSpec& spec = info.layer->spec();
     std::vector<Shape> bottoms;
     for (const int blob : info.bottom_blobs) bottoms.push_back(at(shapes, blob));
@@ -233,27 +235,47 @@ void infer_all(const NetOptions& options, const std::map<std::string, Shape>& in
   }
 }
 
+// Tops that keep the shapes that they had: of a layer that is not lowered.
+std::vector<int> keep_tops(const std::vector<std::vector<BlobInfo::Version>>& before, int layer,
+                           const NetOptions& options, Built& built) {
+  std::vector<int> values;
+  for (const int blob : at(built.layers, layer).top_blobs) {
+    Value value;
+    for (const BlobInfo::Version& version : at(before, blob))
+      if (version.layer == layer) value.shape = version.shape;
+    value.layer = layer;
+    value.dtype = options.dtype;
+    values.push_back(static_cast<int>(built.program.values.size()));
+    built.program.values.push_back(std::move(value));
+  }
+  return values;
+}
+
 // Values and nodes of every layer. Returns for each blob the value that nobody has read, or -1.
 std::vector<int> lower_all(const NetOptions& options,
                            const std::map<std::string, Shape>& input_shapes, Built& built) {
-  for (BlobInfo& blob : built.blobs) blob.versions.clear();
+  std::vector<std::vector<BlobInfo::Version>> before;
+  for (BlobInfo& blob : built.blobs) before.push_back(std::exchange(blob.versions, {}));
   std::vector<int> latest(built.blobs.size(), -1), unread = latest;
   for (size_t l = 0; l < built.layers.size(); ++l) {
     LayerInfo& info = built.layers[l];
     info.bottom_values.clear();
     for (const int blob : info.bottom_blobs) info.bottom_values.push_back(at(latest, blob));
-    info.top_values = lower_layer(built, static_cast<int>(l), options, input_shapes);
+    const int layer = static_cast<int>(l);
+    const bool fits = built.unfit < 0 || layer < built.unfit;
+    info.top_values = fits ? lower_layer(built, layer, options, input_shapes)
+                           : keep_tops(before, layer, options, built);
     for (const int blob : info.bottom_blobs) at(unread, blob) = -1;
     for (size_t t = 0; t < info.tops.size(); ++t) {
       const int blob = info.top_blobs[t], value = info.top_values[t];
       Value& made = at(built.program.values, value);
       if (made.blob.empty()) made.blob = info.tops[t];
-      at(built.blobs, blob).versions.push_back({static_cast<int>(l), value, made.shape});
+      at(built.blobs, blob).versions.push_back({layer, value, made.shape});
       at(latest, blob) = at(unread, blob) = value;
       // A loss is read after the pass, though a later layer may read it, too.
       made.keep |= info.loss_weights[t] != 0;
       // A Split of an input passes the same value on; the input is still one.
-      if (made.producer < 0 && made.layer == static_cast<int>(l)) built.inputs.push_back(blob);
+      if (made.producer < 0 && made.layer == layer && fits) built.inputs.push_back(blob);
     }
   }
   return unread;
@@ -319,7 +341,15 @@ void lower_layers(const NetOptions& options, const std::map<std::string, Shape>&
   built.warnings.clear();
   // Shapes and parameters first: the gradient flow needs every lr_mult, and lowering needs the
   // flow.
-  infer_all(options, input_shapes, first_time, built);
+  built.unfit = -1;
+  int layer = 0;
+  try {
+    infer_all(options, input_shapes, first_time, built, layer);
+  } catch (const Error& error) {
+    if (first_time || error.kind() != ErrorKind::config) throw;
+    built.unfit = layer;
+    built.why = std::current_exception();
+  }
   spread_multipliers(built.program);
   for (Param& param : built.program.params) param.dtype = options.dtype;
   resolve_gradients(built, options.force_backward);

@@ -2,6 +2,7 @@
 // Caffe's Net::Init.
 #pragma once
 
+#include <exception>
 #include <map>
 #include <memory>
 #include <string>
@@ -78,6 +79,10 @@ struct Built {
   std::vector<std::string> warnings;  // attributes nobody read, and the like
   std::vector<FeedUse> feeds;
   Program program;
+  // Of a reshape: the first layer that does not fit the shapes before it, and why; -1: all do. It
+  // and those behind it are not lowered: their tops are values of the shapes that they had.
+  int unfit = -1;
+  std::exception_ptr why;
 };
 
 // Makes layers and their parameters' declarations. Shapes of Input blobs may be overridden by name
@@ -85,7 +90,8 @@ struct Built {
 void make_layers(const std::vector<LayerSpec>& specs, const std::map<std::string, LayerFeed>& feeds,
                  const NetOptions& options, Built& built);
 // Infers all shapes, resolves gradients and lowers into built.program. Called again on a reshape;
-// parameters must keep their shapes.
+// parameters must keep their shapes. What does not fit is an error the first time, else
+// built.unfit.
 void lower_layers(const NetOptions& options, const std::map<std::string, Shape>& input_shapes,
                   Built& built);
 

@@ -10,8 +10,7 @@ bool Net::iterate(const StepBlock& rates, int32_t passes, std::span<Unit* const>
   // What is sent lies there for one pass; and users' arrays are taken in between.
   if (device_->host_visible() || takers_.join || looked_at() || (passes > 1 && !feeds_.resident()))
     return false;
-  const auto varies = [](const LayerInfo& info) { return info.layer->varies(); };
-  if (std::any_of(built_.layers.begin(), built_.layers.end(), varies)) return false;
+  if (varies(static_cast<int>(built_.layers.size()))) return false;
   const InUse::Pass pass(*in_use_);
   const ThreadScope scope(threads_);
   if (!whole_ || whole_->steps.size() != static_cast<size_t>(passes) ||

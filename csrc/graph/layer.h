@@ -122,6 +122,9 @@ class Layer {
   // are inferred anew.
   virtual bool varies() const { return false; }
   virtual void set_rows(int64_t rows) { (void)rows; }
+  // For layers that do more than compute their tops. held: the pass in which it ran begins again,
+  // and what it gave there it gives once more; else a new one begins.
+  virtual void hold(bool held) { (void)held; }
   // Loss layers make their own top when the prototxt names none (Caffe's AutoTopBlobs).
   virtual bool auto_top() const { return false; }
 

@@ -237,7 +237,7 @@ void Net::make_tally() {
   make_takers_courses();
 }
 
-void Net::reshape(const std::map<std::string, Shape>& inputs) {
+void Net::reshape(const std::map<std::string, Shape>& inputs, int last) {
   const InUse::Pass pass(*in_use_);
   for (const auto& [name, shape] : inputs) {
     const int blob = blob_index(name);
@@ -247,20 +247,31 @@ void Net::reshape(const std::map<std::string, Shape>& inputs) {
   const ThreadScope scope(threads_);
   const std::map<std::string, Shape> before = input_shapes_;
   lay_out_anew(
+      last,
       [&] {
         for (const auto& [name, shape] : inputs) input_shapes_[name] = shape;
       },
       [&] { input_shapes_ = before; });
 }
 
-// Plans the net for other shapes. Inputs, and arrays of blobs, that keep theirs stay.
-void Net::lay_out_anew(const std::function<void()>& change, const std::function<void()>& undo) {
+// Whether one of the first `end` layers may find in a pass that its tops have other shapes.
+bool Net::varies(int end) const {
+  return std::any_of(built_.layers.begin(), built_.layers.begin() + end,
+                     [](const LayerInfo& info) { return info.layer->varies(); });
+}
+
+// Plans the net for other shapes, for a pass up to the layer `last`, -1: for any. Inputs, and
+// arrays of blobs, that keep theirs stay.
+void Net::lay_out_anew(int last, const std::function<void()>& change,
+                       const std::function<void()>& undo) {
   const std::vector<HostBlob> hosts = hosts_;
   take_in(0, false);
   std::vector<OutsideData> outside = outside_data();
   change();
   try {
     lower_layers(options_, input_shapes_, built_);
+    if (built_.unfit >= 0 && (last < 0 || (last >= built_.unfit && !varies(built_.unfit))))
+      std::rethrow_exception(built_.why);
     make_plan(share_.get());
   } catch (...) {
     // The net goes on in its old shapes.

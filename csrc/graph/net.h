@@ -165,8 +165,10 @@ class Net {
   }  // in elements; -1: borrowed
 
   // New shapes for input blobs; parameters stay. Views of blobs whose shape changes keep their old
-  // one and are no longer followed.
-  void reshape(const std::map<std::string, Shape>& inputs);
+  // one and are no longer followed. Throws a config error, and changes nothing, where layers do not
+  // fit. last: for a pass up to that layer: then what lies behind it need not fit, nor what lies
+  // behind a layer whose tops' shapes only its forward tells.
+  void reshape(const std::map<std::string, Shape>& inputs, int last = -1);
 
   StepBlock& state() { return step_; }  // seed and pass number: part of what a resume restores
   // Seconds of every op, forward then backward, in the plan's order, each followed by the copies of
@@ -193,7 +195,9 @@ class Net {
   // Runs a pass from begin_pass on; again, laid out anew, where a layer's rows came to be others.
   void run_both();
   void run_pass(int first, int last, const std::function<void()>& run);
-  void lay_out_anew(const std::function<void()>& change, const std::function<void()>& undo);
+  void lay_out_anew(int last, const std::function<void()>& change,
+                    const std::function<void()>& undo);
+  bool varies(int end) const;
   void prepare();
   void charge_sums(std::map<const Op*, size_t>& rows) const;
   void make_tally();

@@ -32,8 +32,8 @@ void Net::begin_pass(int first, int last) {
 }
 
 void Net::run_pass(int first, int last, const std::function<void()>& run) {
-  const auto varies = [](const LayerInfo& info) { return info.layer->varies(); };
-  const bool any = std::any_of(built_.layers.begin(), built_.layers.end(), varies);
+  const bool any = varies(static_cast<int>(built_.layers.size()));
+  for (LayerInfo& info : built_.layers) info.layer->hold(false);
   // What a pass itself moves is moved once.
   std::vector<std::pair<Tensor, std::vector<double>>> statistics;
   for (const Param& param : built_.program.params)
@@ -42,16 +42,23 @@ void Net::run_pass(int first, int last, const std::function<void()>& run) {
   for (size_t again = 0;; ++again) {
     begin_pass(first, last);
     try {
-      return run();
+      if (built_.unfit < 0 || built_.unfit > last) return run();
+      // One of those that fit may find other shapes for the rest.
+      forward_course_.run(*device_, contexts(), first, built_.unfit - 1);
+      clear_halt();
+      std::rethrow_exception(built_.why);
     } catch (const RowsChanged& changed) {
       // Each time one layer more, in their order, has the rows that it needs.
       PCC_CHECK(again < built_.layers.size(), "layer '", changed.name, "' changes at every pass");
       PCC_CONFIG(first == 0, "layer '", changed.name, "' has ", changed.rows,
-                 " rows now, for which the net must be run from its first layer on");
+                 " rows now, or tops of other shapes, for which the net must be run from its "
+                 "first layer on");
       for (const auto& [tensor, values] : statistics) pcc::write(*device_, tensor, values);
       rewind(1);
-      Layer& layer = *at(built_.layers, layer_index(changed.name)).layer;
-      lay_out_anew([&] { layer.set_rows(changed.rows); }, [&] { layer.set_rows(-1); });
+      const int which = layer_index(changed.name);
+      for (int l = 0; l <= which; ++l) at(built_.layers, l).layer->hold(true);
+      Layer& layer = *at(built_.layers, which).layer;
+      lay_out_anew(last, [&] { layer.set_rows(changed.rows); }, [&] { layer.set_rows(-1); });
     }
   }
 }
@@ -95,6 +102,7 @@ void Net::backward(int first, int last) {
              "a pass over some layers only needs a net built with fuse=False");
   PCC_CONFIG(options_.train || options_.force_backward || options_.keep_blobs,
              "this net was planned for forward passes only");
+  if (built_.unfit >= 0 && first >= built_.unfit) std::rethrow_exception(built_.why);
   const InUse::Pass pass(*in_use_);
   const ThreadScope scope(threads_);
   take_in_params();

@@ -76,11 +76,19 @@ class DropoutLayer : public LayerBase {
     desc_.ratio = attributes().sub("dropout_param").get_double("dropout_ratio");
     require(desc_.ratio >= 0 && desc_.ratio < 1, "dropout_ratio: ", desc_.ratio,
             " is out of range; expected [0, 1)");
+    scale_train_ = attributes().sub("dropout_param").get_bool("scale_train");
   }
   void lower(Lowering& to) const override {
-    const ValueId x = to.bottom(0);
-    if (!context().train || desc_.ratio == 0) return to.top(0, x);
-    to.simple(desc_, {x}, {}, to.shape(x));
+    ValueId x = to.bottom(0);
+    const bool drops = context().train && desc_.ratio > 0;
+    if (drops) x = to.op(desc_, {x}, {}, {to.shape(x)})[0];
+    // py-faster-rcnn's may scale in tests instead of in training.
+    if (!scale_train_ && desc_.ratio > 0) {
+      EltwiseDesc scale;
+      scale.coeff = {1 - desc_.ratio};
+      x = to.op(scale, {x}, {}, {to.shape(x)})[0];
+    }
+    to.top(0, x);
   }
 
  protected:
@@ -88,6 +96,7 @@ class DropoutLayer : public LayerBase {
 
  private:
   DropoutDesc desc_;
+  bool scale_train_ = true;
 };
 
 // x (M.., K..) -> y (M.., num_output) = x w^T + bias; the axes from `axis` on are one vector of K

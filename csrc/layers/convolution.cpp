@@ -1,9 +1,11 @@
 // Convolution, Deconvolution, Im2col. Source: Caffe's base_conv_layer.cpp, conv_layer.cpp,
-// deconv_layer.cpp, im2col_layer.cpp; DepthwiseConvolution is a fork's Convolution.
+// deconv_layer.cpp, im2col_layer.cpp; DepthwiseConvolution is a fork's Convolution, and
+// ConvolutionDepthwise another's, which has a group for each channel whatever is said.
 #include <algorithm>
 
 #include "layers/families.h"
 #include "layers/layer_base.h"
+#include "ops/columns.h"
 
 namespace pcc {
 namespace {
@@ -51,6 +53,8 @@ class WindowLayer : public LayerBase {
   // Fills in kernel, stride, pad and dilation of a descriptor.
   template <typename Desc>
   void resolve_all(int spatial, Desc& desc) const {
+    require(spatial <= kMaxColumnAxes, "it would go over ", spatial, " axes behind axis: ", axis_,
+            "; at most ", kMaxColumnAxes, " are possible");
     desc.kernel = resolve(kernel_, spatial);
     desc.stride = resolve(stride_, spatial);
     desc.pad = resolve(pad_, spatial);
@@ -147,6 +151,7 @@ class ConvolutionLayer : public WindowLayer {
     const int axis = axis_in(first, axis_, "axis");
     keep_replicas_apart(axis == 0, "axis: 0");
     const int64_t channels = first[axis];
+    if (spec().type == "ConvolutionDepthwise") desc_.group = channels;
     require(channels % desc_.group == 0, "group: ", desc_.group, " does not divide the ", channels,
             " channels of ", bottom_text(0, first));
     require(outputs_ % desc_.group == 0, "group: ", desc_.group,
@@ -238,6 +243,7 @@ std::vector<LayerType> convolution_layers() {
       entry<ConvolutionLayer>("Convolution"),
       entry<ConvolutionLayer>("Deconvolution"),
       entry<ConvolutionLayer>("DepthwiseConvolution"),
+      entry<ConvolutionLayer>("ConvolutionDepthwise"),
       entry<Im2colLayer>("Im2col"),
   };
 }

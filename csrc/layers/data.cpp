@@ -64,8 +64,9 @@ class SourceLayer : public LayerBase {
 // at random, TEST: the centre) and, with mirror, flipped at random. The mean is one number, one per
 // channel (mean_value) or a picture (mean_file).
 // Where a program feeds it other records -> tops (N, ..), each the field of its name, as it is. So
-// do HDF5Data, and WindowData, whose feed transforms its windows itself; ImageData is a Data layer
-// over files of pictures.
+// do HDF5Data, and WindowData and AnnotatedData, whose feeds transform their pictures themselves;
+// ImageData is a Data layer over files of pictures. AnnotatedData's boxes are one list for the
+// batch: (1, 1, rows, 8), MultiBoxDesc's truths.
 class DataLayer : public SourceLayer {
  public:
   DataLayer(LayerSpec spec, LayerContext context)
@@ -82,6 +83,11 @@ class DataLayer : public SourceLayer {
           "is_color", "root_folder", "fg_threshold", "bg_threshold", "fg_fraction", "context_pad",
           "crop_mode", "cache_images"})
       data.ignore(field);
+    if (type == "AnnotatedData") {
+      for (const char* field : {"transform_param", "annotated_data_param"})
+        attributes().ignore(field);
+      return;
+    }
     const Attributes& transform = attributes().sub("transform_param");
     desc_.scale = transform.get_double("scale");
     desc_.mirror = transform.get_bool("mirror");
@@ -99,10 +105,11 @@ class DataLayer : public SourceLayer {
 
   void lower(Lowering& to) const override {
     if (!fields_.empty()) {
-      const int feed = to.feed(context().feed.records, tops_[0][0]);
-      for (size_t i = 0; i < fields_.size(); ++i)
-        to.top(static_cast<int>(i),
-               to.op(FieldDesc{feed, fields_[i], replicas()}, {}, {}, {tops_[i]})[0]);
+      const int feed = to.feed(context().feed.records, batches_[0][0]);
+      for (size_t i = 0; i < fields_.size(); ++i) {
+        const FieldDesc field{feed, fields_[i], replicas()};
+        to.top(static_cast<int>(i), to.view(to.op(field, {}, {}, {batches_[i]})[0], tops_[i]));
+      }
       return;
     }
     TransformDesc desc = desc_;
@@ -136,12 +143,14 @@ class DataLayer : public SourceLayer {
   }
 
   std::vector<Shape> infer_fields() {
-    require(attributes().size("transform_param") == 0 || spec().type == "WindowData",
+    const bool boxes = spec().type == "AnnotatedData";
+    keep_replicas_apart(boxes, "one list of boxes");
+    require(attributes().size("transform_param") == 0 || spec().type == "WindowData" || boxes,
             "transform_param is for pictures and labels; the fields ",
             names_of(context().feed.records->fields()), " are taken as they are");
     const std::vector<RecordField> all = context().feed.records->fields();
     fields_.clear();
-    tops_.clear();
+    batches_.clear();
     for (const std::string& top : spec().tops) {
       const auto found = std::find_if(all.begin(), all.end(),
                                       [&](const RecordField& field) { return field.name == top; });
@@ -150,8 +159,10 @@ class DataLayer : public SourceLayer {
       fields_.push_back(static_cast<int>(found - all.begin()));
       Shape shape{batch_};
       for (const int64_t dim : found->shape.dims()) shape.push_back(dim);
-      tops_.push_back(all_replicas(shape));
+      batches_.push_back(all_replicas(shape));
     }
+    tops_ = batches_;
+    if (boxes && tops_.size() > 1) tops_[1] = {1, 1, tops_[1].count() / 8, 8};
     return tops_;
   }
 
@@ -177,7 +188,8 @@ class DataLayer : public SourceLayer {
   int64_t batch_ = 1;
   std::string mean_file_;
   std::vector<double> mean_values_;
-  std::vector<int> fields_;  // by top; none: pictures and labels
+  std::vector<int> fields_;     // by top; none: pictures and labels
+  std::vector<Shape> batches_;  // of the fields
   TransformDesc desc_;
   std::vector<Shape> tops_;
 };
@@ -309,13 +321,10 @@ class MemoryDataLayer : public SourceLayer {
 
 std::vector<LayerType> data_layers() {
   return {
-      entry<DataLayer>("Data"),
-      entry<DataLayer>("HDF5Data"),
-      entry<DataLayer>("ImageData"),
-      entry<DataLayer>("WindowData"),
-      entry<DummyDataLayer>("DummyData"),
-      entry<InputLayer>("Input"),
-      entry<MemoryDataLayer>("MemoryData"),
+      entry<DataLayer>("Data"),          entry<DataLayer>("HDF5Data"),
+      entry<DataLayer>("ImageData"),     entry<DataLayer>("WindowData"),
+      entry<DataLayer>("AnnotatedData"), entry<DummyDataLayer>("DummyData"),
+      entry<InputLayer>("Input"),        entry<MemoryDataLayer>("MemoryData"),
   };
 }
 

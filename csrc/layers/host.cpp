@@ -23,6 +23,8 @@ class HostLayer : public LayerBase {
   HostLayerFunction* function() const { return function_.get(); }
   Arity arity() const override { return {0, -1, 0, -1, false}; }
   std::vector<ParamDecl> params() const override { return function_->params(); }
+  bool varies() const override { return true; }
+  void hold(bool held) override { function_->hold(held); }
 
   void lower(Lowering& to) const override {
     std::vector<ValueId> ins;

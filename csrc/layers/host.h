@@ -16,6 +16,9 @@ class HostLayerFunction : public HostFunction {
   virtual std::vector<Shape> reshape(const std::vector<Shape>& bottoms) = 0;
   // Asked after the first reshape; always the same.
   virtual std::vector<ParamDecl> params() const { return {}; }
+  // As Layer::hold. forward may throw RowsChanged where its tops' shapes came to be others: reshape
+  // then gives those.
+  virtual void hold(bool held) { (void)held; }
 };
 
 // The layer for it: for makers that are given to register_layer. Any number of bottoms and tops; a

@@ -16,19 +16,20 @@ inline Normalization normalization_of(const std::string& name) {
   return Normalization::valid;
 }
 
-// Reads loss_param into a descriptor. The old field `normalize` (true: VALID, false: BATCH_SIZE) is
-// unread where normalization is set; `unset`: where neither is.
+// Of a loss_param. The old field `normalize` (true: VALID, false: BATCH_SIZE) is unread where
+// normalization is set; `unset`: where neither is.
+inline Normalization read_normalization(const Attributes& params, Normalization unset) {
+  if (params.has("normalization")) return normalization_of(params.get_string("normalization"));
+  if (!params.has("normalize")) return unset;
+  return params.get_bool("normalize") ? Normalization::valid : Normalization::batch_size;
+}
+
+// Reads loss_param into a descriptor.
 template <typename Desc>
 void read_loss_param(const Attributes& params, Normalization unset, Desc& desc) {
   desc.has_ignore_label = params.has("ignore_label");
   if (desc.has_ignore_label) desc.ignore_label = params.get_int("ignore_label");
-  if (params.has("normalization"))
-    desc.normalization = normalization_of(params.get_string("normalization"));
-  else if (params.has("normalize"))
-    desc.normalization =
-        params.get_bool("normalize") ? Normalization::valid : Normalization::batch_size;
-  else
-    desc.normalization = unset;
+  desc.normalization = read_normalization(params, unset);
 }
 
 // Bottoms of one batch -> loss (scalar) [, more].

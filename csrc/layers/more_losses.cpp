@@ -1,6 +1,6 @@
-// EuclideanLoss, ContrastiveLoss, HingeLoss, MultinomialLogisticLoss, InfogainLoss,
+// EuclideanLoss, SmoothL1Loss, ContrastiveLoss, HingeLoss, MultinomialLogisticLoss, InfogainLoss,
 // SigmoidCrossEntropyLoss. Each is a scalar, the mean over the samples unless it says otherwise.
-// Source: Caffe's files of those names, loss_layer.cpp.
+// Source: Caffe's files of those names, loss_layer.cpp; SmoothL1Loss is py-faster-rcnn's.
 #include "layers/families.h"
 #include "layers/loss.h"
 
@@ -20,6 +20,31 @@ class EuclideanLossLayer : public LossLayer {
     require(bottoms[0].count(1) == bottoms[1].count(1), "bottoms must have samples of one size; ",
             bottom_text(0, bottoms[0]), " and ", bottom_text(1, bottoms[1]), " do not");
   }
+};
+
+// a, b [, inside [, outside]], all of one shape: SmoothLossDesc. a and b get a gradient.
+class SmoothL1LossLayer : public LossLayer {
+ public:
+  SmoothL1LossLayer(LayerSpec spec, LayerContext context)
+      : LossLayer(std::move(spec), std::move(context)) {
+    desc_.sigma = attributes().sub("smooth_l1_loss_param").get_double("sigma");
+    require(desc_.sigma > 0 && desc_.sigma < 1e9, "sigma: ", desc_.sigma, " must be positive");
+    desc_.groups = replicas();
+  }
+  Arity arity() const override { return {2, 4, 1, 1, false}; }
+  bool differentiable(int bottom) const override { return bottom < 2; }
+  void lower(Lowering& to) const override { to.simple(desc_, bottoms(to), {}, Shape{}); }
+
+ protected:
+  void check(const std::vector<Shape>& bottoms) override {
+    for (size_t i = 1; i < bottoms.size(); ++i)
+      require(bottoms[i].count() == bottoms[0].count() && bottoms[i][0] == bottoms[0][0],
+              "bottoms must have one shape; ", bottom_text(0, bottoms[0]), " and ",
+              bottom_text(i, bottoms[i]), " do not");
+  }
+
+ private:
+  SmoothLossDesc desc_;
 };
 
 // a, b (N, D), similar (N): pairs that are similar are drawn together, others pushed margin apart.
@@ -171,6 +196,7 @@ class InfogainLossLayer : public LossLayer {
 std::vector<LayerType> more_loss_layers() {
   return {
       entry<EuclideanLossLayer>("EuclideanLoss"),
+      entry<SmoothL1LossLayer>("SmoothL1Loss"),
       entry<ContrastiveLossLayer>("ContrastiveLoss"),
       entry<HingeLossLayer>("HingeLoss"),
       entry<MultinomialLossLayer>("MultinomialLogisticLoss"),

@@ -10,9 +10,10 @@ namespace {
 const std::vector<LayerType>& own_types() {
   static const std::vector<LayerType> types = [] {
     std::vector<LayerType> all;
-    for (auto* family : {convolution_layers, vision_layers, norm_layers, common_layers,
-                         activation_layers, shape_layers, select_layers, recurrent_layers,
-                         loss_layers, more_loss_layers, detection_layers, data_layers}) {
+    for (auto* family :
+         {convolution_layers, vision_layers, norm_layers, common_layers, activation_layers,
+          shape_layers, select_layers, recurrent_layers, loss_layers, more_loss_layers,
+          detection_layers, ssd_layers, data_layers}) {
       const std::vector<LayerType> more = family();
       all.insert(all.end(), more.begin(), more.end());
     }

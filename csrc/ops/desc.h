@@ -304,14 +304,16 @@ struct UpdateDesc {
   int histories() const;
 };
 
-using AnyDesc = std::variant<
-    ConvDesc, PoolDesc, LrnDesc, NormActDesc, AffineDesc, PointwiseDesc, DropoutDesc, EltwiseDesc,
-    ConcatDesc, SliceDesc, GemmDesc, SoftmaxDesc, SoftmaxLossDesc, AccuracyDesc, FillDesc,
-    TransformDesc, FieldDesc, TallyDesc, AccumulateDesc, AllReduceDesc, HostOpDesc, TransferDesc,
-    ReorderDesc, SumDesc, UpdateDesc, ArgMaxDesc, BatchReindexDesc, CropDesc, EmbedDesc, FilterDesc,
-    Im2colDesc, InterpDesc, MvnDesc, NormalizeDesc, ParameterDesc, PermuteDesc, ReductionDesc,
-    TileDesc, DistanceLossDesc, HingeLossDesc, InfogainLossDesc, LogLossDesc, SigmoidLossDesc,
-    RecurrentDesc, LstmUnitDesc, RoiPoolDesc, ProposalDesc, DetectionDesc>;
+using AnyDesc =
+    std::variant<ConvDesc, PoolDesc, LrnDesc, NormActDesc, AffineDesc, PointwiseDesc, DropoutDesc,
+                 EltwiseDesc, ConcatDesc, SliceDesc, GemmDesc, SoftmaxDesc, SoftmaxLossDesc,
+                 AccuracyDesc, FillDesc, TransformDesc, FieldDesc, TallyDesc, AccumulateDesc,
+                 AllReduceDesc, HostOpDesc, TransferDesc, ReorderDesc, SumDesc, UpdateDesc,
+                 ArgMaxDesc, BatchReindexDesc, CropDesc, EmbedDesc, FilterDesc, Im2colDesc,
+                 InterpDesc, MvnDesc, NormalizeDesc, ParameterDesc, PermuteDesc, ReductionDesc,
+                 TileDesc, DistanceLossDesc, HingeLossDesc, InfogainLossDesc, LogLossDesc,
+                 SigmoidLossDesc, RecurrentDesc, LstmUnitDesc, RoiPoolDesc, ProposalDesc,
+                 DetectionDesc, SmoothLossDesc, MultiBoxDesc>;
 
 // A class of its own, so that its copies, moves and end, each a table of all kinds, are compiled
 // once (op.cpp) and not in every file.

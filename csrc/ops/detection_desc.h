@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "ops/loss_desc.h"
+
 namespace pcc {
 
 // x (N, C, H, W), rois (R, 5): sample, x1, y1, x2, y2 -> y (R, C, P, Q): the maximum of each of P x
@@ -25,19 +27,59 @@ struct ProposalDesc {
   int64_t pre_nms = 6000;
 };
 
+// How a box is told by its shifts from another, its prior.
+enum class BoxCode { corner, center_size, corner_size };
+
 // SSD's detections. ins: shifts (N, P * L * 4), confidences (N, P * classes), priors (1, 2, P * 4)
 // -> rows (1, 1, K, 7): sample, class, confidence, x1, y1, x2, y2; rows that are left over hold -1.
+// Where there is none at all, one of -1 for each sample.
 // No gradient.
 struct DetectionDesc {
   static constexpr const char* kName = "detection";
   int64_t classes = 2;
   bool share_location = true;
   int64_t background = 0;
-  enum class Code { corner, center_size, corner_size } code = Code::corner;
+  using Code = BoxCode;
+  Code code = Code::corner;
   bool variance_in_target = false;
   double nms_threshold = 0.3, eta = 1;
   int64_t top_k = -1, keep_top_k = -1;  // -1: all
   double least_confidence = 0;
+};
+
+// SSD's loss. ins: shifts (N, P * L * 4), confidences (N, P * classes), priors (1, 2, P * 4),
+// truths
+// (.., 8): sample, class, instance, x1, y1, x2, y2, difficult; those of a sample -1 do not count ->
+// loss = (location_weight * that of the matched priors' shifts + that of the chosen priors'
+// classes) / normalizer. The first two ins get gradients. A class outside [0, classes), the
+// background's, or a box without a size raises a data error.
+struct MultiBoxDesc {
+  static constexpr const char* kName = "multibox";
+  int64_t classes = 2;
+  bool share_location = true;
+  int64_t background = 0;
+  BoxCode code = BoxCode::corner;
+  bool variance_in_target = false;
+  // Which priors a truth belongs to: the best one, and, unless `bipartite`, all that overlap it by
+  // at least `overlap`; measured on the priors, or on what the shifts make of them.
+  bool bipartite = false, match_priors = true, ignore_crossing = false, use_difficult = true;
+  double overlap = 0.5;
+  // Which priors' classes count: all; the matched ones and neg_pos_ratio times as many of those
+  // that overlap by less than neg_overlap; the sample_size worst of all. The worst by their loss.
+  enum class Mining { none, negatives, hard } mining = Mining::negatives;
+  double neg_pos_ratio = 3, neg_overlap = 0.5;
+  int64_t sample_size = 64;
+  // Of those that overlap each other by more only the worst (0: all), `nms_most` at most (-1: all).
+  double nms_threshold = 0;
+  int64_t nms_most = -1;
+  bool nms_priors = false;
+  bool square = false;       // the shifts' loss: squares, not SmoothL1Loss's
+  bool logistic = false;     // the classes' loss: SigmoidCrossEntropyLoss's, not SoftmaxWithLoss's
+  bool agnostic = false;     // every object is of the class behind the background
+  bool inside_only = false;  // sides outside the image have no loss
+  bool locates = true, classifies = true;  // which of both counts at all
+  double location_weight = 1;
+  Normalization normalization = Normalization::valid;
 };
 
 }  // namespace pcc

@@ -71,6 +71,15 @@ struct DistanceLossDesc {
   int64_t groups = 1;
 };
 
+// SmoothL1Loss: ins: a (N, D..), b [, inside [, outside]], all of one shape -> loss = sum of
+// outside * f(inside * (a - b)) / N; f(d) = (sigma d)^2 / 2 where |d| < 1 / sigma^2, else |d| - 1 /
+// (2 sigma^2). a and b get gradients.
+struct SmoothLossDesc {
+  static constexpr const char* kName = "smooth loss";
+  double sigma = 1;
+  int64_t groups = 1;
+};
+
 // ins: scores (outer, C, inner), labels -> accuracy (scalar) [, per class (C)]. A tie with the true
 // class counts as wrong. Only the first outer/groups samples (replica 0) count.
 struct AccuracyDesc {

@@ -7,7 +7,8 @@
 namespace pcc {
 
 // Thrown by an op in forward, before it writes anything, where its outputs must have another number
-// of rows (axis 0) than they were given. The net is then laid out anew, and the pass begins again.
+// of rows (axis 0) than they were given; by a host function, where they have other shapes. The net
+// is then laid out anew, and the pass begins again.
 struct RowsChanged {
   std::string name;  // OpSite::name
   int64_t rows;

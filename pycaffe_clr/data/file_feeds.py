@@ -1,5 +1,5 @@
-"""What layers get that read files other than databases: HDF5Data, ImageData, WindowData, and
-InfogainLoss its matrix."""
+"""What layers get that read other files than databases of Datums: HDF5Data, ImageData, WindowData,
+AnnotatedData, and InfogainLoss its matrix."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ PARAMS = {
     "HDF5Data": "hdf5_data_param",
     "ImageData": "image_data_param",
     "WindowData": "window_data_param",
+    "AnnotatedData": "data_param",
     "InfogainLoss": "infogain_loss_param",
 }
 _THREADS = 4  # that decode pictures, at most
@@ -53,9 +54,14 @@ class FileFeeds:
         where = f"{spec['where']}: layer '{spec['name']}'"
         if not settings.get("source"):
             raise ConfigError(f"{where}: {PARAMS[spec['type']]} needs a source, the path of a list")
-        path = self._resolve(settings["source"], "list")
+        boxes = spec["type"] == "AnnotatedData"
+        path = self._resolve(settings["source"], "database" if boxes else "list")
         # Of its own for each layer, and the same at each start.
         seed = (self._seed << 32) ^ zlib.crc32(spec["name"].encode())
+        if boxes and share is not None:
+            raise ConfigError(f"{where}: several ranks cannot share out pictures with boxes")
+        if boxes:
+            return self._annotated(path, spec, transform, seed, where)
         if spec["type"] == "HDF5Data":
             return self._hdf5(path, spec["tops"], settings, seed)
         if spec["type"] == "ImageData":
@@ -156,6 +162,18 @@ class FileFeeds:
         records = WindowRecords(str(path), windows, how, tops, seed)
         self.readers[path] = lambda count: records.read(0, count)
         return records
+
+    def _annotated(
+        self, path: Path, spec: LayerSpec, transform: Mapping[str, Any], seed: int, where: str
+    ) -> StreamSource:
+        from pycaffe_clr.data.annotated import AnnotatedRecords, check_settings
+        from pycaffe_clr.data.sources import RawRecords
+
+        if len(spec["tops"]) > 2:
+            raise ConfigError(f"{where}: AnnotatedData has two tops at most, pictures and boxes")
+        check_settings(transform, where)
+        samplers = spec["attributes"].get("annotated_data_param", {}).get("batch_sampler", [])
+        return AnnotatedRecords(RawRecords(path), transform, samplers, spec["tops"], seed)
 
     def _window_mean(
         self, transform: Mapping[str, Any], crop: int, where: str

@@ -90,14 +90,11 @@ def output_array(out: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype
     return out
 
 
-class _Database:
-    """Datum records whose bytes lie somewhere in an array; see LmdbSource."""
+class RawRecords:
+    """The records of a database, LMDB or LevelDB, as bytes. Raises DataError where it is missing,
+    empty or damaged."""
 
-    rounds = False
-
-    def __init__(
-        self, path: str | Path, hold_limit: int = HOLD_LIMIT, color: bool | None = None
-    ) -> None:
+    def __init__(self, path: str | Path) -> None:
         path = Path(path)
         self.name = str(path)
         if not path.exists():
@@ -107,22 +104,53 @@ class _Database:
         self._bytes, self._index = self._load(path)
         if not len(self._index):
             raise DataError(f"{path}: the database is empty. {make_command(path)}")
+
+    def _load(self, path: Path) -> tuple[np.ndarray, mdb.RecordIndex]:
+        """The bytes, and where the records lie in them."""
+        if leveldb.is_leveldb(path):
+            return leveldb.unpack(path)
+        file = mdb.data_file(path)
+        pages = mdb.map_file(file)
+        return pages, mdb.index_records(pages, file)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def describe(self, record: int) -> str:
+        """`PATH: record 7 (key '00000007')`."""
+        at, size = self._index.key_at[record], self._index.key_size[record]
+        key = self._pages()[at : at + size].tobytes().decode("ascii", "backslashreplace")
+        return f"{self.name}: record {record} (key '{key}')"
+
+    def _pages(self) -> np.ndarray:
+        if self._bytes is None:
+            self._bytes, _ = self._load(self._path)
+        return self._bytes
+
+    def value(self, record: int) -> bytes:
+        """A record's bytes."""
+        at = self._index.value_at[record]
+        return self._pages()[at : at + self._index.value_size[record]].tobytes()
+
+
+class _Database(RawRecords):
+    """Datum records whose bytes lie somewhere in an array; see LmdbSource."""
+
+    rounds = False
+
+    def __init__(
+        self, path: str | Path, hold_limit: int = HOLD_LIMIT, color: bool | None = None
+    ) -> None:
+        super().__init__(path)
         self._color = color
         self._layouts: dict[int, list[datum.Layout]] = {}
-        first = datum.decode(self._value(0), self.describe(0), color)
+        first = datum.decode(self.value(0), self.describe(0), color)
         self.shape = (first.image.shape[0], first.image.shape[1], first.image.shape[2])
         self.dtype = first.image.dtype
         self.encoded = first.encoded
         self._hold = len(self) * first.image.nbytes <= hold_limit and self.dtype == np.uint8
         self._held: Held | None = None
         self._holding = Lock()
-
-    def _load(self, path: Path) -> tuple[np.ndarray, mdb.RecordIndex]:
-        """The bytes, and where the records lie in them."""
-        raise NotImplementedError
-
-    def __len__(self) -> int:
-        return len(self._index)
 
     @property
     def held(self) -> Held | None:
@@ -153,21 +181,6 @@ class _Database:
         self._gather(numbers, out, labels)
         return out, labels
 
-    def describe(self, record: int) -> str:
-        """`PATH: record 7 (key '00000007')`."""
-        at, size = self._index.key_at[record], self._index.key_size[record]
-        key = self._pages()[at : at + size].tobytes().decode("ascii", "backslashreplace")
-        return f"{self.name}: record {record} (key '{key}')"
-
-    def _pages(self) -> np.ndarray:
-        if self._bytes is None:
-            self._bytes, _ = self._load(self._path)
-        return self._bytes
-
-    def _value(self, record: int) -> bytes:
-        at = self._index.value_at[record]
-        return self._pages()[at : at + self._index.value_size[record]].tobytes()
-
     def _gather(self, numbers: np.ndarray, out: np.ndarray, labels: np.ndarray) -> None:
         """Decode the records `numbers` into the rows of `out` and `labels`."""
         if self.encoded:
@@ -190,7 +203,7 @@ class _Database:
         known = self._layouts.setdefault(size, [])
         if len(known) >= _MAX_LAYOUTS or self.dtype != np.uint8:
             return None
-        layout = datum.Layout.of(self._value(record))
+        layout = datum.Layout.of(self.value(record))
         if layout is None or layout.shape != self.shape:
             return None
         known.append(layout)
@@ -233,7 +246,7 @@ class _Database:
 
     def _decode_one(self, record: int, row: int, out: np.ndarray, labels: np.ndarray) -> None:
         where = self.describe(record)
-        record_read = datum.decode(self._value(record), where, self._color)
+        record_read = datum.decode(self.value(record), where, self._color)
         image, label = record_read.image, record_read.label
         if image.shape != self.shape or image.dtype != self.dtype:
             raise DataError(
@@ -252,17 +265,9 @@ class LmdbSource(_Database):
     encoded: whether the first record is a compressed image.
     """
 
-    def _load(self, path: Path) -> tuple[np.ndarray, mdb.RecordIndex]:
-        file = mdb.data_file(path)
-        pages = mdb.map_file(file)
-        return pages, mdb.index_records(pages, file)
-
 
 class LevelDbSource(_Database):
     """The Datum records of a LevelDB database, unpacked when it is opened; see LmdbSource."""
-
-    def _load(self, path: Path) -> tuple[np.ndarray, mdb.RecordIndex]:
-        return leveldb.unpack(path)
 
 
 @cache

@@ -26,7 +26,10 @@ _log = logging.getLogger(__name__)
 
 LAYERS = LINEAR | ELEMENTWISE | NORMALIZE | SHAPES | RECURRENT | BOXES
 # Layers that make blobs from what is not in the net: their tops are the graph's inputs.
-_SOURCES = {"Data", "HDF5Data", "ImageData", "Input", "MemoryData", "WindowData", "DummyData"}
+_SOURCES = {
+    "AnnotatedData", "Data", "DummyData", "HDF5Data", "ImageData", "Input", "MemoryData",
+    "WindowData",
+}  # fmt: skip
 # Layers whose result is for training and tests; what they read is an output then.
 _ENDS = {
     "Accuracy", "ContrastiveLoss", "EuclideanLoss", "HDF5Output", "HingeLoss", "InfogainLoss",

@@ -23,6 +23,7 @@ from pycaffe_clr.errors import EngineError
 
 if TYPE_CHECKING:  # made by __getattr__ below
     from pycaffe_clr.proto import caffe_pb2 as caffe_pb2
+    from pycaffe_clr.proto.caffe_pb2 import AnnotatedDatum as AnnotatedDatum
     from pycaffe_clr.proto.caffe_pb2 import BlobProto as BlobProto
     from pycaffe_clr.proto.caffe_pb2 import BlobProtoVector as BlobProtoVector
     from pycaffe_clr.proto.caffe_pb2 import BlobShape as BlobShape

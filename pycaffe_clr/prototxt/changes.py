@@ -23,6 +23,7 @@ _BATCH_SIZE = {
     "ImageData": "image_data_param",
     "HDF5Data": "hdf5_data_param",
     "WindowData": "window_data_param",
+    "AnnotatedData": "data_param",
     "MemoryData": "memory_data_param",
 }
 # Layers whose tops have shapes of their own, of which the first axis is the batch.

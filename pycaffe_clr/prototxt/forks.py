@@ -3,24 +3,13 @@
 _SSD = "the SSD fork (weiliu89/caffe)"
 _NVIDIA = "NVIDIA's fork (NVCaffe)"
 _INTEL = "Intel's fork (intel-caffe)"
-_RCNN = "the Fast/Faster R-CNN forks"
 _SEGNET = "SegNet's fork"
 _DEEPLAB = "the DeepLab and PSPNet forks"
 _SMITH = "the report's author's private build"
 
 # Field or enum value -> the build that has it.
 FORK_NAMES = {
-    "annotated_data_param": _SSD,
-    "detection_evaluate_param": _SSD,
-    "multibox_loss_param": _SSD,
     "video_data_param": _SSD,
-    "resize_param": _SSD,
-    "noise_param": _SSD,
-    "distort_param": _SSD,
-    "expand_param": _SSD,
-    "emit_constraint": _SSD,
-    "eval_type": _SSD,
-    "ap_version": _SSD,
     "plateau_winsize": _SSD,
     "default_forward_type": _NVIDIA,
     "default_backward_type": _NVIDIA,
@@ -47,7 +36,6 @@ FORK_NAMES = {
     "engine": _INTEL,
     "MKL2017": _INTEL,
     "MKLDNN": _INTEL,
-    "smooth_l1_loss_param": _RCNN,
     "psroi_pooling_param": "the R-FCN fork",
     "box_annotator_ohem_param": "the R-FCN fork",
     "dense_image_data_param": _SEGNET,

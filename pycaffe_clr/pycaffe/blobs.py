@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 class Blob(Shaped):
-    """A named array of a net: `data` and `diff` are numpy views, in Caffe's row-major order.
+    """A named array of a net: `data` and `diff` are numpy views, in Caffe's row-major order. A list
+    of boxes, of detections or of AnnotatedData, ends behind the last of them.
 
     The views stay valid and are kept up to date: what is written into them counts in the next
     pass, and each pass writes its results back.
@@ -31,7 +32,7 @@ class Blob(Shaped):
         """Values, in the shape of the blob."""
         waiting = self._net._staged.get(self._name)
         view: np.ndarray = self._net._core.data(self._name) if waiting is None else waiting
-        return view
+        return view[:, :, : _rows(view)] if self._name in self._net._lists else view
 
     @property
     def diff(self) -> np.ndarray:
@@ -42,6 +43,8 @@ class Blob(Shaped):
     @property
     def shape(self) -> tuple[int, ...]:
         """Sizes of the axes; of an input that was reshaped those that it shall have."""
+        if self._name in self._net._lists:
+            return self.data.shape
         return tuple(self._net._wanted.get(self._name, self._net._core.shape(self._name)))
 
     def reshape(self, *dims: int) -> None:
@@ -62,6 +65,12 @@ class Blob(Shaped):
 
     def __repr__(self) -> str:
         return f"Blob('{self._name}', shape={self.shape})"
+
+
+def _rows(boxes: np.ndarray) -> int:
+    """Rows of (1, 1, K, numbers) up to the last that is of a sample; one at least, as in SSD."""
+    of_samples = np.flatnonzero(boxes[0, 0, :, 0] >= 0)
+    return int(of_samples[-1]) + 1 if len(of_samples) else 1
 
 
 class ParamBlob(Shaped):

@@ -32,6 +32,13 @@ class BuiltNet:
         self._wanted: dict[str, list[int]] = {}
         self._staged: dict[str, np.ndarray] = {}
         self._rows = core.layers()
+        # Blobs with room for more boxes than there may be.
+        self._lists = {
+            row["tops"][n]
+            for row in self._rows
+            for n in {"DetectionOutput": [0], "AnnotatedData": [1]}.get(row["type"], [])
+            if n < len(row["tops"])
+        }
         self._param_rows = core.params()
         self.inputs: list[str] = list(core.inputs())
         self.outputs: list[str] = list(core.outputs())
@@ -54,9 +61,13 @@ class BuiltNet:
 
         Raises ConfigError where the shapes do not fit each other; the net stays as it was.
         """
+        self._follow(-1)
+
+    def _follow(self, last: int) -> None:
+        """reshape, for a pass up to the layer `last`: what lies behind it need not fit."""
         if not self._wanted:
             return
-        self._core.reshape(self._wanted)
+        self._core.reshape(self._wanted, last)
         staged = self._staged
         self._wanted, self._staged = {}, {}
         for name, array in staged.items():

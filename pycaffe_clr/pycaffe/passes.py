@@ -65,9 +65,9 @@ class Passes(BuiltNet):
                 f"forward was given {sorted(kwargs)}, but this net's inputs are {self.inputs}"
             )
         self._write(kwargs, "data")
-        self.reshape()
         first = self._layer_index(start, 0)
         last = self._layer_index(end, len(self._rows) - 1)
+        self._follow(last)
         self._run("forward", first, last)
         names = self.top_names[end] if end is not None else self.outputs
         return {name: self.blobs[name].data for name in [*names, *(blobs or ())]}

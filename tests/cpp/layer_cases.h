@@ -110,6 +110,8 @@ inline std::vector<LayerCase> selection_cases() {
            layer("Pooling", "x", "a", "y", "pooling_param { kernel_size: 2 pool: STOCHASTIC }")},
       {"DepthwiseConvolution", image,
        conv("DepthwiseConvolution", "num_output: 4 kernel_size: 3 group: 4")},
+      {"ConvolutionDepthwise", image,
+       conv("ConvolutionDepthwise", "num_output: 4 kernel_size: 3 stride: 2")},
       {"ROIPooling",
        {3, 4, 5, 6},
        with_bottoms("ROIPooling", "data label1", "y",

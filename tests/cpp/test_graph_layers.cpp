@@ -209,6 +209,8 @@ TEST(gradients_of_more_losses) {
       "bottom: 'label' bottom: 'label1' bottom: 'label2' }\n";
   for (const auto& [type, bottoms, fields] : std::vector<std::array<std::string, 3>>{
            {"EuclideanLoss", "data in1", "loss_weight: 0.7"},
+           {"SmoothL1Loss", "data in1", ""},
+           {"SmoothL1Loss", "data in1 label1 label1", "smooth_l1_loss_param { sigma: 1.5 }"},
            {"ContrastiveLoss", "data in1 label", ""},
            {"ContrastiveLoss", "data in1 label", "contrastive_loss_param { margin: 3 }"},
            {"ContrastiveLoss", "data in1 label",
@@ -282,6 +284,7 @@ TEST(no_layer_type_is_forgotten) {
                                      "HDF5Data",
                                      "ImageData",
                                      "WindowData",
+                                     "AnnotatedData",
                                      "Input",
                                      "MemoryData",
                                      "Accuracy",
@@ -291,6 +294,8 @@ TEST(no_layer_type_is_forgotten) {
                                      "Proposal",
                                      "Filter",
                                      "DetectionOutput",
+                                     "MultiBoxLoss",
+                                     "SmoothL1Loss",
                                      "SoftmaxWithLoss",
                                      "EuclideanLoss",
                                      "ContrastiveLoss",

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <vector>
 
+#include "backends/reference/boxes.h"
 #include "backends/reference/reference_op.h"
 
 namespace pcc::reference {
@@ -91,52 +92,6 @@ class RoiPool : public ReferenceOp<T> {
 };
 
 template <typename T>
-struct Box {
-  T x1, y1, x2, y2;
-};
-
-// Intersection over union; `end`: 1 where a box's ends both belong to it, as pixels do.
-template <typename T>
-T overlap(const Box<T>& a, const Box<T>& b, T end) {
-  const auto area = [end](const Box<T>& box) {
-    return box.x2 < box.x1 || box.y2 < box.y1 ? T(0)
-                                              : (box.x2 - box.x1 + end) * (box.y2 - box.y1 + end);
-  };
-  const Box<T> both = {std::max(a.x1, b.x1), std::max(a.y1, b.y1), std::min(a.x2, b.x2),
-                       std::min(a.y2, b.y2)};
-  const T shared = area(both), all = area(a) + area(b) - shared;
-  return shared > 0 ? shared / all : T(0);
-}
-
-// Goes through boxes, best first, and keeps those that overlap none of the kept ones by more.
-template <typename T>
-std::vector<int64_t> suppress(const std::vector<int64_t>& order, const std::vector<Box<T>>& boxes,
-                              T threshold, T eta, T end, int64_t most) {
-  std::vector<int64_t> kept;
-  for (const int64_t candidate : order) {
-    if (static_cast<int64_t>(kept.size()) == most) break;
-    const Box<T>& box = boxes[static_cast<size_t>(candidate)];
-    const bool keep = std::all_of(kept.begin(), kept.end(), [&](int64_t k) {
-      return overlap(box, boxes[static_cast<size_t>(k)], end) <= threshold;
-    });
-    if (!keep) continue;
-    kept.push_back(candidate);
-    if (eta < 1 && threshold > T(0.5)) threshold *= eta;
-  }
-  return kept;
-}
-
-// The places of the best scores, best first; of ties the earlier.
-template <typename T>
-void best_first(const std::vector<T>& scores, int64_t most, std::vector<int64_t>& order) {
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-    return scores[static_cast<size_t>(a)] > scores[static_cast<size_t>(b)];
-  });
-  if (most >= 0 && most < static_cast<int64_t>(order.size()))
-    order.resize(static_cast<size_t>(most));
-}
-
-template <typename T>
 class Proposal : public ReferenceOp<T> {
  public:
   Proposal(const ProposalDesc& desc, const OpSite& site) : ReferenceOp<T>(site), desc_(desc) {}
@@ -194,8 +149,6 @@ class Proposal : public ReferenceOp<T> {
 
 template <typename T>
 class Detection : public ReferenceOp<T> {
-  using Code = DetectionDesc::Code;
-
  public:
   Detection(const DetectionDesc& desc, const OpSite& site)
       : ReferenceOp<T>(site), desc_(desc), priors_(site.in[2].shape.count(2) / 4) {}
@@ -204,6 +157,9 @@ class Detection : public ReferenceOp<T> {
     T* row = this->out();
     std::fill_n(row, this->out_shape().count(), T(-1));
     for (int64_t n = 0; n < this->in_shape(0)[0]; ++n) row = detect(n, row);
+    if (row != this->out()) return;
+    for (int64_t n = 0; n < std::min(this->in_shape(0)[0], this->out_shape().count() / 7); ++n)
+      this->out()[7 * n] = static_cast<T>(n);
   }
 
  private:
@@ -256,24 +212,9 @@ class Detection : public ReferenceOp<T> {
       T scaled[4];
       for (int i = 0; i < 4; ++i)
         scaled[i] = shift[i] * (desc_.variance_in_target ? T(1) : prior[4 * priors_ + i]);
-      boxes.push_back(decode({prior[0], prior[1], prior[2], prior[3]}, scaled));
+      boxes.push_back(decode(desc_.code, {prior[0], prior[1], prior[2], prior[3]}, scaled));
     }
     return boxes;
-  }
-
-  Box<T> decode(const Box<T>& prior, const T* d) const {
-    const T w = prior.x2 - prior.x1, h = prior.y2 - prior.y1;
-    switch (desc_.code) {
-      case Code::corner:
-        return {prior.x1 + d[0], prior.y1 + d[1], prior.x2 + d[2], prior.y2 + d[3]};
-      case Code::corner_size:
-        return {prior.x1 + d[0] * w, prior.y1 + d[1] * h, prior.x2 + d[2] * w, prior.y2 + d[3] * h};
-      case Code::center_size:
-        break;
-    }
-    const T x = d[0] * w + (prior.x1 + prior.x2) / 2, y = d[1] * h + (prior.y1 + prior.y2) / 2;
-    const T half_w = std::exp(d[2]) * w / 2, half_h = std::exp(d[3]) * h / 2;
-    return {x - half_w, y - half_h, x + half_w, y + half_h};
   }
 
   DetectionDesc desc_;

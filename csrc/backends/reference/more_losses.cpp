@@ -100,6 +100,38 @@ class DistanceLoss : public SampleLoss<T> {
   T margin_;
 };
 
+template <typename T>
+class SmoothLoss : public SampleLoss<T> {
+ public:
+  SmoothLoss(const SmoothLossDesc& desc, const OpSite& site)
+      : SampleLoss<T>(site, desc.groups), square_(static_cast<T>(desc.sigma * desc.sigma)) {}
+
+ protected:
+  double loss_of(int64_t n) const override {
+    return sum_of(this->size_, [=, this](int64_t i) {
+      const T d = std::abs(difference(n, i));
+      return weight(3, n, i) * (d < 1 / square_ ? square_ * d * d / 2 : d - T(0.5) / square_);
+    });
+  }
+  void pull(int64_t n, T scale) const override {
+    for (int64_t i = 0; i < this->size_; ++i) {
+      const T slope = std::clamp(square_ * difference(n, i), T(-1), T(1));
+      const T pulls = scale * weight(2, n, i) * weight(3, n, i) * slope;
+      for (int side = 0; side < 2; ++side)
+        if (T* dx = this->din(side)) dx[n * this->size_ + i] = side == 0 ? pulls : -pulls;
+    }
+  }
+
+ private:
+  T weight(int input, int64_t n, int64_t i) const {
+    return input < this->ins() ? this->row(input, n)[i] : T(1);
+  }
+  T difference(int64_t n, int64_t i) const {
+    return weight(2, n, i) * (this->row(0, n)[i] - this->row(1, n)[i]);
+  }
+  T square_;
+};
+
 // Samples with a class each.
 template <typename T>
 class ClassLoss : public SampleLoss<T> {
@@ -301,6 +333,7 @@ class InfogainLoss : public ReferenceOp<T> {
 }  // namespace
 
 PCC_REFERENCE_OP(DistanceLossDesc, DistanceLoss)
+PCC_REFERENCE_OP(SmoothLossDesc, SmoothLoss)
 PCC_REFERENCE_OP(HingeLossDesc, HingeLoss)
 PCC_REFERENCE_OP(LogLossDesc, LogLoss)
 PCC_REFERENCE_OP(SigmoidLossDesc, SigmoidLoss)

@@ -118,6 +118,8 @@ PCC_REFERENCE_MAKER(LstmUnitDesc)
 PCC_REFERENCE_MAKER(RoiPoolDesc)
 PCC_REFERENCE_MAKER(ProposalDesc)
 PCC_REFERENCE_MAKER(DetectionDesc)
+PCC_REFERENCE_MAKER(SmoothLossDesc)
+PCC_REFERENCE_MAKER(MultiBoxDesc)
 template <typename T>
 OpPointer make_op(const FieldDesc& desc, const OpSite& site) {
   return std::make_unique<HostField<T>>(desc, site);

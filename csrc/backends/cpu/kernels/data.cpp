@@ -94,7 +94,9 @@ class FillOp : public KernelOp {
   }
 
  private:
-  bool constant() const { return desc_.filler.type == FillerDesc::Type::constant; }
+  bool constant() const {
+    return desc_.filler.type == FillerDesc::Type::constant && !desc_.filler.values;
+  }
   FillDesc desc_;
 };
 
