@@ -160,7 +160,10 @@ void Net::make_plan(const Net* share) {
   plan_.reset();
   const bool keep = options_.keep_blobs;
   const bool gradients = options_.train || options_.force_backward || keep;
-  if (options_.fuse) fuse(built_.program);
+  if (options_.fuse) {
+    fuse(built_.program);
+    ask_for_moments(built_.program, backend_, *device_);
+  }
   fallbacks_.clear();
   choose_ops(built_.program, backend_, *device_, gradients, &fallbacks_);
   for (std::string& remark : device_->take_remarks()) built_.warnings.push_back(std::move(remark));

@@ -98,6 +98,10 @@ struct Program {
 // the values in between.
 void fuse(Program& program);
 
+// graph/moments.cpp: where a convolution of that backend's can tell the means and variances of its
+// output, which nobody sees from outside, has the BatchNorm behind take them from there.
+void ask_for_moments(Program& program, const Backend& backend, Device& device);
+
 // graph/choose.cpp: picks layouts, inserts reorders, makes every op. `fallbacks` receives the names
 // of nodes that `backend` refused and the reference backend runs instead. gradients: a backward
 // pass will be run.

@@ -80,16 +80,19 @@ std::vector<PlanRow> Net::plan_rows() const {
     if (const auto row = row_of.find(step.sum.get()); step.sum && row != row_of.end())
       rows[row->second].backward_work.bytes += step.bytes;
   const Context device = context(true);
-  const auto count = [&](Work PlanRow::* work) {
-    return [this, &rows, &row_of, &device, work](const Call& call, Place place) {
-      const auto row = row_of.find(call.op);
-      if (place == Place::device && row != row_of.end())
-        (rows[row->second].*work).launches += device_->launches(call, device);
-    };
+  const auto count = [&](const Course& course, Work PlanRow::* work) {
+    std::vector<Call> calls;
+    course.each([&](const Call& call, Place place) {
+      if (place == Place::device) calls.push_back(call);
+    });
+    const std::vector<int64_t> launches = device_->launches(calls.data(), calls.size(), device);
+    for (size_t i = 0; i < launches.size(); ++i)
+      if (const auto row = row_of.find(calls[i].op); row != row_of.end())
+        (rows[row->second].*work).launches += launches[i];
   };
-  plan_->prepare_course().each(count(&PlanRow::forward_work));
-  plan_->forward_course().each(count(&PlanRow::forward_work));
-  plan_->backward_course().each(count(&PlanRow::backward_work));
+  count(plan_->prepare_course(), &PlanRow::forward_work);
+  count(plan_->forward_course(), &PlanRow::forward_work);
+  count(plan_->backward_course(), &PlanRow::backward_work);
   return rows;
 }
 

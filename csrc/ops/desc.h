@@ -24,12 +24,15 @@
 namespace pcc {
 
 // x (N, C, d1..dk) -> y (N, O, e1..ek); params: w (O, C/group, kernel..), [bias (O)].
-// transposed: the Deconvolution layer; w is (C, O/group, kernel..).
+// transposed: the Deconvolution layer; w is (C, O/group, kernel..). moments: 0, or of how many
+// equal parts of the batch means and biased variances of y's channels are wanted as well, in a
+// second output (moments, O, 2) (Backend::gives_moments).
 struct ConvDesc {
   std::vector<int64_t> kernel, stride, pad, dilation;  // one entry per spatial axis
   int64_t group = 1;
   bool bias = true;
   bool transposed = false;
+  int64_t moments = 0;
 };
 
 // x (N, C, H, W) -> y (N, C, P, Q) [, mask: index of the maximum in its plane]. Output sizes stand
@@ -54,20 +57,22 @@ struct LrnDesc {
 };
 
 // BatchNorm, and what may be fused behind it: [Scale] [Eltwise SUM with a second value] [ReLU].
-// ins: x (N, C, spatial..) [, addend like x] -> y like x. params: mean (C), variance (C), factor
-// (1) [, gain (C) [, shift (C)]]. y = relu(gain * (x - mean) / sqrt(variance + eps) + shift +
-// addend). Not use_global_stats: mean and biased variance of the batch; then factor = fraction *
-// factor + 1, mean and variance parameters = fraction * old + batch value (variance times m/(m-1),
-// m = N*spatial/groups). use_global_stats: parameters divided by factor, or zeros where factor is
-// 0. groups: the batch is cut in that many equal parts (replicas) with statistics of their own; the
-// running statistics are those of part 0. The three statistics get no gradient. groups > 1 and
-// use_global_stats exclude each other in meaning: with global statistics groups is ignored.
+// ins: x (N, C, spatial..) [, addend like x] [, moments: of x's groups, from the ConvDesc that made
+// x] -> y like x. params: mean (C), variance (C), factor (1) [, gain (C) [, shift (C)]]. y =
+// relu(gain * (x - mean) / sqrt(variance + eps) + shift + addend). Not use_global_stats: mean and
+// biased variance of the batch; then factor = fraction * factor + 1, mean and variance parameters =
+// fraction * old + batch value (variance times m/(m-1), m = N*spatial/groups). use_global_stats:
+// parameters divided by factor, or zeros where factor is 0. groups: the batch is cut in that many
+// equal parts (replicas) with statistics of their own; the running statistics are those of part 0.
+// The three statistics get no gradient. groups > 1 and use_global_stats exclude each other in
+// meaning: with global statistics groups is ignored.
 struct NormActDesc {
   double eps = 1e-5, fraction = 0.999;
   bool use_global_stats = false;
   int64_t groups = 1;
   bool gain = false, shift = false;  // shift only together with gain
   bool add = false;
+  bool moments = false;
   bool relu = false;
   double negative_slope = 0;
 };

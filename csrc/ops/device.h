@@ -83,10 +83,11 @@ class Device {
   // Makes the calls, in order; the seconds that each took. Default: by the host's clock, which
   // waits for the end of each.
   virtual std::vector<double> time(const Call* calls, size_t count, const Context& context);
-  // What the call would ask a GPU for: kernels, copies and fills. Nothing is done.
-  virtual int64_t launches(const Call& call, const Context& context) {
-    (void)call, (void)context;
-    return 0;
+  // What each of the calls, made one behind the other, would ask a GPU for: kernels, copies and
+  // fills. Nothing is done. Empty: there are none of those.
+  virtual std::vector<int64_t> launches(const Call* calls, size_t count, const Context& context) {
+    (void)calls, (void)count, (void)context;
+    return {};
   }
   // Units, one behind the other, as if they were one; `recording` is the device's own.
   struct Part {

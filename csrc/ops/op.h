@@ -142,6 +142,12 @@ class Backend {
   // The same of types and places, too, in which the planner converts and copies. Default: layouts,
   // in the types that the values have, on the device.
   virtual FormChoice forms(const OpDesc& desc, const OpSite& site) const;
+  // Whether it can give the moments that the descriptor asks for, so that a BatchNorm of the same
+  // backend's, behind it, need not read the convolution's output once more.
+  virtual bool gives_moments(const ConvDesc& desc, const OpSite& site) const {
+    (void)desc, (void)site;
+    return false;
+  }
   // The op, or null: "not mine", and the planner asks the reference backend, whose op then runs on
   // the host. A backend whose memory the host cannot reach must answer ReorderDesc (between its own
   // forms), SumDesc, TallyDesc, AccumulateDesc, AllReduceDesc and UpdateDesc.

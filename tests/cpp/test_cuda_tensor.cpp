@@ -87,7 +87,10 @@ TEST(skipped_pixels) {
   check({{2, 16, 8, 8}, 32, two(3), two(2), two(1), two(1), 1, false});
   check({{2, 8, 7, 7}, 8, two(3), two(2), two(0), two(1)});
   check({{2, 16, 8, 8}, 32, two(1), two(2), two(0), two(1), 1, false});
+  check({{2, 20, 8, 10}, 12, two(2), two(2), two(0), two(1)});
 }
+
+TEST(two_by_two) { check({{2, 16, 7, 9}, 8, two(2), two(1), two(1), two(1)}); }
 
 TEST(one_by_one) {
   check({{5, 16, 4, 4}, 24, two(1), two(1), two(0), two(1)});

@@ -56,7 +56,11 @@ TEST(a_residual_net_stays_in_one_form) {
       for (const PlanRow& row : got->plan_rows()) {
         reorders += row.op == "reorder";
         if (row.op == "conv") CHECK_EQ(row.implementation, "cuda tensor nhwc");
-        if (row.op.rfind("norm", 0) == 0) CHECK_EQ(row.implementation, "cuda nhwc");
+        if (row.op.rfind("norm", 0) != 0) continue;
+        CHECK_EQ(row.implementation, "cuda nhwc");
+        // It takes the moments of the convolution.
+        CHECK_EQ(row.forward_work.launches, 1);
+        CHECK_EQ(row.backward_work.launches, 2);
       }
       CHECK_EQ(reorders, 1);
     }

@@ -1,6 +1,7 @@
 // What the calls of a plan ask of a device, counted without one.
 #include <algorithm>
 
+#include "lines_cases.h"
 #include "net_text.h"
 #include "testing.h"
 
@@ -59,6 +60,24 @@ TEST(bytes_and_products_of_single_ops) {
   CHECK_EQ(relu.forward_work.flops, 0);
   CHECK_EQ(relu.forward_work.bytes, 2 * 4 * 4 * 8);
   CHECK_EQ(relu.backward_work.bytes, 3 * 4 * 4 * 8);
+}
+
+TEST(weights_are_prepared_together) {
+  int64_t launches = 0, convolutions = 0;
+  for (const PlanRow& row :
+       make_net(input_layer("data", {2, 8, 6, 6}) + input_layer("label", {2}) +
+                    conv_layer("a", "data", 8, 3) + conv_layer("b", "a", 16, 3, 2) +
+                    conv_layer("c", "b", 8, 1) + classifier("c", 5),
+                net_on(cuda_host_in(Precision::tf32), true))
+           ->plan_rows()) {
+    if (row.op != "conv") continue;
+    ++convolutions;
+    launches += row.forward_work.launches;
+    // The sums of the weights, and the gradient of the data, beside which they are joined.
+    CHECK_EQ(row.backward_work.launches, 2);
+  }
+  CHECK_EQ(convolutions, 3);
+  CHECK_EQ(launches, convolutions + 1);
 }
 
 TEST(convolutions_multiply_by_their_groups) {

@@ -47,6 +47,9 @@ class WrappedBackend : public Backend {
   FormChoice forms(const OpDesc& desc, const OpSite& site) const override {
     return inner_.forms(desc, site);
   }
+  bool gives_moments(const ConvDesc& desc, const OpSite& site) const override {
+    return inner_.gives_moments(desc, site);
+  }
   std::unique_ptr<Op> make(const OpDesc& desc, const OpSite& site) const override {
     return wrap_(inner_, desc, site);
   }

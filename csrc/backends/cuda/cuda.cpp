@@ -95,6 +95,9 @@ class CudaBackend : public Backend {
   FormChoice forms(const OpDesc& desc, const OpSite& site) const override {
     return choose_forms(desc, site);
   }
+  bool gives_moments(const ConvDesc& desc, const OpSite& site) const override {
+    return cuda::gives_moments(desc, site);
+  }
   std::unique_ptr<Op> make(const OpDesc& desc, const OpSite& site) const override {
     if (!takes_forms(desc, site)) return nullptr;
     std::unique_ptr<Op> op = std::visit(Maker{site}, desc);

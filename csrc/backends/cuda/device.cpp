@@ -6,6 +6,7 @@
 #include <cstring>
 #include <vector>
 
+#include "backends/cuda/prepare.h"
 #include "core/check.h"
 #include "ops/op.h"
 
@@ -42,10 +43,19 @@ class Addresses : public Memory {
   size_t size() const { return static_cast<size_t>(std::max<int64_t>(bytes(), 1)); }
 };
 
-int64_t count_launches(const Call& call, const Context& context) {
+std::vector<int64_t> count_launches(const Call* calls, size_t count, const Context& context) {
   const Rehearsal rehearsal;
-  call.make(context);
-  return rehearsal.launches();
+  Preparations together;
+  std::vector<int64_t> counts;
+  int64_t before = 0;
+  for (size_t i = 0; i < count; ++i) {
+    calls[i].make(context);
+    // What is prepared together is the work of the last of them.
+    if (i + 1 == count || calls[i + 1].action != Call::Action::prepare) together.make();
+    counts.push_back(rehearsal.launches() - before);
+    before = rehearsal.launches();
+  }
+  return counts;
 }
 
 // What a recording keeps: for which contexts it is, and how far it has come.
@@ -75,13 +85,16 @@ void CudaDevice::pace() {
 
 void CudaDevice::run(const Call* calls, size_t count, const Context& context) {
   const CurrentStream current(stream_);
+  Preparations together;
   for (const Call* call = calls; call != calls + count; ++call) {
+    if (call->action != Call::Action::prepare) together.make();
     if (!synchronous() || stream_.capturing()) {
       call->make(context);
       continue;
     }
     try {
       call->make(context);
+      together.make();
       stream_.sync();
     } catch (const Error& error) {
       constexpr const char* kActions[] = {"forward", "backward", "prepare"};
@@ -90,6 +103,7 @@ void CudaDevice::run(const Call* calls, size_t count, const Context& context) {
                          error.what()));
     }
   }
+  together.make();
 }
 
 void CudaDevice::run(std::span<const Part> parts, std::shared_ptr<void>& recording) {
@@ -140,8 +154,8 @@ std::vector<double> CudaDevice::time(const Call* calls, size_t count, const Cont
   return seconds;
 }
 
-int64_t CudaDevice::launches(const Call& call, const Context& context) {
-  return count_launches(call, context);
+std::vector<int64_t> CudaDevice::launches(const Call* calls, size_t count, const Context& context) {
+  return count_launches(calls, count, context);
 }
 
 std::shared_ptr<Memory> DescribedDevice::allocate(int64_t bytes) {
@@ -152,8 +166,9 @@ void DescribedDevice::download(void* to, const void*, int64_t bytes) {
   if (bytes > 0) std::memset(to, 0, static_cast<size_t>(bytes));
 }
 
-int64_t DescribedDevice::launches(const Call& call, const Context& context) {
-  return count_launches(call, context);
+std::vector<int64_t> DescribedDevice::launches(const Call* calls, size_t count,
+                                               const Context& context) {
+  return count_launches(calls, count, context);
 }
 
 const std::string& CudaDevice::description() {

@@ -59,7 +59,7 @@ class CudaDevice : public Device, public std::enable_shared_from_this<CudaDevice
   void run(std::span<const Part> parts, std::shared_ptr<void>& recording) override;
   // Recorded, as they are when they train; the ops' kernels have run before.
   std::vector<double> time(const Call* calls, size_t count, const Context& context) override;
-  int64_t launches(const Call& call, const Context& context) override;
+  std::vector<int64_t> launches(const Call* calls, size_t count, const Context& context) override;
   // What errors call an op of this device.
   void give_title(const Op* op, std::string title) { titles_[op] = std::move(title); }
 
@@ -111,7 +111,7 @@ class DescribedDevice : public Device {
   Precision precision() const override { return precision_; }
   using Device::run;
   void run(const Call*, size_t, const Context&) override {}
-  int64_t launches(const Call& call, const Context& context) override;
+  std::vector<int64_t> launches(const Call* calls, size_t count, const Context& context) override;
 
  private:
   Precision precision_;

@@ -15,20 +15,16 @@ constexpr Form kPlain = {Layout::plain, DType::f32};
 bool is_plain(const TensorSpec& spec) {
   return spec.layout == Layout::plain && spec.dtype == DType::f32;
 }
-// In sixteen bytes of a pixel's channels at a time.
-bool fits(const Shape& shape, DType dtype) {
-  return shape.axes() == 4 && shape[1] * size_of(dtype) % 16 == 0;
-}
-bool is_lines(const TensorSpec& spec) {
-  return spec.layout == Layout::nhwc && fits(spec.shape, spec.dtype);
-}
+// In four of a pixel's channels at a time, or eight.
+bool fits(const Shape& shape) { return shape.axes() == 4 && shape[1] % 4 == 0; }
+bool is_lines(const TensorSpec& spec) { return spec.layout == Layout::nhwc && fits(spec.shape); }
 
 // With its output's channels last; not where another way was asked for.
-bool is_tensor_conv(const ConvDesc& desc, const OpSite& site, DType dtype) {
+bool is_tensor_conv(const ConvDesc& desc, const OpSite& site) {
   const std::string choice = conv_choice(site);
   const bool asked = choice == kFirstConv || choice == kMeasuredConv || choice == kCudnnConv ||
                      choice == kTensorConv;
-  return asked && fits(site.out[0].shape, dtype) &&
+  return asked && fits(site.out[0].shape) &&
          TensorConv::covers(desc, site, site.device->precision());
 }
 DType product_type(const OpSite& site) {
@@ -77,8 +73,8 @@ FormChoice choose_forms(const OpDesc& desc, const OpSite& site) {
   choice.out.assign(site.out.size(), kPlain);
   if (const auto* conv = std::get_if<ConvDesc>(&desc)) {
     const DType dtype = product_type(site);
-    if (!is_tensor_conv(*conv, site, dtype)) return choice;
-    if (fits(site.in[0].shape, dtype)) choice.in[0] = {Layout::nhwc, dtype};
+    if (!is_tensor_conv(*conv, site)) return choice;
+    if (fits(site.in[0].shape)) choice.in[0] = {Layout::nhwc, dtype};
     choice.out[0] = {Layout::nhwc, dtype};
     return choice;
   }
@@ -86,13 +82,20 @@ FormChoice choose_forms(const OpDesc& desc, const OpSite& site) {
   if (images.in == 0 || !is_lines(site.in[0])) return choice;
   const auto fit = [&](const std::vector<TensorSpec>& specs, size_t count) {
     return std::all_of(specs.begin(), specs.begin() + static_cast<std::ptrdiff_t>(count),
-                       [&](const TensorSpec& spec) { return fits(spec.shape, site.in[0].dtype); });
+                       [&](const TensorSpec& spec) { return fits(spec.shape); });
   };
   if (!fit(site.in, images.in) || !fit(site.out, images.out)) return choice;
   const Form form = {Layout::nhwc, site.in[0].dtype};
   std::fill_n(choice.in.begin(), images.in, form);
   std::fill_n(choice.out.begin(), images.out, form);
   return choice;
+}
+
+bool gives_moments(const ConvDesc& desc, const OpSite& site) {
+  const std::string choice = conv_choice(site);
+  return (choice == kFirstConv || choice == kMeasuredConv) &&
+         site.out[0].shape[0] % desc.moments == 0 &&
+         desc.moments * site.out[0].shape[1] <= kCounters && is_tensor_conv(desc, site);
 }
 
 bool takes_forms(const OpDesc& desc, const OpSite& site) {
@@ -115,7 +118,7 @@ bool takes_forms(const OpDesc& desc, const OpSite& site) {
     return std::all_of(site.in.begin(), site.in.end(), known) && known(site.out[0]);
   }
   if (const auto* conv = std::get_if<ConvDesc>(&desc))
-    return is_tensor_conv(*conv, site, product_type(site)) && is_lines(site.out[0]) &&
+    return is_tensor_conv(*conv, site) && is_lines(site.out[0]) &&
            site.out[0].dtype == product_type(site) && plain(site.out, 1);
   const Images images = std::visit(Counter{site}, desc);
   if (images.in == 0) return false;

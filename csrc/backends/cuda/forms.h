@@ -11,5 +11,7 @@ namespace pcc::cuda {
 FormChoice choose_forms(const OpDesc& desc, const OpSite& site);
 // Whether an op was made for such a site. What is not plain float32 only some take.
 bool takes_forms(const OpDesc& desc, const OpSite& site);
+// Backend::gives_moments.
+bool gives_moments(const ConvDesc& desc, const OpSite& site);
 
 }  // namespace pcc::cuda

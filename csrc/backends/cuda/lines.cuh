@@ -2,6 +2,7 @@
 // sums over the lines in an order that is fixed by the shapes alone.
 #pragma once
 
+#include "backends/cuda/last_block.cuh"
 #include "backends/cuda/pack.cuh"
 #include "backends/cuda/reduce.cuh"
 
@@ -72,10 +73,12 @@ void for_each_line(const Lines& x, const Body& body) {
 }
 
 // share_sums[d * shares + share]: what visit(start, i, a, b) added to a and b, two numbers for each
-// channel of a pack, over a share of the lines.
-template <int kCount, typename Visit>
+// channel of a pack, over a share of the lines. The last block of a group then calls finish(d) for
+// its channels, by all lanes of a warp together, and, where Finish has that, the last of all groups
+// finish.across(c).
+template <int kCount, typename Visit, typename Finish>
 __global__ void __launch_bounds__(kBlock)
-    sum_share_of_lines(Lines x, Visit visit, Sums* share_sums) {
+    sum_share_of_lines(Lines x, Visit visit, Finish finish, Sums* share_sums, uint32_t* counters) {
   PCC_DYNAMIC_SHARED(float, room);
   constexpr int kLine = 2 * kCount + 1;
   const int thread = static_cast<int>(threadIdx.x), row = thread / x.width;
@@ -115,17 +118,29 @@ __global__ void __launch_bounds__(kBlock)
     const int64_t d = blockIdx.y * x.dim + first_pack * kCount + channel;
     share_sums[d * gridDim.x + blockIdx.x] = sum;
   }
+
+  if (!is_last_of(gridDim.x, counters + blockIdx.z * gridDim.y + blockIdx.y)) return;
+  const int64_t first = first_pack * kCount;
+  for (int channel = thread / kWarp; channel < channels; channel += kBlock / kWarp)
+    finish(blockIdx.y * x.dim + first + channel);
+  if constexpr (requires { finish.across(first); }) {
+    if (!is_last_of(gridDim.y, counters + gridDim.z * gridDim.y + blockIdx.z)) return;
+    for (int channel = thread; channel < channels; channel += kBlock)
+      finish.across(first + channel);
+  }
 }
 
-// scratch: x.scratch_bytes().
-template <int kCount, typename Visit>
-ChannelSums sum_lines(const Lines& x, const Visit& visit, void* scratch) {
+// scratch: x.scratch_bytes(). finish_with(sums): what to do with them, as the kernel says.
+template <int kCount, typename Visit, typename Make>
+void sum_lines(const Lines& x, const Visit& visit, void* scratch, const Make& finish_with) {
   auto* const share_sums = static_cast<Sums*>(scratch);
+  const auto finish = finish_with(ChannelSums{share_sums, x.shares()});
+  PCC_CHECK((x.groups + 1) * x.chunks() <= kCounters, x.groups, " groups of ", x.dim,
+            " channels are too many to count");
   const int64_t room = int64_t{kBlock} * (2 * kCount + 1) * static_cast<int64_t>(sizeof(float)) +
                        std::max(kBlock, x.width * kCount) * static_cast<int64_t>(sizeof(Sums));
-  launch(sum_share_of_lines<kCount, Visit>, {x.shares(), x.groups, x.chunks()}, kBlock, room, x,
-         visit, share_sums);
-  return {share_sums, x.shares()};
+  launch(sum_share_of_lines<kCount, Visit, decltype(finish)>, {x.shares(), x.groups, x.chunks()},
+         kBlock, room, x, visit, finish, share_sums, counters());
 }
 
 // A warp's sum over the shares of channel d, on each of its lanes.

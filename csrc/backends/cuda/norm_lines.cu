@@ -1,25 +1,26 @@
-// norm.cu's op where channels are last, over float32 or bf16. Both directions read
-// x twice.
+// norm.cu's op where channels are last, over float32 or bf16. Forward reads x twice, or once where
+// its moments come with it; backward reads x and dy twice.
 #include "backends/cuda/lines.cuh"
 #include "backends/cuda/makers.h"
 #include "backends/cuda/norm.cuh"
+#include "backends/cuda/tensor_conv.h"
 
 namespace pcc::cuda {
 
 namespace {
 
 // Sums over x - pivot and its square, the pivot being the channel's first number.
-template <typename T>
+template <typename P>
 struct Moments {
-  const T* x;
+  const NumberOf<P>* x;
   int64_t of_group;  // packs
-  __device__ Pack<T> start(int64_t group, int pack) const {
-    return Pack<T>(x + (group * of_group + pack) * Pack<T>::kCount);
+  __device__ P start(int64_t group, int pack) const {
+    return P(x + (group * of_group + pack) * P::kCount);
   }
-  __device__ void operator()(const Pack<T>& pivot, int64_t i, float* a, float* b) const {
-    const Pack<T> numbers(x + i * Pack<T>::kCount);
+  __device__ void operator()(const P& pivot, int64_t i, float* a, float* b) const {
+    const P numbers(x + i * P::kCount);
     PCC_UNROLL
-    for (int k = 0; k < Pack<T>::kCount; ++k) {
+    for (int k = 0; k < P::kCount; ++k) {
       const float above = numbers.x[k] - pivot.x[k];
       a[k] += above;
       b[k] += above * above;
@@ -27,10 +28,10 @@ struct Moments {
   }
 };
 
-template <typename T>
+template <typename P>
 struct OfBatch {
   ChannelSums sums;
-  const T* x;
+  const NumberOf<P>* x;
   int64_t dim, of_group;  // channels, numbers
   Statistics* statistics;
   Running running;
@@ -47,16 +48,15 @@ struct OfBatch {
 };
 
 // A pack's channels.
-template <typename T>
+template <typename P>
 struct Channel {
-  float mean[Pack<T>::kCount], inverse[Pack<T>::kCount], gain[Pack<T>::kCount],
-      shift[Pack<T>::kCount];
+  float mean[P::kCount], inverse[P::kCount], gain[P::kCount], shift[P::kCount];
+  // statistics: of its channels, the first of which is c.
   __device__ Channel(const Statistics* statistics, const float* gains, const float* shifts,
-                     int64_t dim, int64_t group, int pack) {
+                     int64_t c) {
     PCC_UNROLL
-    for (int k = 0; k < Pack<T>::kCount; ++k) {
-      const int64_t c = pack * Pack<T>::kCount + k;
-      const Scaled scaled(statistics[group * dim + c], gains, shifts, c);
+    for (int k = 0; k < P::kCount; ++k) {
+      const Scaled scaled(statistics[k], gains, shifts, c + k);
       mean[k] = scaled.s.mean, inverse[k] = scaled.s.inverse;
       gain[k] = scaled.gain, shift[k] = scaled.shift;
     }
@@ -66,23 +66,55 @@ struct Channel {
   }
 };
 
-template <typename T>
+// What a convolution found of its output, for all blocks; the first of a group's writes it down.
+struct Found {
+  const ChannelMoments* moments;  // null: the statistics are there
+  Running running;
+  double count;
+  const StepReport* report;
+
+  template <int kCount>
+  __device__ void statistics(int64_t first, int width, Statistics* to,
+                             Statistics (&its)[kCount]) const {
+    const bool writes = blockIdx.x == 0 && static_cast<int>(threadIdx.x) < width;
+    PCC_UNROLL
+    for (int k = 0; k < kCount; ++k) {
+      const ChannelMoments of = moments[first + k];
+      const auto mean = static_cast<double>(of.mean), variance = static_cast<double>(of.variance);
+      its[k] = running.of(mean, variance);
+      if (writes) running.take(first + k, mean, variance, count, to, report);
+    }
+  }
+};
+
+template <typename P>
 struct Forward {
-  const T *x, *addend;  // null: there is none
+  const NumberOf<P>*x, *addend;  // null: there is none
   const float *gain, *shift;
-  const Statistics* statistics;
+  Statistics* statistics;
+  Found found;
   int64_t dim;
+  int width;  // of Lines
   bool relu;
   float slope;
   uint8_t* passed;  // null, or what the ReLU lets through: a bit for each number of a pack
-  T* y;
-  __device__ Channel<T> start(int64_t group, int pack) const {
-    return {statistics, gain, shift, dim, group, pack};
+  NumberOf<P>* y;
+  __device__ Channel<P> start(int64_t group, int pack) const {
+    constexpr int kCount = P::kCount;
+    const int64_t c = int64_t{pack} * kCount, d = group * dim + c;
+    Statistics its[kCount];
+    if (found.moments) {
+      found.statistics(d, width, statistics, its);
+    } else {
+      PCC_UNROLL
+      for (int k = 0; k < kCount; ++k) its[k] = statistics[d + k];
+    }
+    return {its, gain, shift, c};
   }
-  __device__ void operator()(const Channel<T>& channel, int64_t i) const {
-    constexpr int kCount = Pack<T>::kCount;
-    Pack<T> numbers(x + i * kCount), added;
-    if (addend) added = Pack<T>(addend + i * kCount);
+  __device__ void operator()(const Channel<P>& channel, int64_t i) const {
+    constexpr int kCount = P::kCount;
+    P numbers(x + i * kCount), added;
+    if (addend) added = P(addend + i * kCount);
     unsigned bits = 0;
     PCC_UNROLL
     for (int k = 0; k < kCount; ++k) {
@@ -97,26 +129,26 @@ struct Forward {
 };
 
 // dy behind the ReLU.
-template <typename T>
+template <typename P>
 struct Behind {
-  PackParts<Pack<T>> dy;
-  const T* x;
+  PackParts<P> dy;
+  const NumberOf<P>* x;
   const float *gain, *shift;
   const Statistics* statistics;
   int64_t dim;
   bool relu;
   float slope;
   const uint8_t* passed;  // null: there is no addend, and x tells
-  __device__ Channel<T> start(int64_t group, int pack) const {
-    return {statistics, gain, shift, dim, group, pack};
+  __device__ Channel<P> start(int64_t group, int pack) const {
+    const int64_t c = int64_t{pack} * P::kCount;
+    return {statistics + group * dim + c, gain, shift, c};
   }
-  __device__ Pack<T> operator()(const Channel<T>& channel, const Pack<T>& numbers,
-                                int64_t i) const {
-    Pack<T> g = dy(i);
+  __device__ P operator()(const Channel<P>& channel, const P& numbers, int64_t i) const {
+    P g = dy(i);
     if (!relu) return g;
     const unsigned bits = passed ? passed[i] : 0;
     PCC_UNROLL
-    for (int k = 0; k < Pack<T>::kCount; ++k) {
+    for (int k = 0; k < P::kCount; ++k) {
       const bool passes = passed ? bits >> k & 1 : channel[k](numbers.x[k]) > 0;
       g.x[k] = passes ? g.x[k] : slope * g.x[k];
     }
@@ -126,17 +158,17 @@ struct Behind {
 
 // Sums over g and g * x^, g being dy behind the ReLU and x^ the normalised x. kept: null, or where
 // g is written.
-template <typename T>
+template <typename P>
 struct BackwardSums {
-  Behind<T> g;
-  T* kept;
-  __device__ Channel<T> start(int64_t group, int pack) const { return g.start(group, pack); }
-  __device__ void operator()(const Channel<T>& channel, int64_t i, float* a, float* b) const {
-    const Pack<T> numbers(g.x + i * Pack<T>::kCount);
-    const Pack<T> values = g(channel, numbers, i);
-    if (kept) values.store(kept + i * Pack<T>::kCount);
+  Behind<P> g;
+  NumberOf<P>* kept;
+  __device__ Channel<P> start(int64_t group, int pack) const { return g.start(group, pack); }
+  __device__ void operator()(const Channel<P>& channel, int64_t i, float* a, float* b) const {
+    const P numbers(g.x + i * P::kCount);
+    const P values = g(channel, numbers, i);
+    if (kept) values.store(kept + i * P::kCount);
     PCC_UNROLL
-    for (int k = 0; k < Pack<T>::kCount; ++k) {
+    for (int k = 0; k < P::kCount; ++k) {
       a[k] += values.x[k];
       b[k] += values.x[k] * channel[k].normalised(numbers.x[k]);
     }
@@ -144,107 +176,109 @@ struct BackwardSums {
 };
 
 // The gradients of gain and shift, and what dx takes of the sums. count: of the numbers of a
-// channel in a group; 0: global statistics. A block for each channel, a warp for each of the
-// groups.
-__global__ void __launch_bounds__(kBlock)
-    give_gradients(ChannelSums sums, int64_t groups, double count, Means* means, Gradient gain,
-                   Gradient shift) {
-  __shared__ Sums of_warp[kBlock / kWarp];
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  const bool writes = threadIdx.x % kWarp == 0;
-  const int64_t c = blockIdx.x, dim = gridDim.x;
-  Sums all;
-  for (int64_t group = warp; group < groups; group += kBlock / kWarp) {
-    const Sums sum = warp_sum(sums, group * dim + c);
-    all = all + sum;
-    if (writes) means[group * dim + c] = Means(sum, count);
+// channel in a group; 0: global statistics.
+struct GiveGradients {
+  ChannelSums sums;
+  int64_t groups, dim;
+  double count;
+  Means* means;
+  Sums* of_groups;
+  Gradient gain, shift;
+  __device__ void operator()(int64_t d) const {
+    const Sums sum = warp_sum(sums, d);
+    if (threadIdx.x % kWarp != 0) return;
+    means[d] = Means(sum, count);
+    of_groups[d] = sum;
   }
-  if (writes) of_warp[warp] = all;
-  __syncthreads();
-  if (threadIdx.x != 0) return;
-  for (int other = 1; other < kBlock / kWarp; ++other) all = all + of_warp[other];
-  shift.give(c, all.a);
-  gain.give(c, all.b);
-}
+  __device__ void across(int64_t c) const {
+    Sums all;
+    for (int64_t group = 0; group < groups; ++group) all = all + of_groups[group * dim + c];
+    shift.give(c, all.a);
+    gain.give(c, all.b);
+  }
+};
 
 // dx = (g - mean(g) - x^ * mean(g * x^)) * gain * inverse. kept: null, or where g lies.
-template <typename T>
+template <typename P>
 struct Backward {
-  Behind<T> g;
+  Behind<P> g;
   const Means* means;
-  const T* kept;
-  T* dx;
+  const NumberOf<P>* kept;
+  NumberOf<P>* dx;
   struct Start {
-    Channel<T> channel;
-    Means mean[Pack<T>::kCount];
+    Channel<P> channel;
+    Means mean[P::kCount];
   };
   __device__ Start start(int64_t group, int pack) const {
     Start start{g.start(group, pack), {}};
     PCC_UNROLL
-    for (int k = 0; k < Pack<T>::kCount; ++k)
-      start.mean[k] = means[group * g.dim + pack * Pack<T>::kCount + k];
+    for (int k = 0; k < P::kCount; ++k) start.mean[k] = means[group * g.dim + pack * P::kCount + k];
     return start;
   }
   __device__ void operator()(const Start& start, int64_t i) const {
-    const Pack<T> numbers(g.x + i * Pack<T>::kCount);
-    Pack<T> values = kept ? Pack<T>(kept + i * Pack<T>::kCount) : g(start.channel, numbers, i);
+    const P numbers(g.x + i * P::kCount);
+    P values = kept ? P(kept + i * P::kCount) : g(start.channel, numbers, i);
     PCC_UNROLL
-    for (int k = 0; k < Pack<T>::kCount; ++k) {
+    for (int k = 0; k < P::kCount; ++k) {
       const Scaled scaled = start.channel[k];
       values.x[k] = (values.x[k] - start.mean[k].g -
                      scaled.normalised(numbers.x[k]) * start.mean[k].product) *
                     (scaled.gain * scaled.s.inverse);
     }
-    values.store(dx + i * Pack<T>::kCount);
+    values.store(dx + i * P::kCount);
   }
 };
 
-template <typename T>
-class NormLinesOp : public CudaOpOf<T> {
-  static constexpr int kCount = Pack<T>::kCount;
+template <typename P>
+class NormLinesOp : public CudaOpOf<NumberOf<P>> {
+  static constexpr int kCount = P::kCount;
 
  public:
   NormLinesOp(const NormActDesc& desc, const OpSite& site)
-      : CudaOpOf<T>(site), desc_(desc), seen_(lines_of(desc, site)) {}
+      : CudaOpOf<NumberOf<P>>(site), desc_(desc), seen_(lines_of(desc, site)) {}
 
   std::string implementation() const override { return "cuda nhwc"; }
 
   void forward(const Context& context) override {
     const Running running = {desc_, seen_.dim, parameter(0), parameter(1), parameter(2)};
-    const int64_t of_group = seen_.lines * seen_.dim;
-    if (desc_.use_global_stats) {
+    const Found found = {
+        desc_.moments ? buffers_.in.back().template as<const ChannelMoments>() : nullptr, running,
+        static_cast<double>(seen_.lines), context.report};
+    if (desc_.use_global_stats)
       for_each(seen_.dim, Global{running, statistics()});
-    } else {
-      const ChannelSums sums = sum_lines<kCount>(
-          seen_, Moments<T>{this->in(0), seen_.lines * seen_.packs}, buffers_.scratch);
-      for_each_warp(seen_.sums(), OfBatch<T>{sums, this->in(0), seen_.dim, of_group, statistics(),
-                                             running, context.report});
-    }
-    for_each_line(seen_,
-                  Forward<T>{this->in(0), desc_.add ? this->in(1) : nullptr, gain(), shift(),
-                             statistics(), seen_.dim, desc_.relu, slope(), passed(), this->out()});
+    else if (!desc_.moments)
+      sum_lines<kCount>(seen_, Moments<P>{this->in(0), seen_.lines * seen_.packs}, buffers_.scratch,
+                        [&](const ChannelSums& sums) {
+                          return OfBatch<P>{
+                              sums,         this->in(0), seen_.dim,     seen_.lines * seen_.dim,
+                              statistics(), running,     context.report};
+                        });
+    for_each_line(seen_, Forward<P>{this->in(0), desc_.add ? this->in(1) : nullptr, gain(), shift(),
+                                    statistics(), found, seen_.dim, seen_.width, desc_.relu,
+                                    slope(), passed(), this->out()});
   }
 
  protected:
   void forward_needs(OpNeeds& needs) const override {
     needs.forward_scratch = sums_bytes() + (this->trains() ? 0 : statistics_bytes());
     if (!this->trains()) needs.in_place = 0;
-    if (!desc_.use_global_stats) needs.forward_again = this->site_.in[0].bytes();
+    if (reads_twice()) needs.forward_again = this->site_.in[0].bytes();
   }
   void backward_needs(OpNeeds& needs) const override {
     needs.in.assign(this->site_.in.size(), false);
     needs.in[0] = true;
     needs.stash_bytes = statistics_bytes() + (keeps_passed() ? this->out_count() / kCount : 0);
     needs.backward_scratch =
-        seen_.scratch_bytes() + seen_.sums() * static_cast<int64_t>(sizeof(Means));
+        seen_.scratch_bytes() + seen_.sums() * static_cast<int64_t>(sizeof(Means) + sizeof(Sums));
     needs.backward_again = this->site_.in[0].bytes() + this->site_.out[0].bytes();
     needs.diff_in_place = 0;
     needs.overwrites_dparams = true;
     Parts::taken(needs);
   }
   void differentiate(const Context& context) override {
-    Means* const means = behind<Means>(buffers_.backward_scratch, seen_.scratch_bytes());
-    const Behind<T> g = {PackParts<Pack<T>>(buffers_.dout[0]),
+    auto* const of_groups = behind<Sums>(buffers_.backward_scratch, seen_.scratch_bytes());
+    auto* const means = reinterpret_cast<Means*>(of_groups + seen_.sums());
+    const Behind<P> g = {PackParts<P>(buffers_.dout[0]),
                          this->in(0),
                          gain(),
                          shift(),
@@ -254,14 +288,21 @@ class NormLinesOp : public CudaOpOf<T> {
                          slope(),
                          passed()};
     // It is the addend's gradient; and where it takes several parts, they are read once.
-    T* const daddend = desc_.add ? this->din(1) : nullptr;
-    T* const kept = daddend ? daddend : g.dy.count > 1 ? this->din(0) : nullptr;
-    const ChannelSums sums =
-        sum_lines<kCount>(seen_, BackwardSums<T>{g, kept}, buffers_.backward_scratch);
+    NumberOf<P>* const daddend = desc_.add ? this->din(1) : nullptr;
+    NumberOf<P>* const kept = daddend ? daddend : g.dy.count > 1 ? this->din(0) : nullptr;
     const double count = desc_.use_global_stats ? 0 : static_cast<double>(seen_.lines);
-    launch(give_gradients, seen_.dim, kBlock, 0, sums, seen_.groups, count, means,
-           gradient(context, desc_.gain, 3), gradient(context, desc_.shift, 4));
-    if (this->din(0)) for_each_line(seen_, Backward<T>{g, means, kept, this->din(0)});
+    sum_lines<kCount>(seen_, BackwardSums<P>{g, kept}, buffers_.backward_scratch,
+                      [&](const ChannelSums& sums) {
+                        return GiveGradients{sums,
+                                             seen_.groups,
+                                             seen_.dim,
+                                             count,
+                                             means,
+                                             of_groups,
+                                             gradient(context, desc_.gain, 3),
+                                             gradient(context, desc_.shift, 4)};
+                      });
+    if (this->din(0)) for_each_line(seen_, Backward<P>{g, means, kept, this->din(0)});
   }
 
  private:
@@ -286,8 +327,9 @@ class NormLinesOp : public CudaOpOf<T> {
     if (!there) return {nullptr, false};
     return {buffers_.dparams[at].template as<float>(), !this->overwrites(context, at)};
   }
+  bool reads_twice() const { return !desc_.use_global_stats && !desc_.moments; }
   // That forward takes itself.
-  int64_t sums_bytes() const { return desc_.use_global_stats ? 0 : seen_.scratch_bytes(); }
+  int64_t sums_bytes() const { return reads_twice() ? seen_.scratch_bytes() : 0; }
   // In the stash for backward, else behind the sums.
   int64_t statistics_bytes() const {
     return seen_.sums() * static_cast<int64_t>(sizeof(Statistics));
@@ -308,8 +350,9 @@ class NormLinesOp : public CudaOpOf<T> {
 }  // namespace
 
 std::unique_ptr<Op> make_norm_lines(const NormActDesc& desc, const OpSite& site) {
-  if (site.in[0].dtype == DType::bf16) return std::make_unique<NormLinesOp<BFloat16>>(desc, site);
-  return std::make_unique<NormLinesOp<float>>(desc, site);
+  return with_packs_of(site.in[0], [&](auto pack) -> std::unique_ptr<Op> {
+    return std::make_unique<NormLinesOp<decltype(pack)>>(desc, site);
+  });
 }
 
 }  // namespace pcc::cuda

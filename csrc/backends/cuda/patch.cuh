@@ -19,8 +19,9 @@ constexpr int kPositions = 1 << kPositionBits;  // of a box; eight neighbours of
 struct Image {
   char* data;
   bool floats;   // or bf16
-  bool vectors;  // 16 bytes of a pixel's channels are neighbours and aligned, and in the type that
-                 // the products take
+  bool vectors;  // 16 bytes of a pixel's channels are neighbours, and in the type that the products
+                 // take
+  bool halves;   // of which then only 8 are aligned, or there
   int channels;
   int sample, channel, row, column;  // from one to the next, in numbers
 
@@ -30,7 +31,8 @@ struct Image {
         channels(static_cast<int>(spec.shape[1])) {
     const int rows = static_cast<int>(spec.shape[2]), columns = static_cast<int>(spec.shape[3]);
     const bool last = spec.layout == Layout::nhwc;
-    vectors = last && spec.dtype == products && spec.shape[1] * size_of(spec.dtype) % 16 == 0;
+    vectors = last && spec.dtype == products && spec.shape[1] % 4 == 0;
+    halves = spec.shape[1] * size_of(spec.dtype) % 16 != 0;
     channel = last ? 1 : rows * columns;
     column = last ? channels : 1;
     row = columns * column;
@@ -62,7 +64,7 @@ struct Boxes {
   int reach, step;            // from one element of a patch to the next in the image; from what
                               // one position sees to the next one's, in the patch
   int patch_rows, patch_columns;
-  Divisor by_area, by_columns;
+  Divisor by_across, by_down, by_area, by_columns;
 
   Boxes(const Direction& direction, int side) : d(direction) {
     int best = 0;
@@ -83,6 +85,8 @@ struct Boxes {
     step = side == 1 ? 1 : d.stride;
     patch_rows = ((1 << row_bits) - 1) * step + side;
     patch_columns = ((1 << column_bits) - 1) * step + side;
+    by_across = Divisor(across);
+    by_down = Divisor(down);
     by_area = Divisor(patch_rows * patch_columns);
     by_columns = Divisor(patch_columns);
   }
@@ -101,7 +105,7 @@ struct Place {
 class Box {
  public:
   __device__ Box(const Boxes& boxes, uint32_t group, uint32_t number) {
-    const Quotient line = divide(number, boxes.across), deep = divide(line.whole, boxes.down);
+    const Quotient line = boxes.by_across(number), deep = boxes.by_down(line.whole);
     const int begin = static_cast<int>(group) * boxes.samples;
     first_ = {begin + (static_cast<int>(deep.whole) << boxes.sample_bits()),
               static_cast<int>(deep.rest) << boxes.row_bits,
@@ -127,51 +131,119 @@ class Box {
     return at.sample < end_ && at.row < boxes.d.out_rows && at.column < boxes.d.out_columns;
   }
 
+  // Nothing of it hangs over.
+  __device__ bool is_whole(const Boxes& boxes) const {
+    return first_.sample + (1 << boxes.sample_bits()) <= end_ &&
+           first_.row + (1 << boxes.row_bits) <= boxes.d.out_rows &&
+           first_.column + (1 << boxes.column_bits) <= boxes.d.out_columns;
+  }
+
   // Fills the patch: 2^group_bits groups of 16 bytes of channels for each element, from
   // `first_channel` on; zeros outside of the image and behind the last channel. line: words from
   // one element to the next.
   template <typename Number>
   __device__ void load(const Boxes& boxes, const Image& x, int first_channel, int group_bits,
                        int line, uint32_t* patch, Copies& copies) const {
-    const Direction& d = boxes.d;
-    const int top = first_.row * d.stride - d.pad, left = first_.column * d.stride - d.pad;
-    const int count = boxes.patch_elements(), elements = count << group_bits;
-    const int gap = (1 << d.spread_bits) - 1;
-    for (int e = static_cast<int>(threadIdx.x); e < elements; e += static_cast<int>(blockDim.x)) {
-      // Neighbouring threads take neighbours in memory: channels, or pixels.
-      const int element = x.vectors ? e >> group_bits : e % count;
-      const int group = x.vectors ? e & ((1 << group_bits) - 1) : e / count;
-      const Quotient of = boxes.by_area(static_cast<uint32_t>(element));
-      const Quotient at = boxes.by_columns(of.rest);
-      const int sample = first_.sample + static_cast<int>(of.whole);
-      const int h = top + static_cast<int>(at.whole) * boxes.reach;
-      const int w = left + static_cast<int>(at.rest) * boxes.reach;
-      const int row = h >> d.spread_bits, column = w >> d.spread_bits;
-      const int channel = first_channel + group * 4 * Number::kPerWord;
-      const bool inside = sample < end_ && h >= 0 && w >= 0 && row < d.rows && column < d.columns &&
-                          ((h | w) & gap) == 0;
-      const int from = x.at(sample, row, column, channel);
-      uint32_t* const to = patch + element * line + group * 4;
-      if (x.vectors) {
-        copies.add(to, x.as<typename Number::Stored>() + from, inside && channel < x.channels);
-        continue;
+    if (x.vectors)
+      load_vectors<Number>(boxes, x, first_channel, group_bits, line, patch, copies);
+    else
+      load_numbers<Number>(boxes, x, first_channel, group_bits, line, patch);
+  }
+
+ private:
+  // Neighbouring threads take neighbours in memory: channels.
+  template <typename Number>
+  __device__ void load_vectors(const Boxes& boxes, const Image& x, int first_channel,
+                               int group_bits, int line, uint32_t* patch, Copies& copies) const {
+    const int thread = static_cast<int>(threadIdx.x);
+    const int group = thread & ((1 << group_bits) - 1), first = thread >> group_bits;
+    const int step = static_cast<int>(blockDim.x) >> group_bits;
+    const int channel = first_channel + group * 4 * Number::kPerWord;
+    constexpr int kHalf = 2 * Number::kPerWord;
+    const bool there = channel < x.channels, more = channel + kHalf < x.channels;
+    const auto* const numbers = x.as<typename Number::Stored>() + channel;
+    uint32_t* to = patch + first * line + group * 4;
+    Seen at(boxes, first);
+    const Seen steps(boxes, step);
+    PCC_UNROLL_BY(1)
+    for (int element = first; element < boxes.patch_elements(); element += step) {
+      int from;
+      const bool inside = look(boxes, x, at, from);
+      if (x.halves) {
+        copies.template add<8>(to, numbers + from, inside && there);
+        copies.template add<8>(to + 2, numbers + from + kHalf, inside && more);
+      } else {
+        copies.template add<16>(to, numbers + from, inside && there);
       }
+      to += step * line;
+      at.add(boxes, steps);
+    }
+  }
+  // The same: pixels.
+  template <typename Number>
+  __device__ void load_numbers(const Boxes& boxes, const Image& x, int first_channel,
+                               int group_bits, int line, uint32_t* patch) const {
+    const int count = boxes.patch_elements(), elements = count << group_bits;
+    for (int e = static_cast<int>(threadIdx.x); e < elements; e += static_cast<int>(blockDim.x)) {
+      const int element = e % count, group = e / count;
+      int from;
+      const bool inside = look(boxes, x, Seen(boxes, element), from);
       for (int word = 0; word < 4; ++word) {
         float numbers[Number::kPerWord];
         PCC_UNROLL
         for (int i = 0; i < Number::kPerWord; ++i) {
-          const int c = word * Number::kPerWord + i;
-          numbers[i] = inside && channel + c < x.channels ? x.get(from + c * x.channel) : 0.0f;
+          const int c = first_channel + (group * 4 + word) * Number::kPerWord + i;
+          numbers[i] = inside && c < x.channels ? x.get(from + c * x.channel) : 0.0f;
         }
-        to[word] = Number::pack(numbers);
+        patch[element * line + group * 4 + word] = Number::pack(numbers);
       }
     }
   }
 
- private:
+  // An element of a patch, or a step from one to another.
+  struct Seen {
+    int sample, row, column;
+
+    __device__ Seen(const Boxes& boxes, int element) {
+      const Quotient of = boxes.by_area(static_cast<uint32_t>(element));
+      const Quotient in = boxes.by_columns(of.rest);
+      sample = static_cast<int>(of.whole);
+      row = static_cast<int>(in.whole);
+      column = static_cast<int>(in.rest);
+    }
+    __device__ void add(const Boxes& boxes, const Seen& step) {
+      column += step.column;
+      row += step.row;
+      sample += step.sample;
+      if (column >= boxes.patch_columns) column -= boxes.patch_columns, ++row;
+      if (row >= boxes.patch_rows) row -= boxes.patch_rows, ++sample;
+    }
+  };
+  // Where the image has it, but for its channel; false: nowhere, and it is zeros.
+  __device__ bool look(const Boxes& boxes, const Image& x, const Seen& at, int& from) const {
+    const Direction& d = boxes.d;
+    const int h = first_.row * d.stride - d.pad + at.row * boxes.reach;
+    const int w = first_.column * d.stride - d.pad + at.column * boxes.reach;
+    const int row = h >> d.spread_bits, column = w >> d.spread_bits;
+    const int sample = first_.sample + at.sample;
+    from = x.at(sample, row, column, 0);
+    // What is negative is large.
+    return sample < end_ && static_cast<unsigned>(row) < static_cast<unsigned>(d.rows) &&
+           static_cast<unsigned>(column) < static_cast<unsigned>(d.columns) &&
+           ((h | w) & ((1 << d.spread_bits) - 1)) == 0;
+  }
+
   Place first_;
   int end_;  // of the group's samples
 };
+
+// body(std::integral_constant<int, side>()).
+template <typename Body>
+auto with_side(int side, const Body& body) {
+  if (side == 1) return body(std::integral_constant<int, 1>());
+  if (side == 2) return body(std::integral_constant<int, 2>());
+  return body(std::integral_constant<int, 3>());
+}
 
 // How many elements a tap lies behind a position's first one.
 template <int kSide>

@@ -16,20 +16,20 @@ struct Places {
 };
 
 // winners: null, or for each number of y the place of its maximum in the plane, or -1.
-template <typename T>
+template <typename P>
 struct Forward {
   Places places;
   bool max;
-  const T* x;
-  T* y;
+  const NumberOf<P>* x;
+  NumberOf<P>* y;
   int32_t* winners;
   __device__ void operator()(int64_t i) const {
-    constexpr int kCount = Pack<T>::kCount;
+    constexpr int kCount = P::kCount;
     const auto [position, pack] = places.by_packs(static_cast<uint32_t>(i));
     const auto [line, q] = places.by_windows(position);
     const auto [sample, p] = places.by_window_rows(line);
     const Window rows = places.rows.window(p), columns = places.columns.window(q);
-    Pack<T> result;
+    P result;
     int winner[kCount];
     PCC_UNROLL
     for (int k = 0; k < kCount; ++k) {
@@ -40,7 +40,7 @@ struct Forward {
       for (int64_t w = columns.begin; w < columns.end; ++w) {
         const int64_t at = h * places.columns.size + w;
         const int64_t pixel = sample * (places.rows.size * places.columns.size) + at;
-        const auto numbers = pack_of<Pack<T>>(x, pixel * places.packs + pack);
+        const auto numbers = pack_of<P>(x, pixel * places.packs + pack);
         PCC_UNROLL
         for (int k = 0; k < kCount; ++k) {
           if (!max) {
@@ -64,26 +64,26 @@ struct Forward {
 };
 
 // winners: null for averages.
-template <typename T>
+template <typename P>
 struct Backward {
   Places places;
-  const T* dy;
+  const NumberOf<P>* dy;
   const int32_t* winners;
-  T* dx;
+  NumberOf<P>* dx;
   __device__ void operator()(int64_t i) const {
-    constexpr int kCount = Pack<T>::kCount;
+    constexpr int kCount = P::kCount;
     const auto [pixel, pack] = places.by_packs(static_cast<uint32_t>(i));
     const auto [line, w] = places.by_width(pixel);
     const auto [sample, h] = places.by_height(line);
     const Axis &rows = places.rows, &columns = places.columns;
     const auto in_plane = static_cast<int>(h * columns.size + w);
     const int64_t p_end = rows.end(h), q_end = columns.end(w);
-    Pack<T> sum{};
+    P sum{};
     for (int64_t p = rows.first(h); p < p_end; ++p)
       for (int64_t q = columns.first(w); q < q_end; ++q) {
         const int64_t at =
             ((sample * rows.windows + p) * columns.windows + q) * places.packs + pack;
-        const auto g = pack_of<Pack<T>>(dy, at);
+        const auto g = pack_of<P>(dy, at);
         const auto size = static_cast<float>(rows.window(p).width * columns.window(q).width);
         PCC_UNROLL
         for (int k = 0; k < kCount; ++k)
@@ -96,13 +96,13 @@ struct Backward {
   }
 };
 
-template <typename T>
-class PoolLinesOp : public CudaOpOf<T> {
-  static constexpr int kCount = Pack<T>::kCount;
+template <typename P>
+class PoolLinesOp : public CudaOpOf<NumberOf<P>> {
+  static constexpr int kCount = P::kCount;
 
  public:
   PoolLinesOp(const PoolDesc& desc, const OpSite& site)
-      : CudaOpOf<T>(site), max_(desc.method == PoolDesc::Method::max) {
+      : CudaOpOf<NumberOf<P>>(site), max_(desc.method == PoolDesc::Method::max) {
     places_.rows = Axis(desc, site, 0);
     places_.columns = Axis(desc, site, 1);
     places_.packs = static_cast<int>(site.in[0].shape[1]) / kCount;
@@ -116,7 +116,7 @@ class PoolLinesOp : public CudaOpOf<T> {
   std::string implementation() const override { return "cuda nhwc"; }
 
   void forward(const Context&) override {
-    for_each(this->out_count() / kCount, Forward<T>{places_, max_, this->in(0), this->out(),
+    for_each(this->out_count() / kCount, Forward<P>{places_, max_, this->in(0), this->out(),
                                                     this->trains() && max_ ? winners() : nullptr});
   }
 
@@ -126,7 +126,7 @@ class PoolLinesOp : public CudaOpOf<T> {
   }
   void differentiate(const Context&) override {
     for_each(this->in_count() / kCount,
-             Backward<T>{places_, this->dout(), max_ ? winners() : nullptr, this->din(0)});
+             Backward<P>{places_, this->dout(), max_ ? winners() : nullptr, this->din(0)});
   }
 
  private:
@@ -139,8 +139,9 @@ class PoolLinesOp : public CudaOpOf<T> {
 }  // namespace
 
 std::unique_ptr<Op> make_pool_lines(const PoolDesc& desc, const OpSite& site) {
-  if (site.in[0].dtype == DType::bf16) return std::make_unique<PoolLinesOp<BFloat16>>(desc, site);
-  return std::make_unique<PoolLinesOp<float>>(desc, site);
+  return with_packs_of(site.in[0], [&](auto pack) -> std::unique_ptr<Op> {
+    return std::make_unique<PoolLinesOp<decltype(pack)>>(desc, site);
+  });
 }
 
 }  // namespace pcc::cuda

@@ -7,42 +7,42 @@ namespace pcc::cuda {
 namespace {
 
 // Those of a pack of channels.
-template <typename T>
+template <typename P>
 struct Slopes {
-  float of[Pack<T>::kCount];
+  float of[P::kCount];
   __device__ Slopes(const float* slopes, int pack) {
     PCC_UNROLL
-    for (int k = 0; k < Pack<T>::kCount; ++k) of[k] = slopes[pack * Pack<T>::kCount + k];
+    for (int k = 0; k < P::kCount; ++k) of[k] = slopes[pack * P::kCount + k];
   }
 };
 
-template <typename T>
+template <typename P>
 struct Forward {
-  const T* x;
+  const NumberOf<P>* x;
   const float* slopes;
-  T* y;
-  __device__ Slopes<T> start(int64_t, int pack) const { return {slopes, pack}; }
-  __device__ void operator()(const Slopes<T>& slope, int64_t i) const {
-    auto numbers = pack_of<Pack<T>>(x, i);
+  NumberOf<P>* y;
+  __device__ Slopes<P> start(int64_t, int pack) const { return {slopes, pack}; }
+  __device__ void operator()(const Slopes<P>& slope, int64_t i) const {
+    auto numbers = pack_of<P>(x, i);
     PCC_UNROLL
-    for (int k = 0; k < Pack<T>::kCount; ++k) numbers.x[k] = leaky(numbers.x[k], slope.of[k]);
+    for (int k = 0; k < P::kCount; ++k) numbers.x[k] = leaky(numbers.x[k], slope.of[k]);
     put_pack(y, i, numbers);
   }
 };
 
 // Writes dx where it is wanted, and sums what the slopes' gradients are made of.
-template <typename T>
+template <typename P>
 struct Backward {
-  const T* x;
+  const NumberOf<P>* x;
   const float* slopes;
-  PackParts<Pack<T>> dy;
-  T* dx;
-  __device__ Slopes<T> start(int64_t, int pack) const { return {slopes, pack}; }
-  __device__ void operator()(const Slopes<T>& slope, int64_t i, float* a, float*) const {
-    const auto numbers = pack_of<Pack<T>>(x, i);
-    Pack<T> g = dy(i);
+  PackParts<P> dy;
+  NumberOf<P>* dx;
+  __device__ Slopes<P> start(int64_t, int pack) const { return {slopes, pack}; }
+  __device__ void operator()(const Slopes<P>& slope, int64_t i, float* a, float*) const {
+    const auto numbers = pack_of<P>(x, i);
+    P g = dy(i);
     PCC_UNROLL
-    for (int k = 0; k < Pack<T>::kCount; ++k) {
+    for (int k = 0; k < P::kCount; ++k) {
       if (numbers.x[k] > 0) continue;
       a[k] += g.x[k] * numbers.x[k];
       g.x[k] *= slope.of[k];
@@ -54,22 +54,25 @@ struct Backward {
 struct GiveSlopes {
   ChannelSums sums;
   Gradient slope;
-  __device__ void operator()(int64_t c) const { slope.give(c, sums(c).a); }
+  __device__ void operator()(int64_t c) const {
+    const Sums sum = warp_sum(sums, c);
+    if (threadIdx.x % kWarp == 0) slope.give(c, sum.a);
+  }
 };
 
-template <typename T>
-class PreluLinesOp : public CudaOpOf<T> {
-  static constexpr int kCount = Pack<T>::kCount;
+template <typename P>
+class PreluLinesOp : public CudaOpOf<NumberOf<P>> {
+  static constexpr int kCount = P::kCount;
 
  public:
   explicit PreluLinesOp(const OpSite& site)
-      : CudaOpOf<T>(site),
+      : CudaOpOf<NumberOf<P>>(site),
         seen_(1, site.in[0].shape.count() / site.in[0].shape[1], site.in[0].shape[1], kCount) {}
 
   std::string implementation() const override { return "cuda nhwc"; }
 
   void forward(const Context&) override {
-    for_each_line(seen_, Forward<T>{this->in(0), slopes(), this->out()});
+    for_each_line(seen_, Forward<P>{this->in(0), slopes(), this->out()});
   }
 
  protected:
@@ -84,12 +87,13 @@ class PreluLinesOp : public CudaOpOf<T> {
     needs.backward_scratch = seen_.scratch_bytes();
   }
   void differentiate(const Context& context) override {
-    const Backward<T> backward = {this->in(0), slopes(), PackParts<Pack<T>>(this->buffers_.dout[0]),
+    const Backward<P> backward = {this->in(0), slopes(), PackParts<P>(this->buffers_.dout[0]),
                                   this->din(0)};
-    const ChannelSums sums = sum_lines<kCount>(seen_, backward, this->buffers_.backward_scratch);
     const Tensor& slope = this->buffers_.dparams[0];
-    if (slope)
-      for_each(seen_.dim, GiveSlopes{sums, {slope.as<float>(), !this->overwrites(context, 0)}});
+    const Gradient gradient = {slope ? slope.template as<float>() : nullptr,
+                               !this->overwrites(context, 0)};
+    sum_lines<kCount>(seen_, backward, this->buffers_.backward_scratch,
+                      [&](const ChannelSums& sums) { return GiveSlopes{sums, gradient}; });
   }
 
  private:
@@ -100,8 +104,9 @@ class PreluLinesOp : public CudaOpOf<T> {
 }  // namespace
 
 std::unique_ptr<Op> make_prelu_lines(const OpSite& site) {
-  if (site.in[0].dtype == DType::bf16) return std::make_unique<PreluLinesOp<BFloat16>>(site);
-  return std::make_unique<PreluLinesOp<float>>(site);
+  return with_packs_of(site.in[0], [&](auto pack) -> std::unique_ptr<Op> {
+    return std::make_unique<PreluLinesOp<decltype(pack)>>(site);
+  });
 }
 
 }  // namespace pcc::cuda

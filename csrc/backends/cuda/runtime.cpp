@@ -75,6 +75,14 @@ bool rehearsed() {
   return rehearsal != nullptr;
 }
 
+uint32_t* counters() { return rehearsal ? nullptr : current_stream().counters(); }
+
+uint32_t* Stream::counters() {
+  constexpr int64_t kBytes = kCounters * static_cast<int64_t>(sizeof(uint32_t));
+  if (!counters_) counters_ = static_cast<uint32_t*>(allocate(kBytes));
+  return counters_;
+}
+
 std::string place_of(const Launch& launch) {
   const std::string name = name_of_kernel(launch.kernel);
   return concat("the kernel ", name, name.empty() ? "" : ", ", "launched at ",

@@ -47,6 +47,8 @@ void set_synchronous(bool is);
 
 struct Launch;
 
+inline constexpr int64_t kCounters = 16384;
+
 // Work recorded once, to be replayed; it may outlive its stream.
 class Recording;
 
@@ -87,6 +89,10 @@ class Stream {
   void replay(const std::shared_ptr<const Recording>& recording);
   void launch(const Launch& what);
 
+  // For the kernels of this stream, which count their blocks there, and put it back to zeros before
+  // they end: kCounters numbers. First asked for when it does not record.
+  uint32_t* counters();
+
   // For other libraries of CUDA's: the cudaStream_t, its device chosen for the calling thread. Null
   // on the host, where those do not work.
   void* native();
@@ -96,6 +102,7 @@ class Stream {
 
  private:
   std::unique_ptr<State> state_;
+  uint32_t* counters_ = nullptr;
 };
 
 // A point in the work of a stream, or of a recording, within which alone it can then be waited for.
@@ -162,6 +169,8 @@ class Rehearsal {
 };
 // Whether a rehearsal goes on, which then counts one launch: nothing else is to be done.
 bool rehearsed();
+// Of the current stream; null in a rehearsal.
+uint32_t* counters();
 
 // A kernel and its parameters, their types gone.
 struct Launch {

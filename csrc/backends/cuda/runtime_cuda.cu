@@ -116,6 +116,7 @@ Stream::Stream(int device) : state_(std::make_unique<State>(State{device})) {
 Stream::~Stream() {
   cudaSetDevice(state_->device);
   cudaStreamSynchronize(state_->stream);
+  cudaFree(counters_);
   cudaStreamDestroy(state_->stream);
 }
 

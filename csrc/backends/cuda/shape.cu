@@ -95,7 +95,10 @@ class Cutter {
  private:
   template <typename Body>
   void in_packs(const Body& body) const {
-    with_packs(dtype_, cut_.divides(Pack<float>::kCount) ? 4 : 1,
+    with_packs(dtype_,
+               cut_.divides(8)   ? 8
+               : cut_.divides(4) ? 4
+                                 : 1,
                [&](auto pack) { body(pack, cut_.in_packs(decltype(pack)::kCount)); });
   }
 

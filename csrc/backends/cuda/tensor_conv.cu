@@ -1,81 +1,39 @@
 // Forward and data gradient on the tensor cores: positions of a box (rows of A) from all channels
 // and taps (depth) for the maps (columns of B).
+#include "backends/cuda/fragments.cuh"
+#include "backends/cuda/tensor_moments.cuh"
 #include "backends/cuda/tensor_store.cuh"
+#include "backends/cuda/weight_sums.cuh"
 
 namespace pcc::cuda {
 
 namespace {
 
 constexpr int kThreads = 128;     // of a block; a warp takes 32 positions and all of its maps
-constexpr int kWordsOfStep = 8;   // of the depth, in one product of mma.cuh
 constexpr int64_t kBlocks = 528;  // that run at once on a large GPU
 
-int steps_of(int channels, int per_word) {
-  return (channels + kWordsOfStep * per_word - 1) / (kWordsOfStep * per_word);
-}
-// Columns of 8 maps that a block makes at a time.
-int tiles_for(int maps) { return maps <= 16 ? 2 : maps <= 32 ? 4 : 8; }
-int blocks_of_maps(int maps) {
-  const int together = 8 * tiles_for(maps);
-  return (maps + together - 1) / together;
-}
-
-// Weights as the products take them, zeros behind the last map and channel: (block of maps, step,
-// tap, pair of tiles, lane, 4 words). flipped: for the data gradient, whose maps are w's channels.
-template <typename Number>
-struct Fragments {
-  int maps, channels, taps, tiles, steps;
-  bool flipped;
-
-  Fragments(const Direction& d, int side, bool flipped)
-      : maps(d.maps),
-        channels(d.channels),
-        taps(side * side),
-        tiles(tiles_for(d.maps)),
-        steps(steps_of(d.channels, Number::kPerWord)),
-        flipped(flipped) {}
-  int64_t words() const {
-    return int64_t{blocks_of_maps(maps)} * steps * taps * (tiles / 2) * kWarp * 4;
-  }
-  __device__ uint32_t word(const float* w, int64_t i) const {
-    const int part = static_cast<int>(i % 4), lane = static_cast<int>(i / 4 % kWarp);
-    const Quotient pair = divide(i / (4 * kWarp), tiles / 2), tap = divide(pair.whole, taps);
-    const Quotient step = divide(tap.whole, steps);
-    const int tile = static_cast<int>(step.whole) * tiles + static_cast<int>(pair.rest) * 2;
-    const int map = (tile + part / 2) * 8 + lane / 4, t = static_cast<int>(tap.rest);
-    const int in_depth = static_cast<int>(step.rest) * kWordsOfStep + lane % 4 + part % 2 * 4;
-    float numbers[Number::kPerWord];
-    PCC_UNROLL
-    for (int k = 0; k < Number::kPerWord; ++k) {
-      const int channel = in_depth * Number::kPerWord + k;
-      numbers[k] = map >= maps || channel >= channels ? 0.0f
-                   : flipped ? w[(channel * maps + map) * taps + taps - 1 - t]
-                             : w[(map * channels + channel) * taps + t];
-    }
-    return Number::pack(numbers);
-  }
+// What a kernel does besides: its first blocks join the weights' sums; the others find the moments
+// of what they write.
+struct Beside {
+  WeightSums sums;
+  int joining = 0;  // blocks
+  MomentsTo moments;
 };
 
-// Those of the one direction, then those of the other.
-template <typename Number>
-struct Prepare {
-  Fragments<Number> forward, data;
-  int64_t forward_words;
-  const float* w;
-  uint32_t* to;
-  __device__ void operator()(int64_t i) const {
-    to[i] = i < forward_words ? forward.word(w, i) : data.word(w, i - forward_words);
-  }
-};
-
-// A block goes over the boxes blockIdx.x, + gridDim.x ... of the group blockIdx.y, for the maps
+// A block goes over the boxes `share`, + shares ... of the group blockIdx.y, for the maps
 // blockIdx.z, channels in chunks of 2^chunk_bits steps. While one patch is multiplied the next one
 // is on its way.
 template <typename Number, int kSide, int kTiles>
 __global__ void __launch_bounds__(kThreads, kTiles == 8 ? 3 : 4)
     convolve(Boxes boxes, Image x, const uint4* weights, int steps, int chunk_bits, int buffer,
-             const float* bias, Image y) {
+             const float* bias, Image y, Beside beside) {
   PCC_DYNAMIC_SHARED(uint32_t, room);
+  const int joining = beside.joining;
+  if (static_cast<int>(blockIdx.x) < joining)
+    return join_sums(beside.sums, static_cast<int>(blockIdx.z) * joining + blockIdx.x,
+                     joining * static_cast<int>(gridDim.z), reinterpret_cast<double*>(room));
+  const int share = static_cast<int>(blockIdx.x) - joining;
+  const int shares = static_cast<int>(gridDim.x) - joining;
   using T = typename Number::Stored;
   constexpr int kTaps = kSide * kSide, kHigh = 2;
   constexpr int kGroups = kTiles * 2 / Number::kPerWord;  // of 16 bytes, of a position's maps
@@ -86,20 +44,22 @@ __global__ void __launch_bounds__(kThreads, kTiles == 8 ? 3 : 4)
       weights + static_cast<int64_t>(blockIdx.z) * steps * kTaps * (kTiles / 2) * kWarp + lane;
   const int line = line_of(kWordsOfStep << chunk_bits);
   const int chunks = (steps + (1 << chunk_bits) - 1) >> chunk_bits;
-  const int boxes_here =
-      (boxes.of_group() - static_cast<int>(blockIdx.x) + static_cast<int>(gridDim.x) - 1) /
-      static_cast<int>(gridDim.x);
+  const int boxes_here = (boxes.of_group() - share + shares - 1) / shares;
 
   Copies copies;
   const auto box_of = [&](int number) {
-    return Box(boxes, blockIdx.y, blockIdx.x + static_cast<uint32_t>(number) * gridDim.x);
+    return Box(boxes, blockIdx.y, static_cast<uint32_t>(share + number * shares));
   };
-  const auto fetch = [&](int stage) {
-    const Quotient at = divide(stage, chunks);
-    box_of(static_cast<int>(at.whole))
-        .template load<Number>(
-            boxes, x, static_cast<int>(at.rest << chunk_bits) * kWordsOfStep * Number::kPerWord,
-            chunk_bits + 1, line, room + (stage & 1) * buffer, copies);
+  int next_number = 0, next_chunk = 0;
+  const auto fetch = [&](uint32_t* to) {
+    if (next_number < boxes_here) {
+      box_of(next_number)
+          .template load<Number>(boxes, x,
+                                 (next_chunk << chunk_bits) * kWordsOfStep * Number::kPerWord,
+                                 chunk_bits + 1, line, to, copies);
+      if (++next_chunk == chunks) next_chunk = 0, ++next_number;
+    }
+    copies.end_group();
   };
 
   int sees[kHigh];  // where this lane's row of A begins
@@ -107,16 +67,18 @@ __global__ void __launch_bounds__(kThreads, kTiles == 8 ? 3 : 4)
   for (int i = 0; i < kHigh; ++i)
     sees[i] = Box::in_patch(boxes, (warp * kHigh + i) * 16 + lane % 16) * line + lane / 16 * 4;
   float sum[kHigh][kTiles][4] = {};
+  MomentsOfMaps<Number, kGroups * 4, kThreads> seen;
 
-  if (boxes_here > 0) fetch(0);
-  copies.end_group();
+  fetch(room);
   int chunk = 0, number = 0;
-  for (int stage = 0; number < boxes_here; ++stage) {
-    if (stage + 1 < boxes_here * chunks) fetch(stage + 1);
-    copies.end_group();
+  uint32_t *patch = room + buffer, *other = room;
+  while (number < boxes_here) {
+    uint32_t* const before = patch;
+    patch = other;
+    other = before;
+    fetch(other);
     copies.template wait<1>();
     __syncthreads();
-    uint32_t* const patch = room + (stage & 1) * buffer;
     const int first = chunk << chunk_bits, end = min(first + (1 << chunk_bits), steps);
     for (int step = first; step < end; ++step) {
       const uint4* const of_step = fragments + step * kTaps * (kTiles / 2) * kWarp;
@@ -170,15 +132,25 @@ __global__ void __launch_bounds__(kThreads, kTiles == 8 ? 3 : 4)
       store_vectors<T, kGroups, kThreads>(boxes, box, patch, first_map, y);
     else
       store_numbers<T, kGroups, kThreads>(boxes, box, patch, first_map, y);
+    if (beside.moments.to) seen.add(boxes, box, patch, number == 0);
     __syncthreads();
     chunk = 0;
     ++number;
   }
+  if (beside.moments.to)
+    seen.give(reinterpret_cast<float4*>(room), first_map, y.channels, share, shares,
+              beside.moments);
+}
+
+// In which the boxes of a group are dealt out.
+int64_t shares_of(const Boxes& boxes) {
+  const int64_t others = int64_t{boxes.d.groups} * blocks_of_maps(boxes.d.maps);
+  return std::clamp<int64_t>(kBlocks / others, 1, boxes.of_group());
 }
 
 template <typename Number>
 void convolve_for(const Boxes& boxes, int side, const Tensor& x, const void* weights,
-                  const float* bias, const Tensor& y) {
+                  const float* bias, const Tensor& y, Beside beside) {
   const Direction& d = boxes.d;
   const int tiles = tiles_for(d.maps), steps = steps_of(d.channels, Number::kPerWord);
   const DType type = Number::kPerWord == 2 ? DType::bf16 : DType::f32;
@@ -192,17 +164,19 @@ void convolve_for(const Boxes& boxes, int side, const Tensor& x, const void* wei
   while (chunk_bits < 2 && 1 << chunk_bits < steps && 2 * buffer_for(chunk_bits + 1) <= kRoom)
     ++chunk_bits;
   const int buffer = buffer_for(chunk_bits);
-  const auto kernel = side == 1 ? (tiles == 8   ? convolve<Number, 1, 8>
-                                   : tiles == 4 ? convolve<Number, 1, 4>
-                                                : convolve<Number, 1, 2>)
-                                : (tiles == 8   ? convolve<Number, 3, 8>
-                                   : tiles == 4 ? convolve<Number, 3, 4>
-                                                : convolve<Number, 3, 2>);
-  const int64_t others = int64_t{d.groups} * blocks_of_maps(d.maps);
-  const int64_t shares = std::clamp<int64_t>(kBlocks / others, 1, boxes.of_group());
-  launch(kernel, {shares, d.groups, blocks_of_maps(d.maps)}, kThreads, int64_t{8} * buffer, boxes,
-         Image(x.spec, x.data, type), static_cast<const uint4*>(weights), steps, chunk_bits, buffer,
-         bias, Image(y.spec, y.data, type));
+  const auto kernel = with_side(side, [&](auto constant) {
+    constexpr int kSide = decltype(constant)::value;
+    return tiles == 8   ? convolve<Number, kSide, 8>
+           : tiles == 4 ? convolve<Number, kSide, 4>
+                        : convolve<Number, kSide, 2>;
+  });
+  const int64_t of_maps = blocks_of_maps(d.maps);
+  if (beside.sums.sums)
+    beside.joining = static_cast<int>((joining_blocks(beside.sums) + of_maps - 1) / of_maps);
+  launch(kernel, {beside.joining + shares_of(boxes), d.groups, of_maps}, kThreads,
+         int64_t{8} * buffer, boxes, Image(x.spec, x.data, type),
+         static_cast<const uint4*>(weights), steps, chunk_bits, buffer, bias,
+         Image(y.spec, y.data, type), beside);
 }
 
 template <typename Body>
@@ -218,9 +192,10 @@ bool TensorConv::covers(const ConvDesc& desc, const OpSite& site, Precision prec
     return list.size() == 2 && list[0] == value && list[1] == value;
   };
   return precision != Precision::fp32 && !desc.transposed && desc.group == 1 &&
-         (both(desc.kernel, 3) || both(desc.kernel, 1)) && both(desc.dilation, 1) &&
-         (both(desc.stride, 1) || both(desc.stride, 2)) && both(desc.pad, desc.pad[0]) &&
-         site.in[0].shape.count() < kMost && site.out[0].shape.count() < kMost;
+         (both(desc.kernel, 3) || both(desc.kernel, 2) || both(desc.kernel, 1)) &&
+         both(desc.dilation, 1) && (both(desc.stride, 1) || both(desc.stride, 2)) &&
+         both(desc.pad, desc.pad[0]) && site.in[0].shape.count() < kMost &&
+         site.out[0].shape.count() < kMost;
 }
 
 TensorConv::TensorConv(const ConvDesc& desc, const OpSite& site, Precision precision)
@@ -237,7 +212,7 @@ TensorConv::TensorConv(const ConvDesc& desc, const OpSite& site, Precision preci
               .out_columns = size(y, 3),
               .stride = stride,
               .pad = pad,
-              .groups = 1};
+              .groups = static_cast<int>(std::max<int64_t>(desc.moments, 1))};
   data_ = {.samples = size(y, 0),
            .channels = size(y, 1),
            .rows = size(y, 2),
@@ -249,36 +224,45 @@ TensorConv::TensorConv(const ConvDesc& desc, const OpSite& site, Precision preci
            .spread_bits = stride - 1};
 }
 
+Preparation TensorConv::preparation(bool forward, bool data) const {
+  return {.maps = forward_.maps,
+          .channels = forward_.channels,
+          .side = static_cast<int8_t>(side_),
+          .bf16 = bf16_,
+          .forward = forward,
+          .data = data};
+}
+
 int64_t TensorConv::prepared_bytes(bool forward, bool data) const {
-  return with_number(bf16_, [&](auto number) {
-    using Number = decltype(number);
-    return 4 * ((forward ? Fragments<Number>(forward_, side_, false).words() : 0) +
-                (data ? Fragments<Number>(data_, side_, true).words() : 0));
-  });
+  return 4 * prepared_words(preparation(forward, data));
 }
 
 void TensorConv::prepare(const float* w, bool forward, bool data, void* prepared) const {
+  Preparation it = preparation(forward, data);
+  it.w = w;
+  it.to = static_cast<uint32_t*>(prepared);
+  cuda::prepare(it);
+}
+
+int64_t TensorConv::moments_scratch_bytes() const {
+  return int64_t{forward_.groups} * forward_.maps * shares_of(Boxes(forward_, side_)) *
+         static_cast<int64_t>(sizeof(float4));
+}
+
+void TensorConv::forward(const Tensor& x, const void* prepared, const float* bias, const Tensor& y,
+                         ChannelMoments* moments, void* scratch) const {
+  Beside beside;
+  if (moments) beside.moments = {moments, static_cast<float4*>(scratch), counters()};
   with_number(bf16_, [&](auto number) {
-    using Number = decltype(number);
-    const Fragments<Number> of_forward(forward_, side_, false), of_data(data_, side_, true);
-    const int64_t first = forward ? of_forward.words() : 0;
-    for_each(first + (data ? of_data.words() : 0),
-             Prepare<Number>{of_forward, of_data, first, w, static_cast<uint32_t*>(prepared)});
+    convolve_for<decltype(number)>(Boxes(forward_, side_), side_, x, prepared, bias, y, beside);
   });
 }
 
-void TensorConv::forward(const Tensor& x, const void* prepared, const float* bias,
-                         const Tensor& y) const {
+void TensorConv::data_gradient(const Tensor& dy, const void* prepared, const Tensor& dx,
+                               const WeightSums& beside) const {
   with_number(bf16_, [&](auto number) {
-    convolve_for<decltype(number)>(Boxes(forward_, side_), side_, x, prepared, bias, y);
-  });
-}
-
-void TensorConv::data_gradient(const Tensor& dy, const void* prepared, const Tensor& dx) const {
-  with_number(bf16_, [&](auto number) {
-    using Number = decltype(number);
-    const Boxes boxes(data_, side_);
-    convolve_for<Number>(boxes, side_, dy, prepared, nullptr, dx);
+    convolve_for<decltype(number)>(Boxes(data_, side_), side_, dy, prepared, nullptr, dx,
+                                   Beside{beside});
   });
 }
 

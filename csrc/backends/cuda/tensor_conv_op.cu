@@ -1,30 +1,11 @@
 // The op of a convolution whose output has its channels last, on the tensor cores.
-#include "backends/cuda/lines.cuh"
+#include "backends/cuda/cuda_op.h"
 #include "backends/cuda/makers.h"
 #include "backends/cuda/tensor_conv.h"
 
 namespace pcc::cuda {
 
 namespace {
-
-template <typename T>
-struct Plain {
-  const T* x;
-  __device__ int start(int64_t, int) const { return 0; }
-  __device__ void operator()(int, int64_t i, float* a, float*) const {
-    const Pack<T> numbers(x + i * Pack<T>::kCount);
-    PCC_UNROLL
-    for (int k = 0; k < Pack<T>::kCount; ++k) a[k] += numbers.x[k];
-  }
-};
-struct GiveBias {
-  ChannelSums sums;
-  Gradient bias;
-  __device__ void operator()(int64_t c) const {
-    const Sums sum = warp_sum(sums, c);
-    if (threadIdx.x % kWarp == 0) bias.give(c, sum.a);
-  }
-};
 
 class TensorConvOp : public CudaOp {
  public:
@@ -37,51 +18,45 @@ class TensorConvOp : public CudaOp {
     conv_.prepare(param(0), true, site_.want_din[0], buffers_.prepared);
   }
   void forward(const Context&) override {
-    conv_.forward(buffers_.in[0], buffers_.prepared, desc_.bias ? param(1) : nullptr,
-                  buffers_.out[0]);
+    conv_.forward(
+        buffers_.in[0], buffers_.prepared, desc_.bias ? param(1) : nullptr, buffers_.out[0],
+        desc_.moments > 0 ? buffers_.out[1].as<ChannelMoments>() : nullptr, buffers_.scratch);
   }
 
  protected:
   void forward_needs(OpNeeds& needs) const override {
     needs.prepared_bytes = conv_.prepared_bytes(true, site_.want_din[0]);
+    needs.forward_scratch = desc_.moments > 0 ? conv_.moments_scratch_bytes() : 0;
   }
   void backward_needs(OpNeeds& needs) const override {
-    needs.in = {site_.want_dparam[0]};
+    const bool sums = site_.want_dparam[0] || wants_dbias();
+    needs.in = {sums};
     needs.overwrites_dparams = true;
-    needs.backward_again = dy_again();
-    const bool bf16 = site_.out[0].dtype == DType::bf16;
-    const int64_t sums = bf16 ? of_dy<BFloat16>().scratch_bytes() : of_dy<float>().scratch_bytes();
-    needs.backward_scratch = std::max(conv_.weight_scratch_bytes(), sums);
+    if (sums && site_.want_din[0]) needs.backward_again = site_.out[0].bytes();  // dy
+    if (sums) needs.backward_scratch = conv_.weight_scratch_bytes(wants_dbias());
   }
   void differentiate(const Context& context) override {
     const Tensor& dy = buffers_.dout[0][0];
-    void* const scratch = buffers_.backward_scratch;
-    if (desc_.bias && dparam(1)) {
-      const Gradient bias = {dparam(1), !overwrites(context, 1)};
-      if (dy.spec.dtype == DType::bf16)
-        give_bias<BFloat16>(dy, bias, scratch);
-      else
-        give_bias<float>(dy, bias, scratch);
+    WeightSums sums;
+    if (site_.want_dparam[0] || wants_dbias()) {
+      sums = conv_.weight_sums(buffers_.in[0], dy, wants_dbias(), buffers_.backward_scratch);
+      sums.dw = dparam(0);
+      sums.adds_dw = !overwrites(context, 0);
+      if (wants_dbias()) {
+        sums.dbias = dparam(1);
+        sums.adds_dbias = !overwrites(context, 1);
+      }
     }
-    if (dparam(0))
-      conv_.weight_gradient(buffers_.in[0], dy, {dparam(0), !overwrites(context, 0)}, scratch);
     if (din(0))
       conv_.data_gradient(dy,
                           static_cast<char*>(buffers_.prepared) + conv_.prepared_bytes(true, false),
-                          buffers_.din[0]);
+                          buffers_.din[0], sums);
+    else if (sums.sums)
+      TensorConv::join(sums);
   }
 
  private:
-  template <typename T>
-  Lines of_dy() const {
-    return {1, out_shape()[0] * out_shape().count(2), out_shape()[1], Pack<T>::kCount};
-  }
-  template <typename T>
-  void give_bias(const Tensor& dy, const Gradient& bias, void* scratch) const {
-    const Lines lines = of_dy<T>();
-    const ChannelSums sums = sum_lines<Pack<T>::kCount>(lines, Plain<T>{dy.as<T>()}, scratch);
-    for_each_warp(lines.dim, GiveBias{sums, bias});
-  }
+  bool wants_dbias() const { return desc_.bias && site_.want_dparam[1]; }
 
   ConvDesc desc_;
   TensorConv conv_;

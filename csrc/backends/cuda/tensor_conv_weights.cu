@@ -1,6 +1,7 @@
 // Weight gradients on the tensor cores: maps (rows of A) and channels (columns of B) for each tap,
 // summed over all positions (depth).
 #include "backends/cuda/patch.cuh"
+#include "backends/cuda/weight_sums.cuh"
 
 namespace pcc::cuda {
 
@@ -76,11 +77,22 @@ __device__ __forceinline__ void load_channels(Tf32, const uint32_t* const (&seen
   Tf32::round(b);
 }
 
-// Writes sums[split][map][channel][tap], those of the boxes split, split + splits ...; blockIdx:
-// the split, the maps, the channels. While one box is multiplied the next one is on its way.
+// A word's numbers, as they lie in dy.
+__device__ __forceinline__ void add_numbers(Bf16, uint32_t word, float (&to)[2]) {
+  to[0] += __uint_as_float(word << 16);
+  to[1] += __uint_as_float(word & 0xffff0000u);
+}
+__device__ __forceinline__ void add_numbers(Tf32, uint32_t word, float (&to)[1]) {
+  to[0] += __uint_as_float(word);
+}
+
+// Writes sums[split][map][channel][tap], those of the boxes split, split + splits ..., and behind
+// them, where biases are wanted, the sums of dy for each map; blockIdx: the split, the maps, the
+// channels. While one box is multiplied the next one is on its way.
 template <typename Number, int kSide>
 __global__ void __launch_bounds__(kThreads, 2)
-    sum_weights(Boxes boxes, Boxes of_dy, Tiles tiles, Image x, Image dy, float* sums) {
+    sum_weights(Boxes boxes, Boxes of_dy, Tiles tiles, Image x, Image dy, float* sums,
+                bool with_bias) {
   PCC_DYNAMIC_SHARED(uint32_t, room);
   constexpr int kTaps = kSide * kSide, kWide = kTile / 8, kDepth = 8 * Number::kPerWord;
   constexpr Number kNumber;
@@ -107,7 +119,10 @@ __global__ void __launch_bounds__(kThreads, 2)
     copies.end_group();
   };
 
-  float sum[kTaps][kWide][4] = {};
+  float sum[kTaps][kWide][4] = {}, of_maps[Number::kPerWord] = {};
+  const int map_words = tiles.maps() / Number::kPerWord;
+  const int thread = static_cast<int>(threadIdx.x);
+  const bool sums_maps = with_bias && blockIdx.z == 0;
   int now = 0;
   const uint32_t ahead = tiles.ahead ? gridDim.x : 0;
   if (tiles.ahead) fetch(blockIdx.x, 0);
@@ -140,6 +155,10 @@ __global__ void __launch_bounds__(kThreads, 2)
         }
       }
     }
+    if (sums_maps)
+      for (int p = thread / map_words; p < kPositions; p += kThreads / map_words)
+        add_numbers(kNumber, room[now * tiles.buffer + p * tiles.dy_line + thread % map_words],
+                    of_maps);
     __syncthreads();
     if (tiles.ahead) now ^= 1;
   }
@@ -162,7 +181,8 @@ __global__ void __launch_bounds__(kThreads, 2)
     __syncthreads();
   }
   const Direction& d = boxes.d;
-  float* const to = sums + static_cast<int64_t>(blockIdx.x) * d.maps * d.channels * kTaps;
+  const int64_t weights = int64_t{d.maps} * d.channels * kTaps;
+  float* const to = sums + blockIdx.x * (weights + (with_bias ? d.maps : 0));
   const int line = tiles.channels() * kTaps;
   for (int e = static_cast<int>(threadIdx.x); e < tiles.maps() * line; e += kThreads) {
     const Quotient at = divide(e, line);
@@ -171,25 +191,21 @@ __global__ void __launch_bounds__(kThreads, 2)
     if (map < d.maps && channel < d.channels)
       to[(map * d.channels + channel) * kTaps + static_cast<int>(at.rest) % kTaps] = total[e];
   }
+  if (!sums_maps) return;
+  __syncthreads();
+  PCC_UNROLL
+  for (int i = 0; i < Number::kPerWord; ++i) total[thread * Number::kPerWord + i] = of_maps[i];
+  __syncthreads();
+  if (thread >= tiles.maps() || first_map + thread >= d.maps) return;
+  double all = 0;
+  for (int e = thread; e < kThreads * Number::kPerWord; e += tiles.maps())
+    all += static_cast<double>(total[e]);
+  to[weights + first_map + thread] = static_cast<float>(all);
 }
 
-// Adds the splits up, 32 weights a block, each by 8 threads that take every eighth split.
-constexpr int kShares = kBlock / kWarp;
-__global__ void __launch_bounds__(kBlock)
-    join_weights(int64_t count, int splits, const float* sums, Gradient dw) {
-  __shared__ double shares[kShares][kWarp];
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int share = static_cast<int>(threadIdx.x) / kWarp;
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * kWarp + lane;
-  double sum = 0;
-  if (i < count)
-    for (int split = share; split < splits; split += kShares)
-      sum += static_cast<double>(sums[split * count + i]);
-  shares[share][lane] = sum;
-  __syncthreads();
-  if (share != 0 || i >= count) return;
-  for (int other = 1; other < kShares; ++other) sum += shares[other][lane];
-  dw.give(i, sum);
+__global__ void __launch_bounds__(kJoinThreads) join_weights(WeightSums sums) {
+  __shared__ double room[kJoinThreads];
+  join_sums(sums, blockIdx.x, gridDim.x, room);
 }
 
 // How the work is dealt out.
@@ -220,22 +236,30 @@ struct Plan {
     constexpr int64_t kBlocks = 264;
     splits = std::clamp<int64_t>(kBlocks / (maps * channels), 1, boxes.of_group());
   }
-  int64_t scratch_bytes() const { return splits * weights * static_cast<int64_t>(sizeof(float)); }
+  int64_t scratch_bytes(bool with_bias) const {
+    return splits * (weights + (with_bias ? boxes.d.maps : 0)) *
+           static_cast<int64_t>(sizeof(float));
+  }
 };
 
 template <typename Number>
-void sum_for(const Direction& d, int side, const Tensor& x, const Tensor& dy, const Gradient& dw,
-             float* sums) {
+WeightSums sum_for(const Direction& d, int side, const Tensor& x, const Tensor& dy, bool with_bias,
+                   float* sums) {
   const DType type = Number::kPerWord == 2 ? DType::bf16 : DType::f32;
   const Plan plan(d, side, Number());
   const int64_t words =
-      std::max<int64_t>((plan.tiles.ahead ? 2 : 1) * plan.tiles.buffer,
-                        int64_t{plan.tiles.maps()} * plan.tiles.channels() * side * side);
-  launch(side == 1 ? sum_weights<Number, 1> : sum_weights<Number, 3>,
-         {plan.splits, plan.maps, plan.channels}, kThreads, words * 4, plan.boxes, plan.of_dy,
-         plan.tiles, Image(x.spec, x.data, type), Image(dy.spec, dy.data, type), sums);
-  launch(join_weights, (plan.weights + kWarp - 1) / kWarp, kBlock, 0, plan.weights,
-         static_cast<int>(plan.splits), sums, dw);
+      std::max<int64_t>({(plan.tiles.ahead ? 2 : 1) * int64_t{plan.tiles.buffer},
+                         int64_t{plan.tiles.maps()} * plan.tiles.channels() * side * side,
+                         int64_t{kThreads} * Number::kPerWord});
+  const auto kernel =
+      with_side(side, [](auto constant) { return sum_weights<Number, decltype(constant)::value>; });
+  launch(kernel, {plan.splits, plan.maps, plan.channels}, kThreads, words * 4, plan.boxes,
+         plan.of_dy, plan.tiles, Image(x.spec, x.data, type), Image(dy.spec, dy.data, type), sums,
+         with_bias);
+  return {.sums = sums,
+          .weights = plan.weights,
+          .biases = with_bias ? d.maps : 0,
+          .shares = static_cast<int>(plan.splits)};
 }
 
 Direction without_groups(Direction d) {
@@ -245,20 +269,23 @@ Direction without_groups(Direction d) {
 
 }  // namespace
 
-int64_t TensorConv::weight_scratch_bytes() const {
+int64_t TensorConv::weight_scratch_bytes(bool with_bias) const {
   const Direction d = without_groups(forward_);
-  return std::max(Plan(d, side_, Bf16()).scratch_bytes(), Plan(d, side_, Tf32()).scratch_bytes());
+  return std::max(Plan(d, side_, Bf16()).scratch_bytes(with_bias),
+                  Plan(d, side_, Tf32()).scratch_bytes(with_bias));
 }
 
-void TensorConv::weight_gradient(const Tensor& x, const Tensor& dy, const Gradient& dw,
-                                 void* scratch) const {
+WeightSums TensorConv::weight_sums(const Tensor& x, const Tensor& dy, bool with_bias,
+                                   void* scratch) const {
   const Direction d = without_groups(forward_);
   auto* const sums = static_cast<float*>(scratch);
   // Gradients that lie in float32 are not rounded to bf16 for a sum over all positions.
-  if (bf16_ && dy.spec.dtype == DType::bf16)
-    sum_for<Bf16>(d, side_, x, dy, dw, sums);
-  else
-    sum_for<Tf32>(d, side_, x, dy, dw, sums);
+  return bf16_ && dy.spec.dtype == DType::bf16 ? sum_for<Bf16>(d, side_, x, dy, with_bias, sums)
+                                               : sum_for<Tf32>(d, side_, x, dy, with_bias, sums);
+}
+
+void TensorConv::join(const WeightSums& sums) {
+  launch(join_weights, joining_blocks(sums), kJoinThreads, 0, sums);
 }
 
 }  // namespace pcc::cuda

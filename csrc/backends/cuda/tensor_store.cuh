@@ -17,8 +17,16 @@ __device__ __forceinline__ void store_vectors(const Boxes& boxes, const Box& box
   for (int p = static_cast<int>(threadIdx.x) / kGroups; p < kPositions; p += kThreads / kGroups) {
     Place at;
     if (!box.place(boxes, p, at)) continue;
-    const Pack<T> numbers(reinterpret_cast<const T*>(lines + p * line_of(kGroups * 4) + group * 4));
-    numbers.store(y.as<T>() + y.at(at.sample, at.row, at.column, map));
+    const uint4 words =
+        *reinterpret_cast<const uint4*>(lines + p * line_of(kGroups * 4) + group * 4);
+    T* const to = y.as<T>() + y.at(at.sample, at.row, at.column, map);
+    if (!y.halves) {
+      *reinterpret_cast<uint4*>(to) = words;
+      continue;
+    }
+    constexpr int kHalf = Pack<T>::kCount / 2;
+    *reinterpret_cast<uint2*>(to) = {words.x, words.y};
+    if (map + kHalf < y.channels) *reinterpret_cast<uint2*>(to + kHalf) = {words.z, words.w};
   }
 }
 template <typename T, int kGroups, int kThreads>

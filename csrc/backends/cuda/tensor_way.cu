@@ -1,6 +1,5 @@
 // The convolutions of tensor_conv.h as ways of their steps.
 #include "backends/cuda/conv_way.h"
-#include "backends/cuda/reduce.cuh"
 #include "backends/cuda/tensor_conv.h"
 
 namespace pcc::cuda {
@@ -17,7 +16,7 @@ class TensorWay : public ConvWay {
     return conv_.prepared_bytes(step_ == ConvStep::forward, step_ == ConvStep::data);
   }
   int64_t scratch_bytes() const override {
-    return step_ == ConvStep::weights ? conv_.weight_scratch_bytes() : 0;
+    return step_ == ConvStep::weights ? conv_.weight_scratch_bytes(false) : 0;
   }
   void prepare(const ConvTensors& t) const override {
     conv_.prepare(t.w, step_ == ConvStep::forward, step_ == ConvStep::data, t.prepared);
@@ -32,7 +31,10 @@ class TensorWay : public ConvWay {
       case ConvStep::data:
         return conv_.data_gradient(tensor(t.dy, y_), t.prepared, tensor(t.dx, x_));
       case ConvStep::weights:
-        return conv_.weight_gradient(tensor(t.x, x_), tensor(t.dy, y_), {t.dw, t.adds}, t.scratch);
+        WeightSums sums = conv_.weight_sums(tensor(t.x, x_), tensor(t.dy, y_), false, t.scratch);
+        sums.dw = t.dw;
+        sums.adds_dw = t.adds;
+        return TensorConv::join(sums);
     }
   }
 

@@ -42,6 +42,9 @@ struct alignas(16) float4 {
 struct alignas(16) int4 {
   int x, y, z, w;
 };
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
 struct alignas(16) uint4 {
   unsigned x, y, z, w;
 };
@@ -181,6 +184,11 @@ template <typename T>
 T atomicAdd(T* to, std::type_identity_t<T> value) {
   const T before = *to;
   *to = before + value;
+  return before;
+}
+inline unsigned atomicInc(unsigned* to, unsigned last) {
+  const unsigned before = *to;
+  *to = before >= last ? 0 : before + 1;
   return before;
 }
 template <typename T>

@@ -136,6 +136,7 @@ Stream::~Stream() {
     sync();
   } catch (const std::exception&) {  // whoever waited for the work was told
   }
+  if (counters_) free(counters_);
 }
 
 void* Stream::allocate(int64_t bytes) {
