@@ -37,7 +37,7 @@ constexpr Step kSteps[] = {Step::forward, Step::data, Step::weights};
 
 bool none_has(const Plans& plans, api::Note note) {
   return std::none_of(plans.found.begin(), plans.found.end(),
-                      [&](const Plan& plan) { return plan.has(note); });
+                      [&](const cudnn::Plan& plan) { return plan.has(note); });
 }
 
 bool contains(const std::string& text, const std::string& part) {
@@ -100,7 +100,7 @@ TEST(limits_hold) {
     CHECK(none_has(tf32, api::Note::nondeterministic));
     const Plans none = plans(asked, target, {.workspace = 0});
     CHECK(none.too_large > 0);
-    for (const Plan& plan : none.found) CHECK_EQ(plan.workspace(), 0);
+    for (const cudnn::Plan& plan : none.found) CHECK_EQ(plan.workspace(), 0);
     const Plans any = plans(asked, target, {.deterministic = false});
     CHECK(any.unwanted <= tf32.unwanted);
     CHECK_EQ(any.offered,
@@ -115,7 +115,7 @@ TEST(plans_differ_by_name_and_come_back_in_order) {
   const Target target(cudnn_library(), a100());
   std::vector<std::string> names[2];
   for (auto& list : names)
-    for (const Plan& plan : plans(small(Step::forward, DType::bf16), target).found)
+    for (const cudnn::Plan& plan : plans(small(Step::forward, DType::bf16), target).found)
       list.push_back(plan.name());
   CHECK_EQ(names[0], names[1]);
   std::sort(names[0].begin(), names[0].end());
@@ -128,7 +128,7 @@ TEST(two_threads_plan_as_one_does) {
     std::string text;
     for (int i = 0; i < 20; ++i)
       for (const Step step : kSteps) {
-        for (const Plan& plan : plans(small(step), target).found) text += plan.name() + ' ';
+        for (const cudnn::Plan& plan : plans(small(step), target).found) text += plan.name() + ' ';
         text += plans(small(step, DType::f32, Layout::c8), target).summary() + '\n';
       }
     return text;

@@ -80,7 +80,7 @@ class Table {
            const Limits& limits, const std::string& name, bool required) {
     const Plans found = plans(convolution, target, limits);
     rows_[line].add(found);
-    for (const Plan& plan : found.found) {
+    for (const cudnn::Plan& plan : found.found) {
       CHECK(plan.workspace() <= limits.workspace);
       CHECK(!plan.has(api::Note::nondeterministic));
       CHECK(limits.tf32 || !plan.has(api::Note::tensor_core));
