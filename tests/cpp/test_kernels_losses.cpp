@@ -53,6 +53,17 @@ TEST(distances) {
     }
 }
 
+TEST(smooth_distances) {
+  for (const double sigma : {0.7, 1.0, 3.0})
+    for (const size_t inputs : {2, 3, 4}) {
+      OpCase op = loss_case(SmoothLossDesc{sigma, 2}, {4, 3, 20}, {4, 3, 20});
+      op.in.resize(inputs, op.in[0]);
+      op.want_din.assign(inputs, false);
+      op.want_din[0] = op.want_din[1] = true;
+      check(op);
+    }
+}
+
 TEST(margins) {
   for (const bool squared : {false, true})
     for (const int64_t groups : {1, 3})

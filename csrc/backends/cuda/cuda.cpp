@@ -48,6 +48,7 @@ struct Maker {
   Made operator()(const SoftmaxLossDesc& d) const { return make_softmax_loss(d, site); }
   Made operator()(const InfogainLossDesc& d) const { return make_infogain_loss(d, site); }
   Made operator()(const DistanceLossDesc& d) const { return make_distance_loss(d, site); }
+  Made operator()(const SmoothLossDesc& d) const { return make_smooth_loss(d, site); }
   Made operator()(const HingeLossDesc& d) const { return make_hinge_loss(d, site); }
   Made operator()(const LogLossDesc& d) const { return make_log_loss(d, site); }
   Made operator()(const SigmoidLossDesc& d) const { return make_sigmoid_loss(d, site); }

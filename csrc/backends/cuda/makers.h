@@ -44,6 +44,7 @@ std::unique_ptr<Op> make_softmax(const SoftmaxDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_softmax_loss(const SoftmaxLossDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_infogain_loss(const InfogainLossDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_distance_loss(const DistanceLossDesc& desc, const OpSite& site);
+std::unique_ptr<Op> make_smooth_loss(const SmoothLossDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_hinge_loss(const HingeLossDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_log_loss(const LogLossDesc& desc, const OpSite& site);
 std::unique_ptr<Op> make_sigmoid_loss(const SigmoidLossDesc& desc, const OpSite& site);

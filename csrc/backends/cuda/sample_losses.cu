@@ -1,5 +1,6 @@
 // The losses over samples (N, D) that have no softmax: Euclidean, contrastive, hinge, multinomial
-// logistic, sigmoid cross-entropy. A group of samples is a replica; the loss is that of group 0.
+// logistic, sigmoid cross-entropy, smooth L1. A group of samples is a replica; the loss is that of
+// group 0.
 #include "backends/cuda/makers.h"
 #include "backends/cuda/numbers.h"
 #include "backends/cuda/reduce.cuh"
@@ -14,12 +15,14 @@ constexpr float kLeast = 1e-20f;  // the smallest probability whose logarithm is
 // What each element of x adds to its sample's loss, by the target, like x, or by the sample's
 // label.
 struct Rule {
-  enum class Kind { euclidean, hinge, squared_hinge, log, sigmoid };
+  enum class Kind { euclidean, smooth, hinge, squared_hinge, log, sigmoid };
 
   Kind kind;
   bool has_ignore_label;  // of sigmoid's targets
   int64_t ignore_label, size;
+  float square;  // smooth: sigma * sigma
   const float *x, *target;
+  const float *inside = nullptr, *outside = nullptr;  // smooth: weights; null: ones
 
   __device__ bool counts(int64_t i) const {
     if (!has_ignore_label) return true;
@@ -29,6 +32,10 @@ struct Rule {
     switch (kind) {
       case Kind::euclidean:
         return (x[i] - target[i]) * (x[i] - target[i]) / 2;
+      case Kind::smooth: {
+        const float d = fabsf(difference(i));
+        return weight_of(outside, i) * (d < 1 / square ? square * d * d / 2 : d - 0.5f / square);
+      }
       case Kind::hinge:
         return reach(i);
       case Kind::squared_hinge:
@@ -46,6 +53,11 @@ struct Rule {
     switch (kind) {
       case Kind::euclidean:
         return weight * (x[i] - target[i]);
+      case Kind::smooth: {
+        const float d = difference(i), sign = d > 0 ? 1.0f : d < 0 ? -1.0f : d;
+        return weight * weight_of(outside, i) * weight_of(inside, i) *
+               (fabsf(d) < 1 / square ? square * d : sign);
+      }
       case Kind::hinge:
         return reach(i) > 0 ? side(i) * weight : 0.0f;
       case Kind::squared_hinge:
@@ -59,6 +71,10 @@ struct Rule {
   }
 
  private:
+  __device__ static float weight_of(const float* weights, int64_t i) {
+    return weights ? weights[i] : 1.0f;
+  }
+  __device__ float difference(int64_t i) const { return weight_of(inside, i) * (x[i] - target[i]); }
   __device__ bool is_label(int64_t i) const {
     const Quotient at = divide(i, size);
     const float label = target[at.whole];
@@ -111,7 +127,7 @@ class ElementLossOp : public CudaOp {
  public:
   using Kind = Rule::Kind;
   ElementLossOp(Kind kind, int64_t groups, const OpSite& site)
-      : CudaOp(site), rule_{kind, false, 0, in_shape(0).count(1), nullptr, nullptr} {
+      : CudaOp(site), rule_{kind, false, 0, in_shape(0).count(1), 1, nullptr, nullptr} {
     const int64_t samples = in_shape(0)[0];
     PCC_CHECK(samples % groups == 0, "'", site.name, "': ", samples, " samples do not divide by ",
               groups, " groups");
@@ -125,6 +141,11 @@ class ElementLossOp : public CudaOp {
     if (desc.normalization == Normalization::full) divisor_ = seen_.each();
     if (desc.normalization == Normalization::valid) divisor_ = 0;
     if (desc.normalization == Normalization::none) divisor_ = 1;
+  }
+
+  ElementLossOp(const SmoothLossDesc& desc, const OpSite& site)
+      : ElementLossOp(Kind::smooth, desc.groups, site) {
+    rule_.square = static_cast<float>(desc.sigma * desc.sigma);
   }
 
   void forward(const Context& context) override {
@@ -142,18 +163,21 @@ class ElementLossOp : public CudaOp {
     needs.stash_bytes = seen_.groups * static_cast<int64_t>(sizeof(double));
   }
   void differentiate(const Context&) override {
-    float* const of_target = rule_.kind == Kind::euclidean ? din(1) : nullptr;
+    float* const of_target = is_distance() ? din(1) : nullptr;
     if (din(0) || of_target)
       for_each(in_count(),
                PullElements{rule(), seen_.each(), divisors(), dout(), din(0), of_target});
   }
 
  private:
-  bool has_labels() const { return rule_.kind != Kind::euclidean && rule_.kind != Kind::sigmoid; }
+  bool is_distance() const { return rule_.kind == Kind::euclidean || rule_.kind == Kind::smooth; }
+  bool has_labels() const { return !is_distance() && rule_.kind != Kind::sigmoid; }
   Rule rule() const {
     Rule rule = rule_;
     rule.x = in(0);
     rule.target = in(1);
+    if (rule.kind == Kind::smooth && ins() > 2) rule.inside = in(2);
+    if (rule.kind == Kind::smooth && ins() > 3) rule.outside = in(3);
     return rule;
   }
   double* divisors() const { return static_cast<double*>(buffers_.stash); }
@@ -267,6 +291,10 @@ std::unique_ptr<Op> make_distance_loss(const DistanceLossDesc& desc, const OpSit
   if (desc.kind == DistanceLossDesc::Kind::euclidean)
     return std::make_unique<ElementLossOp>(Rule::Kind::euclidean, desc.groups, site);
   return std::make_unique<ContrastiveOp>(desc, site);
+}
+
+std::unique_ptr<Op> make_smooth_loss(const SmoothLossDesc& desc, const OpSite& site) {
+  return std::make_unique<ElementLossOp>(desc, site);
 }
 
 std::unique_ptr<Op> make_hinge_loss(const HingeLossDesc& desc, const OpSite& site) {
