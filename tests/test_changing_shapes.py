@@ -3,6 +3,7 @@ layers over pictures of all sizes do, and passes up to a layer behind which noth
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 import pycaffe_clr as caffe
 from pycaffe_clr.errors import ConfigError
+from pycaffe_clr.train.log import CaffeLog
 
 
 class Pictures(caffe.Layer):
@@ -183,6 +185,42 @@ def test_solvers_train_such_nets(here, text):
     assert solver.net.layers[0].layer.given == 18
     assert np.abs(solver.net.params["conv"][0].data - before).max() > 0
     assert np.isfinite(solver.net.blobs["loss"].data)
+
+
+def solver_that_tests(text: str, said: io.StringIO) -> caffe.SGDSolver:
+    """A solver whose three passes of a test are over before it trains."""
+    Path("net.prototxt").write_text(text)
+    Path("solver.prototxt").write_text(
+        'net: "net.prototxt" test_iter: 3 test_interval: 5 base_lr: 0 lr_policy: "fixed" '
+        "max_iter: 1 snapshot_after_train: false"
+    )
+    return caffe.SGDSolver("solver.prototxt", log=CaffeLog(said))
+
+
+WEIGHTS = CONV.replace("3 pad: 1", "1")
+
+
+def test_a_test_sums_up_pictures_of_all_sizes(here):
+    said = io.StringIO()
+    unread = 'layer { name: "unread" type: "Silence" bottom: "label" bottom: "conv" }\n'
+    total = 'layer { name: "sum" type: "Reduction" bottom: "data" top: "sum" }\n'
+    solver = solver_that_tests(
+        python("pictures", "", "data label") + WEIGHTS + unread + total, said
+    )
+    solver.step(1)
+    assert solver.test_nets[0].layers[0].layer.given == 3
+    # Means of 0, 1/9, 2/9 ... in two channels of 4, 5 and 6 rows and columns.
+    mean = sum(n * (n - 1) / 2 / 9 for n in (32, 50, 72)) / 3
+    assert f"Test net output #0: sum = {mean:.6g}\n" in said.getvalue()
+
+
+def test_outputs_of_all_sizes_cannot_be_summed_up(here):
+    solver = solver_that_tests(
+        python("pictures", "", "data label") + WEIGHTS, said := io.StringIO()
+    )
+    with pytest.raises(ConfigError, match="output 'conv'.*another size.*summed up"):
+        solver.step(1)
+    assert "Test net output" not in said.getvalue()
 
 
 def test_what_does_not_fit_in_the_end_is_told(here):

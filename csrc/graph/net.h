@@ -206,6 +206,7 @@ class Net {
   void make_test_sums();
   int64_t merge(int64_t passes);
   void begin_test();
+  void resume_test(const std::vector<std::vector<double>>& sums);
   void test_pass(int64_t before);
   void take_test_errors(int64_t passes);
   void add_test_sums(Tested& to, double times);

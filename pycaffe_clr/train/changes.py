@@ -27,7 +27,7 @@ LIVE = frozenset(
 # What the core solver was given a copy of.
 COPIED = frozenset(CORE_FIELDS) - FIXED
 # What nothing reads.
-UNUSED = frozenset({"layer_wise_reduce"})
+UNUSED = frozenset({"layer_wise_reduce", "eval_type", "ap_version", "show_per_class_result"})
 
 
 class Changes:
