@@ -104,7 +104,7 @@ class ConvOp : public CudaOp {
         bf16
             ? sum_channels(seen(), OfLast<BFloat16>{reinterpret_cast<const BFloat16*>(dy)}, scratch)
             : sum_channels(seen(), OfLast<float>{dy}, scratch);
-    for_each(seen().dim, GiveBias{sums, bias});
+    for_each(seen().dim, GiveSum{sums, bias});
   }
   bool lines() const { return site_.out[0].layout == Layout::nhwc; }
   Channels seen() const {

@@ -23,16 +23,6 @@ struct Gather {
   }
 };
 
-struct BiasGradient {
-  const float* dy;
-  __device__ Sums operator()(int64_t, int64_t i) const { return {static_cast<double>(dy[i]), 0}; }
-};
-struct GiveBias {
-  ChannelSums sums;
-  Gradient bias;
-  __device__ void operator()(int64_t j) const { bias.give(j, sums(j).a); }
-};
-
 class EmbedOp : public CudaOp {
  public:
   EmbedOp(const EmbedDesc& desc, const OpSite& site)
@@ -62,9 +52,7 @@ class EmbedOp : public CudaOp {
                   dout(), adds, dparam(0));
     }
     if (bias_ && dparam(1))
-      for_each(seen_.dim,
-               GiveBias{sum_channels(seen_, BiasGradient{dout()}, buffers_.backward_scratch),
-                        {dparam(1), !overwrites(context, 1)}});
+      bias_gradient(seen_, dout(), {dparam(1), !overwrites(context, 1)}, buffers_.backward_scratch);
   }
 
  private:

@@ -176,19 +176,4 @@ void matmul(const MatmulShape& shape, const Problem& problem, void* scratch) {
   run_tiles(kernel, shape.tile_rows(), shape, problem, scratch);
 }
 
-struct Plain {
-  const float* x;
-  __device__ Sums operator()(int64_t, int64_t i) const { return {static_cast<double>(x[i]), 0}; }
-};
-struct GiveBias {
-  ChannelSums sums;
-  Gradient bias;
-  __device__ void operator()(int64_t d) const { bias.give(d, sums(d).a); }
-};
-
-// What was added to every number of a channel of y: its gradient. scratch: y.scratch_bytes().
-inline void bias_gradient(const Channels& y, const float* dy, const Gradient& bias, void* scratch) {
-  for_each(y.dim, GiveBias{sum_channels(y, Plain{dy}, scratch), bias});
-}
-
 }  // namespace pcc::cuda

@@ -97,11 +97,6 @@ struct ScaleGradient {
     return {static_cast<double>(dy[i] * x[i] / norms[groups.group(i)]), 0};
   }
 };
-struct GiveScale {
-  ChannelSums sums;
-  Gradient scale;
-  __device__ void operator()(int64_t c) const { scale.give(c, sums(c).a); }
-};
 
 class NormalizeOp : public CudaOp {
  public:
@@ -146,7 +141,7 @@ class NormalizeOp : public CudaOp {
     if (dparam(0)) {
       const ChannelSums sums = sum_channels(seen_, ScaleGradient{groups(), in(0), dout(), norms},
                                             buffers_.backward_scratch);
-      for_each(seen_.dim, GiveScale{sums, {dparam(0), !overwrites(context, 0)}});
+      for_each(seen_.dim, GiveSum{sums, {dparam(0), !overwrites(context, 0)}});
     }
   }
 

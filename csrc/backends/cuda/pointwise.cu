@@ -142,11 +142,6 @@ struct PreluBackward {
     return {static_cast<double>(product), 0};
   }
 };
-struct GiveSlopes {
-  ChannelSums sums;
-  Gradient slope;
-  __device__ void operator()(int64_t c) const { slope.give(c, sums(c).a); }
-};
 
 class PreluOp : public CudaOp {
  public:
@@ -174,7 +169,7 @@ class PreluOp : public CudaOp {
     const ChannelSums sums =
         sum_channels(seen_, PreluBackward{in(0), param(0), Parts(buffers_.dout[0]), din(0)},
                      buffers_.backward_scratch);
-    if (dparam(0)) for_each(seen_.dim, GiveSlopes{sums, {dparam(0), !overwrites(context, 0)}});
+    if (dparam(0)) for_each(seen_.dim, GiveSum{sums, {dparam(0), !overwrites(context, 0)}});
   }
 
  private:

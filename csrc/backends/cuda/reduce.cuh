@@ -211,6 +211,23 @@ ChannelSums sum_channels(const Channels& x, const Visit& visit, void* scratch) {
   return {share_sums, x.shares()};
 }
 
+// A number for each channel: its gradient is the first of the channel's sums.
+struct GiveSum {
+  ChannelSums sums;
+  Gradient to;
+  __device__ void operator()(int64_t d) const { to.give(d, sums(d).a); }
+};
+
+struct Plain {
+  const float* x;
+  __device__ Sums operator()(int64_t, int64_t i) const { return {static_cast<double>(x[i]), 0}; }
+};
+
+// What was added to every number of a channel of y: its gradient. scratch: y.scratch_bytes().
+inline void bias_gradient(const Channels& y, const float* dy, const Gradient& bias, void* scratch) {
+  for_each(y.dim, GiveSum{sum_channels(y, Plain{dy}, scratch), bias});
+}
+
 // body(d, c, first, end, step) for the rows of a value, each `inner` elements of one channel: the
 // elements that a thread takes of them; c: d's number within its group.
 template <typename Body>
