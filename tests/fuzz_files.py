@@ -162,13 +162,18 @@ def drive(
     print(dict(told))
 
 
-def main(seed: int, count: int, file: Path | None = None) -> None:
-    drive(Case().seeds, random.Random(seed), count, file)
-
-
-if __name__ == "__main__":
+def run_alone(main: Callable[[int, int, Path | None], None]) -> None:
+    """Call main with the command line's seed, count and perhaps file, in a folder of its own."""
     arguments = sys.argv[1:]
     target = Path(arguments[2]).resolve() if len(arguments) > 2 else None
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         main(int(arguments[0]), int(arguments[1]), target)
+
+
+def main(seed: int, count: int, file: Path | None = None) -> None:
+    drive(Case().seeds, random.Random(seed), count, file)
+
+
+if __name__ == "__main__":
+    run_alone(main)

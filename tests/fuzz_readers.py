@@ -6,11 +6,8 @@ Run in a process of its own, as fuzz_files.py is; the bytes it was at are in FIL
 from __future__ import annotations
 
 import io
-import os
 import random
 import shutil
-import sys
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +15,7 @@ from pathlib import Path
 import h5py
 import lmdb
 import numpy as np
-from fuzz_files import drive
+from fuzz_files import drive, run_alone
 from PIL import Image
 
 import pycaffe_clr as caffe
@@ -186,8 +183,4 @@ def main(seed: int, count: int, file: Path | None = None) -> None:
 
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    target = Path(arguments[2]).resolve() if len(arguments) > 2 else None
-    with tempfile.TemporaryDirectory() as scratch:
-        os.chdir(scratch)
-        main(int(arguments[0]), int(arguments[1]), target)
+    run_alone(main)
