@@ -124,6 +124,18 @@ def test_what_does_not_count_is_said(tmp_path):
     assert ours["3"] == "begun" and ours["2"] == "missing"
 
 
+def test_a_row_of_which_all_runs_diverged_has_no_deviation(tmp_path):
+    setting = load().settings["lenet_1cycle"]
+    for run in ("run1", "run2"):
+        make_run(tmp_path, setting.name, run, "diverged", max_iter=setting.max_iter, iteration=9)
+    (line,) = (line for line in lines_of(2, load(), Store([tmp_path])) if line.label == "17")
+    assert (line.ours, line.whole, line.difference, line.p) == ("diverged", "", "", "")
+    assert line.outcome.accuracy.mean == 10 and line.outcome.n == 2
+    row = rows_of(table(2, tmp_path))["17"]
+    assert (row["mean"], row["sd"], row["n"], row["difference_se"]) == ("10", "", "2", "")
+    assert "run2 diverged at iteration 9 and counts at chance, 10 %" in " ".join(notes_of([line]))
+
+
 def test_other_readings_stand_below_their_row(tmp_path):
     fill(tmp_path, "lenet_1cycle_batch128", max_iter=5625, iteration=5625)
     lines = {line.label: line for line in lines_of(2, load(), Store([tmp_path]))}

@@ -104,7 +104,7 @@ def outcome_of(setting: Setting, store: Store) -> Outcome:
     return Outcome(
         setting=setting,
         accuracy=summarize(accuracies, len(diverged)),
-        whole=summarize([w for w in wholes if math.isfinite(w)]),
+        whole=summarize([w for w in wholes if math.isfinite(w)], len(diverged)),
         diverged=tuple(diverged),
         unfinished=tuple(unfinished),
         shortened=tuple(shortened),

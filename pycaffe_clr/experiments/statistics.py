@@ -18,7 +18,8 @@ import numpy as np
 class Summary:
     """A sample: its mean, sample standard deviation (nan for fewer than two) and size.
 
-    diverged: how many of the n are runs that diverged and count at chance.
+    diverged: how many of the n are runs that diverged and count at chance; where all did, there is
+    no deviation: chance repeated is no spread.
     """
 
     mean: float
@@ -29,8 +30,13 @@ class Summary:
 
     @property
     def standard_error(self) -> float:
-        """Of the mean; nan for fewer than two values."""
+        """Of the mean; nan for fewer than two values, or where all diverged."""
         return self.sd / math.sqrt(self.n) if self.n > 1 else math.nan
+
+    @property
+    def all_diverged(self) -> bool:
+        """Whether there are runs, and every one of them diverged."""
+        return 0 < self.n == self.diverged
 
 
 def summarize(values: Iterable[float], diverged: int = 0) -> Summary:
@@ -40,7 +46,7 @@ def summarize(values: Iterable[float], diverged: int = 0) -> Summary:
         return Summary(math.nan, math.nan, 0)
     mean = math.fsum(found) / len(found)
     sd = math.nan
-    if len(found) > 1:
+    if len(found) > 1 and diverged < len(found):
         sd = math.sqrt(math.fsum((value - mean) ** 2 for value in found) / (len(found) - 1))
     return Summary(mean, sd, len(found), diverged, found)
 

@@ -81,15 +81,19 @@ class Line:
     def ours(self) -> str:
         """Our mean and deviation, with one digit more than the report; of one run its value.
 
-        "missing" without any run, "begun" where none is through.
+        "missing" without any run, "begun" where none is through, "diverged" where all did.
         """
         if self.outcome.missing:
             return "begun" if self.outcome.unfinished else "missing"
+        if self.outcome.accuracy.all_diverged:
+            return "diverged"
         return self._summary(self.outcome.accuracy.mean, self.outcome.accuracy.sd)
 
     @property
     def whole(self) -> str:
-        """The same on the whole test set."""
+        """The same on the whole test set; "" where all diverged."""
+        if self.outcome.whole.all_diverged:
+            return ""
         return self._summary(self.outcome.whole.mean, self.outcome.whole.sd)
 
     def _summary(self, mean: float, sd: float) -> str:
