@@ -89,14 +89,19 @@ TEST(bf16_convolutions) {
     }
 }
 
-// Boxes that hang over an edge, several of a group, maps of several blocks.
+// Boxes that hang over an edge, several of a group, maps of several blocks; by one op, and step by
+// step.
 TEST(moments_of_what_a_convolution_writes) {
   for (const Precision precision : {Precision::tf32, Precision::bf16}) {
     check_moments({{6, 16, 9, 9}, 16, two(3), two(1), two(1), two(1)}, 2, precision);
     check_moments({{3, 8, 8, 8}, 40, two(1), two(2), two(0), two(1), 1, false}, 3, precision);
     check_moments({{2, 3, 20, 40}, 72, two(3), two(1), two(1), two(1)}, 1, precision);
     check_moments({{4, 16, 8, 8}, 32, two(2), two(2), two(0), two(1)}, 2, precision);
-    check_moments({{2, 28, 7, 5}, 12, two(3), two(1), two(1), two(1)}, 2, precision);
+    for (const char* way : {"first", "tensor"}) {
+      setenv("PYCAFFE_CLR_CONVOLUTION", way, 1);
+      check_moments({{2, 28, 7, 5}, 12, two(3), two(1), two(1), two(1)}, 2, precision);
+      unsetenv("PYCAFFE_CLR_CONVOLUTION");
+    }
   }
 }
 

@@ -86,7 +86,8 @@ class ConvOp : public CudaOp {
             .bias = bias_ ? param(1) : nullptr,
             .y = out(),
             .prepared = buffers_.prepared,
-            .scratch = buffers_.scratch};
+            .scratch = buffers_.scratch,
+            .moments = outs() > 1 ? buffers_.out[1].data : nullptr};
   }
   ConvTensors data_tensors() const {
     return {.w = param(0),
@@ -120,8 +121,6 @@ class ConvOp : public CudaOp {
 
 std::unique_ptr<Op> make_conv(const ConvDesc& desc, const OpSite& site) {
   const bool lines = site.out[0].layout == Layout::nhwc;
-  // More outputs than one only our own kernels make.
-  if (lines && site.out.size() > 1) return make_tensor_conv(desc, site);
   std::unique_ptr<ConvWay> forward = choose_conv(desc, site, ConvStep::forward);
   if (!forward) return nullptr;
   auto op = std::make_unique<ConvOp>(desc, site, std::move(forward));

@@ -117,6 +117,8 @@ std::vector<std::unique_ptr<ConvWay>> conv_ways(CudaDevice* device, const ConvDe
   };
   const Precision precision = site.device->precision();
   add(make_tensor_way(desc, site, step));
+  // No other finds the moments of what it writes.
+  if (step == ConvStep::forward && desc.moments > 0) return ways;
   if (site.out[0].layout == Layout::plain) {
     if (precision != Precision::fp32) add(make_matmul_conv(desc, site, step, precision));
     add(make_matmul_conv(desc, site, step, Precision::fp32));

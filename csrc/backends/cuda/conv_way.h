@@ -19,6 +19,7 @@ struct ConvTensors {
   float *y = nullptr, *dx = nullptr, *dw = nullptr;
   bool adds = false;  // to what is in dw
   void *prepared = nullptr, *scratch = nullptr;
+  void* moments = nullptr;  // of y; null: not wanted
 };
 
 // A way to carry out one step of a convolution, by kernels on the thread's current stream.

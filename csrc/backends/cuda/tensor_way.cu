@@ -9,13 +9,18 @@ namespace {
 class TensorWay : public ConvWay {
  public:
   TensorWay(const ConvDesc& desc, const OpSite& site, ConvStep step)
-      : step_(step), x_(site.in[0]), y_(site.out[0]), conv_(desc, site, site.device->precision()) {}
+      : step_(step),
+        moments_(desc.moments > 0),
+        x_(site.in[0]),
+        y_(site.out[0]),
+        conv_(desc, site, site.device->precision()) {}
 
   std::string name() const override { return kTensorConv; }
   int64_t prepared_bytes() const override {
     return conv_.prepared_bytes(step_ == ConvStep::forward, step_ == ConvStep::data);
   }
   int64_t scratch_bytes() const override {
+    if (step_ == ConvStep::forward) return moments_ ? conv_.moments_scratch_bytes() : 0;
     return step_ == ConvStep::weights ? conv_.weight_scratch_bytes(false) : 0;
   }
   void prepare(const ConvTensors& t) const override {
@@ -27,7 +32,8 @@ class TensorWay : public ConvWay {
     };
     switch (step_) {
       case ConvStep::forward:
-        return conv_.forward(tensor(t.x, x_), t.prepared, t.bias, tensor(t.y, y_));
+        return conv_.forward(tensor(t.x, x_), t.prepared, t.bias, tensor(t.y, y_),
+                             static_cast<ChannelMoments*>(t.moments), t.scratch);
       case ConvStep::data:
         return conv_.data_gradient(tensor(t.dy, y_), t.prepared, tensor(t.dx, x_));
       case ConvStep::weights:
@@ -40,6 +46,7 @@ class TensorWay : public ConvWay {
 
  private:
   ConvStep step_;
+  bool moments_;
   TensorSpec x_, y_;
   TensorConv conv_;
 };
