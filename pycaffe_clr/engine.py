@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from time import perf_counter
@@ -15,7 +17,7 @@ import numpy as np
 from pycaffe_clr.data import RecordStream, Share, open_source, read_mean, resolve
 from pycaffe_clr.data import Source as RecordSource
 from pycaffe_clr.data.file_feeds import PARAMS, FileFeeds
-from pycaffe_clr.errors import ConfigError
+from pycaffe_clr.errors import ConfigError, DataError
 from pycaffe_clr.native import check_fork, core, name_gpu_libraries, note_threads
 from pycaffe_clr.prototxt import Source, layer_specs, schema
 
@@ -157,6 +159,17 @@ def _forced_color(transform: Mapping[str, Any], where: str) -> bool | None:
     return bool(color) if color or gray else None
 
 
+@contextmanager
+def _of_layer(where: str) -> Iterator[None]:
+    """Names the layer in an error about its files that does not."""
+    try:
+        yield
+    except (ConfigError, DataError) as error:
+        if where in str(error):
+            raise
+        raise type(error)(f"{where}: {error}") from error
+
+
 # A core feed, arrays by the names of fields, or an object that gives records batch by batch.
 FeedSource = Union["RecordFeed", Mapping[str, Any], "StreamSource"]
 
@@ -200,6 +213,8 @@ def layer_feed(
             raise ConfigError(
                 f"{where}: memory_data_param needs batch_size, channels, height and width above 0"
             )
+        if math.prod(dims) >= 2**31:
+            raise ConfigError(f"{where}: a batch of {dims} would have 2^31 or more elements")
         feed = ready_core().ArrayFeed(np.zeros(dims, np.float32))
     elif spec["type"] in PARAMS:
         settings = _last(attributes.get(PARAMS[spec["type"]], {}))
@@ -212,7 +227,8 @@ def layer_feed(
     if feed is None:
         return None
     mean = None
-    if "mean_file" in transform and spec["type"] != "WindowData":
+    # The layer itself refuses one for records that are no pictures.
+    if "mean_file" in transform and spec["type"] != "WindowData" and len(feed.shape) == 3:
         channels, height, width = feed.shape
         mean = records.mean(transform["mean_file"], (channels, height, width))
     return feed, mean
@@ -272,7 +288,8 @@ def build_net(
     part = Share(rank * replicas, replicas, ranks * replicas) if ranks > 1 else None
     taken: dict[str, LayerFeed] = {}
     for spec in specs:
-        feed = layer_feed(spec, records, given.get(spec["name"]), part, seed)
+        with _of_layer(f"{spec['where']}: layer '{spec['name']}'"):
+            feed = layer_feed(spec, records, given.get(spec["name"]), part, seed)
         if feed is not None:
             taken[spec["name"]] = feed
         if spec["type"] == "AnnotatedData":  # its records have all that these say

@@ -15,7 +15,7 @@ import numpy as np
 
 from pycaffe_clr.core_types import HostLayerSpec
 from pycaffe_clr.engine import ready_core
-from pycaffe_clr.errors import ConfigError
+from pycaffe_clr.errors import ConfigError, PycaffeClrError
 from pycaffe_clr.shaped import Shaped
 
 
@@ -198,6 +198,10 @@ class Host:
     def _named(self, what: str) -> Iterator[None]:
         try:
             yield
+        except PycaffeClrError as error:
+            if self._title in str(error):
+                raise
+            raise type(error)(f"{self._title}: {error}") from error
         except Exception as error:
             error.add_note(f"in {what} of {self._title}")
             raise
@@ -220,6 +224,8 @@ def make(spec: HostLayerSpec) -> Host:
     made = getattr(found, name, None)
     if not isinstance(made, type):
         raise ConfigError(f"{title}: module '{module}' has no class '{name}'")
+    if not issubclass(made, Layer):
+        raise ConfigError(f"{title}: class '{name}' of module '{module}' is no caffe.Layer")
     return host_of(made)(spec)
 
 

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from pycaffe_clr import proto
-from pycaffe_clr.data.annotated import MOST_BOXES, AnnotatedRecords, check_settings
+from pycaffe_clr.data.annotated import MOST_BOXES, AnnotatedRecords
+from pycaffe_clr.data.annotated_settings import check_settings
 from pycaffe_clr.data.box_sampling import Boxes, Part, choose, crop, expand
 from pycaffe_clr.data.colors import distort
 from pycaffe_clr.data.sources import RawRecords
@@ -185,4 +186,18 @@ def test_records_of_other_kinds_are_refused(tmp_path, value):
 )
 def test_what_is_not_supported_is_told(transform, message):
     with pytest.raises(ConfigError, match=message):
-        check_settings(transform, "net:1: layer 'data'")
+        check_settings(transform, [], "net:1: layer 'data'")
+
+
+def test_numbers_that_no_picture_can_have_are_refused():
+    for transform, samplers, word in [
+        (settings(expand_param={"max_expand_ratio": 0.5}), [], "max_expand_ratio is 0.5"),
+        (settings(distort_param={"hue_delta": -1}), [], "hue_delta is -1"),
+        (settings(distort_param={"contrast_lower": 2, "contrast_upper": 1}), [], "contrast_upper"),
+        (settings(), [{"sampler": {"min_scale": 0}}], "min_scale is 0"),
+        (settings(), [{"sampler": {"max_scale": 2}}], "max_scale is 2"),
+        (settings(), [{"sampler": {"min_aspect_ratio": 2}}], "max_aspect_ratio, 1"),
+        (settings(scale=float("nan")), [], "is nan"),
+    ]:
+        with pytest.raises(ConfigError, match=f"layer 'data'.*{word}"):
+            check_settings(transform, samplers, "net:1: layer 'data'")

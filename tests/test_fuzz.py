@@ -36,6 +36,12 @@ def test_spoilt_nets_run_or_are_refused(seed, tmp_path):
     assert "'ran'" in told and "'ConfigError'" in told
 
 
+def test_extreme_settings_of_every_layer_run_or_are_refused(tmp_path):
+    told = run("fuzz_layers.py", str(tmp_path), folder=tmp_path)
+    assert told.count("'ran'") == len(told.splitlines())
+    assert told.count("'ConfigError'") > 40
+
+
 @pytest.mark.parametrize("seed", [1])
 def test_spoilt_files_are_read_or_refused(seed, tmp_path):
     told = run("fuzz_files.py", str(seed), "250", folder=tmp_path)

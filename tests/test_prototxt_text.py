@@ -89,7 +89,10 @@ def test_text_is_read_as_protobuf_reads_it(text):
         ("// no", "1:1: comments start with #"),
         ("name: 'a' @", "1:11: unexpected character '@'"),
         ("name: \x07", "1:7: .*is this a binary file"),
-        ("layer { clip_param { min: 1 } }", "required fields are not set: layer.0..clip_param.max"),
+        (
+            "layer { name: 'c' clip_param { min: 1 } }",
+            "1:1: layer 'c': required fields are not set: clip_param.max",
+        ),
     ],
 )
 def test_error_says_where_and_what(text, message):

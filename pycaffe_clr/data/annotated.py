@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from pycaffe_clr import proto
 from pycaffe_clr.data import box_sampling, colors, datum, pictures
 from pycaffe_clr.data.box_sampling import Boxes
-from pycaffe_clr.errors import ConfigError, DataError
+from pycaffe_clr.errors import DataError
 
 # Boxes for which there is room, of each sample of a batch.
 MOST_BOXES = 128
@@ -47,23 +47,6 @@ def _resized(image: np.ndarray, height: int, width: int, mode: str) -> np.ndarra
     }
     picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
     return np.asarray(picture.resize((width, height), kinds[mode])).transpose(2, 0, 1)
-
-
-def check_settings(transform: Mapping[str, Any], where: str) -> None:
-    """Raise ConfigError for what is not supported of SSD's transform_param."""
-    resize = transform.get("resize_param", {})
-    if not resize.get("height") or not resize.get("width"):
-        raise ConfigError(
-            f"{where}: transform_param needs a resize_param with height and width: pictures of a "
-            "batch must be of one size"
-        )
-    if resize.get("resize_mode", "WARP") != "WARP":
-        raise ConfigError(f"{where}: resize_mode {resize['resize_mode']} is not supported; WARP is")
-    for field in ("noise_param", "crop_size", "crop_h", "crop_w", "mean_file"):
-        if transform.get(field):
-            raise ConfigError(f"{where}: {field} is not supported with boxes")
-    if len(transform.get("mean_value", [])) not in (0, 1, 3):
-        raise ConfigError(f"{where}: mean_value must be given once, or for 3 channels")
 
 
 class AnnotatedRecords:

@@ -148,6 +148,9 @@ class FileFeeds:
             for name in ("fg_threshold", "bg_threshold", "fg_fraction")
             if name in settings
         }
+        for name, value in thresholds.items():
+            if not 0 <= value <= 1:
+                raise ConfigError(f"{where}: {name} is {value:g}, expected 0 to 1")
         how = Sampling(
             crop,
             bool(transform.get("mirror", False)),
@@ -166,13 +169,14 @@ class FileFeeds:
     def _annotated(
         self, path: Path, spec: LayerSpec, transform: Mapping[str, Any], seed: int, where: str
     ) -> StreamSource:
-        from pycaffe_clr.data.annotated import AnnotatedRecords, check_settings
+        from pycaffe_clr.data.annotated import AnnotatedRecords
+        from pycaffe_clr.data.annotated_settings import check_settings
         from pycaffe_clr.data.sources import RawRecords
 
         if len(spec["tops"]) > 2:
             raise ConfigError(f"{where}: AnnotatedData has two tops at most, pictures and boxes")
-        check_settings(transform, where)
         samplers = spec["attributes"].get("annotated_data_param", {}).get("batch_sampler", [])
+        check_settings(transform, samplers, where)
         return AnnotatedRecords(RawRecords(path), transform, samplers, spec["tops"], seed)
 
     def _window_mean(

@@ -61,9 +61,7 @@ def parse_located(
     parser = _Parser(tokenize(source, defines), source)
     parser.message(message, fields_of(message.DESCRIPTOR), (), None)
     if not message.IsInitialized():
-        untyped: Any = message  # protobuf's stubs leave the method out
-        missing = ", ".join(untyped.FindInitializationErrors())
-        raise ConfigError(f"{name}: required fields are not set: {missing}")
+        raise _incomplete(message, source)
     source.layers = _layer_offsets(message, source)
     return Parsed(message, source)
 
@@ -110,6 +108,19 @@ _EXPECTED = {
     "string": "a string in quotes",
     "bytes": "a string in quotes",
 }
+
+
+def _incomplete(message: Any, source: Source) -> ConfigError:
+    """The error for the required fields that a message lacks; the first layer's with its place."""
+    missing = message.FindInitializationErrors()
+    where = source.name
+    place = re.match(r"(layers?)\[(\d+)\]\.", missing[0])
+    if place and message.DESCRIPTOR.name == "NetParameter":
+        field, index = place[1], int(place[2])
+        missing = [each[place.end() :] for each in missing if each.startswith(place[0])]
+        layer = f"layer '{getattr(message, field)[index].name}'"
+        where = f"{source.at(source.marks[field, index])}: {layer}"
+    return ConfigError(f"{where}: required fields are not set: {', '.join(missing)}")
 
 
 def _layer_offsets(message: Any, source: Source) -> list[int | None]:
