@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import types
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -89,8 +90,48 @@ def test_a_large_net_and_old_forms_and_nothing():
     assert ET.fromstring(caffe.draw.draw_net(caffe.proto.NetParameter(), "LR", "svg")) is not None
 
 
+class Told:
+    """Stands for each class of pydot: remembers what it was made of and what it was given."""
+
+    def __init__(self, *words: object, **style: object) -> None:
+        self.words, self.style = words, style
+        self.nodes: list[Told] = []
+        self.edges: list[Told] = []
+        self.add_node, self.add_edge = self.nodes.append, self.edges.append
+
+
+def test_pycaffes_own_texts_and_graph(monkeypatch):
+    """What BVLC's python/caffe/draw.py gives for this net."""
+    draw = caffe.draw
+    net = parse_net(NET)
+    data, conv, relu, pool, _ = net.layer
+    lines = ["conv", "(Convolution)", "kernel size: 1", "stride: 1", "pad: 1"]
+    assert draw.get_layer_label(conv, "LR") == '"' + r"\n".join(lines) + '"'
+    window = "kernel size: 0 stride: 1 pad: 0"
+    assert draw.get_layer_label(pool, "TB") == f'"pool (Pooling AVE) {window}"'
+    assert draw.get_layer_label(conv, "BT", True).endswith(' lr mult: 3.0, 1.0"')
+    assert draw.get_layer_lr_mult(conv) == (3.0, 1.0)
+    with pytest.raises(ValueError, match="ReLU layers do not have"):
+        draw.get_layer_lr_mult(relu)
+    assert (draw.get_edge_label(conv), draw.get_edge_label(data)) == ("4", '""')
+    assert draw.get_pooling_types_dict() == {0: "MAX", 1: "AVE", 2: "STOCHASTIC"}
+    module = types.SimpleNamespace(Dot=Told, Node=Told, Edge=Told)
+    monkeypatch.setitem(sys.modules, "pydotplus", module)
+    graph = draw.get_pydot_graph(net, "LR", phase=caffe.TRAIN)
+    assert graph.words == ('a <net> & "more"',)
+    assert graph.style == {"graph_type": "digraph", "rankdir": "LR"}
+    nodes = {node.words[0]: node.style for node in graph.nodes}
+    assert nodes["sum"] == {}  # a top, and nobody's bottom
+    assert nodes[draw.get_layer_label(relu, "LR")] == draw.NEURON_LAYER_STYLE
+    styled = {**draw.LAYER_STYLE_DEFAULT, "fillcolor": "#FF5050"}
+    assert nodes[draw.get_layer_label(conv, "LR")] == styled
+    assert nodes["pool"] == draw.BLOB_STYLE and len(graph.nodes) == 8
+    assert [edge.style["label"] for edge in graph.edges] == ['""', '""', "4", *['""'] * 5]
+
+
 def test_what_cannot_be_drawn_is_told(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pydot", None)
+    for name in ("pydot", "pydotplus"):
+        monkeypatch.setitem(sys.modules, name, None)
     net = parse_net(NET)
     with pytest.raises(caffe.ConfigError, match="rankdir must be"):
         caffe.draw.draw_net(net, "XY")

@@ -9,24 +9,33 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pycaffe_clr.atomic import write_atomically
-from pycaffe_clr.draw.graph import (
-    Graph,
-    choose_color_by_layertype,
-    dot_text,
+from pycaffe_clr.draw.graph import Graph, dot_text, graph_of
+from pycaffe_clr.draw.labels import (
     get_edge_label,
     get_layer_label,
-    graph_of,
+    get_layer_lr_mult,
+    get_pooling_types_dict,
 )
 from pycaffe_clr.draw.layout import layout
+from pycaffe_clr.draw.pydot_graph import get_pydot_graph
+from pycaffe_clr.draw.styles import (
+    BLOB_STYLE,
+    LAYER_STYLE_DEFAULT,
+    NEURON_LAYER_STYLE,
+    choose_color_by_layertype,
+)
 from pycaffe_clr.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from pycaffe_clr.proto import NetParameter
 
 __all__ = [
+    "BLOB_STYLE",
+    "LAYER_STYLE_DEFAULT",
+    "NEURON_LAYER_STYLE",
     "Graph",
     "choose_color_by_layertype",
     "dot_text",
@@ -34,6 +43,8 @@ __all__ = [
     "draw_net_to_file",
     "get_edge_label",
     "get_layer_label",
+    "get_layer_lr_mult",
+    "get_pooling_types_dict",
     "get_pydot_graph",
     "graph_of",
 ]
@@ -82,22 +93,6 @@ def draw_net_to_file(
     if not ext:
         raise ConfigError(f"{filename}: the name needs an end that says the format, .png or .svg")
     write_atomically(filename, [draw_net(caffe_net, rankdir, ext, phase, display_lrm)])
-
-
-def get_pydot_graph(
-    caffe_net: NetParameter,
-    rankdir: str,
-    label_edges: bool = True,
-    phase: int | None = None,
-    display_lrm: bool = False,
-) -> Any:
-    """The net as a graph of the package pydot. Raises ConfigError where that is not installed."""
-    try:
-        import pydot
-    except ImportError as error:
-        raise ConfigError("get_pydot_graph needs pydot: pip install pydot") from error
-    graph = graph_of(caffe_net, rankdir, label_edges, phase, display_lrm)
-    return pydot.graph_from_dot_data(dot_text(graph))[0]
 
 
 def _by_graphviz(program: str, text: str, ext: str) -> bytes:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pycaffe_clr import proto
+from pycaffe_clr.draw.labels import LEARNING, get_edge_label, get_layer_lr_mult
+from pycaffe_clr.draw.styles import BLOB_STYLE, NEURON_LAYER_STYLE, choose_color_by_layertype
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.prototxt.upgrade import upgrade_net
 
@@ -13,14 +15,6 @@ if TYPE_CHECKING:
     from pycaffe_clr.proto import LayerParameter, NetParameter
 
 RANKDIRS = ("LR", "RL", "TB", "BT")
-_BLOB_COLOR, _IN_PLACE_COLOR, _LAYER_COLOR = "#E0E0E0", "#90EE90", "#6495ED"
-_COLORS = {
-    "Convolution": "#FF5050",
-    "Deconvolution": "#FF5050",
-    "Pooling": "#FF9900",
-    "InnerProduct": "#CC33FF",
-}
-_LEARNING = ("Convolution", "Deconvolution", "InnerProduct")
 
 
 @dataclass(frozen=True)
@@ -42,27 +36,6 @@ class Graph:
     edges: list[tuple[str, str, str]] = field(default_factory=list)
 
 
-def choose_color_by_layertype(layertype: str) -> str:
-    """The colour of a layer's box."""
-    return _COLORS.get(layertype, _LAYER_COLOR)
-
-
-def get_edge_label(layer: LayerParameter) -> str:
-    """What is written at a layer's outputs: batch size or number of channels."""
-    if layer.type == "Data":
-        return f"Batch {layer.data_param.batch_size}"
-    if layer.type in ("Convolution", "Deconvolution"):
-        return str(layer.convolution_param.num_output)
-    if layer.type == "InnerProduct":
-        return str(layer.inner_product_param.num_output)
-    return ""
-
-
-def get_layer_label(layer: LayerParameter, rankdir: str, display_lrm: bool = False) -> str:
-    """The text of a layer's box; its lines are one where the net leads up or down."""
-    return (" " if rankdir in ("TB", "BT") else "\n").join(_lines(layer, display_lrm))
-
-
 def _lines(layer: LayerParameter, display_lrm: bool) -> list[str]:
     kind = layer.type
     if kind == "Pooling":
@@ -72,9 +45,8 @@ def _lines(layer: LayerParameter, display_lrm: bool) -> list[str]:
         lines.append("global")
     elif layer.type in ("Convolution", "Deconvolution", "Pooling"):
         lines += _window(layer)
-    if display_lrm and layer.type in _LEARNING:
-        first, second = [*(each.lr_mult for each in layer.param), 1.0, 1.0][:2]
-        lines.append(f"lr mult: {first:.1f}, {second:.1f}")
+    if display_lrm and layer.type in LEARNING:
+        lines.append("lr mult: {:.1f}, {:.1f}".format(*get_layer_lr_mult(layer)))
     return lines
 
 
@@ -103,6 +75,14 @@ def _is_in(layer: LayerParameter, phase: int) -> bool:
     return not any(r.HasField("phase") and r.phase == phase for r in layer.exclude)
 
 
+def layers_of(net: NetParameter, phase: int | None) -> list[LayerParameter]:
+    """A net's layers in today's form; phase: those that may be in it."""
+    upgraded = proto.NetParameter()
+    upgraded.CopyFrom(net)
+    upgrade_net(upgraded)
+    return [layer for layer in upgraded.layer if phase is None or _is_in(layer, phase)]
+
+
 def graph_of(
     net: NetParameter,
     rankdir: str = "LR",
@@ -113,13 +93,9 @@ def graph_of(
     """The graph of a net; see draw_net."""
     if rankdir not in RANKDIRS:
         raise ConfigError(f"rankdir must be one of {', '.join(RANKDIRS)}, not {rankdir!r}")
-    upgraded = proto.NetParameter()
-    upgraded.CopyFrom(net)
-    upgrade_net(upgraded)
     graph = Graph(net.name or "Net", rankdir)
-    for index, layer in enumerate(upgraded.layer):
-        if phase is None or _is_in(layer, phase):
-            _add(graph, layer, f"layer {index}", label_edges, display_lrm)
+    for index, layer in enumerate(layers_of(net, phase)):
+        _add(graph, layer, f"layer {index}", label_edges, display_lrm)
     return graph
 
 
@@ -127,15 +103,20 @@ def _add(
     graph: Graph, layer: LayerParameter, key: str, label_edges: bool, display_lrm: bool
 ) -> None:
     in_place = len(layer.bottom) == 1 and list(layer.bottom) == list(layer.top)
-    color = _IN_PLACE_COLOR if in_place else choose_color_by_layertype(layer.type)
-    lines = tuple(get_layer_label(layer, graph.rankdir, display_lrm).split("\n"))
-    graph.nodes[key] = Node(lines, color)
+    color = choose_color_by_layertype(layer.type)
+    if in_place:
+        color = NEURON_LAYER_STYLE["fillcolor"]
+    lines = _lines(layer, display_lrm)
+    if graph.rankdir in ("TB", "BT"):  # there is room at the sides
+        lines = [" ".join(lines)]
+    graph.nodes[key] = Node(tuple(lines), color)
     for blob in [*layer.bottom, *layer.top]:
-        graph.nodes.setdefault(f"blob {blob}", Node((blob,), _BLOB_COLOR, is_blob=True))
+        graph.nodes.setdefault(f"blob {blob}", Node((blob,), BLOB_STYLE["fillcolor"], is_blob=True))
     for bottom in layer.bottom:
         graph.edges.append((f"blob {bottom}", key, ""))
+    text = get_edge_label(layer).strip('"') if label_edges else ""
     for top in layer.top:
-        graph.edges.append((key, f"blob {top}", get_edge_label(layer) if label_edges else ""))
+        graph.edges.append((key, f"blob {top}", text))
 
 
 def _quoted(text: str) -> str:
