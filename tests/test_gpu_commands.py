@@ -65,6 +65,19 @@ def solver(text: str = ""):
     return parse_solver(f'net: "n" base_lr: 1 lr_policy: "fixed" {text}')
 
 
+def test_device_query_names_the_gpus(two_gpus, capfd):
+    assert cli.main(["device_query"]) == 0
+    assert re.findall(r"Device id: +(\d+)", capfd.readouterr().out) == ["0", "1"]
+    assert cli.main(["device_query", "-gpu", "1"]) == 0
+    assert re.findall(r"Name: +(NVIDIA .*)", capfd.readouterr().out) == ["NVIDIA B"]
+    assert cli.main(["device_query", "--gpu", "2"]) == 1
+
+
+def test_device_query_without_a_gpu(no_gpu, capfd):
+    assert cli.main(["device_query"]) == 1
+    assert "no driver" in capfd.readouterr().err
+
+
 def test_a_solver_trains_on_the_gpu_it_names(two_gpus):
     assert devices.of_solver(solver()) == ("cuda:0", 1, "GPU 0: NVIDIA A")
     assert devices.of_solver(solver("device_id: 1")) == ("cuda:1", 1, "GPU 1: NVIDIA B")

@@ -15,15 +15,15 @@ from pycaffe_clr.errors import PycaffeClrError
 # Verb -> module, and what --help says. Modules are imported when their verb is used; none may be
 # called as something built in, since it becomes a name of this package then.
 VERBS = {
-    "run": ("run", "train a solver in a folder of its own: log, tables, snapshots, curve.png"),
-    "data": ("data", "make the databases that a net reads: real, a sample, or made-up"),
+    "run": ("run", "train a solver in a folder of its own: log, tables, curve"),
+    "data": ("data", "databases that a net reads: real, a sample, made up"),
     "list": ("shipped", "the solvers and nets that ship with pycaffe_clr"),
     "range": ("range", "learning rate range test: the rates to train with, in words"),
     "search": ("search", "weight decay, momentum, batch or rate by short runs"),
     "recipe": ("recipe", "rate, batch, momentum and weight decay found by short runs"),
     "show": ("show", "the plan of a net: ops after fusion, layouts, memory"),
     "table": ("table", "the report's tables, our runs beside its numbers"),
-    "experiment": ("experiment", "the report's experiments: list, show, run, status, pack, claims"),
+    "experiment": ("experiment", "the report's experiments: list, show, run, status, pack, .."),
     "report": ("report", "one HTML page: tables, figures, claims, assumptions, runs"),
     "figures": ("figures", "the report's figures from runs on disk"),
     "compare": ("compare", "any runs or logs side by side, in numbers and a picture"),
@@ -38,6 +38,7 @@ VERBS = {
     "train": ("train", "as `caffe train`"),
     "test": ("test", "as `caffe test`"),
     "time": ("time", "as `caffe time`: milliseconds per layer"),
+    "device_query": ("device_query", "as `caffe device_query`: the GPUs here"),
     "version": ("version", "versions, backends, processor"),
 }
 # Caffe's names of its tools.

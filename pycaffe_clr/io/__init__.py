@@ -13,6 +13,7 @@ from pycaffe_clr.io.arrays import (
 )
 from pycaffe_clr.io.images import load_image, oversample, resize_image
 from pycaffe_clr.io.transformer import Transformer
+from pycaffe_clr.proto import caffe_pb2  # scripts know it by this place, too
 
 __all__ = [
     "Transformer",
@@ -21,6 +22,7 @@ __all__ = [
     "arraylist_to_blobprotovector_str",
     "blobproto_to_array",
     "blobprotovector_str_to_arraylist",
+    "caffe_pb2",
     "datum_to_array",
     "load_image",
     "oversample",
