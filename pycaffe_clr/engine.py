@@ -219,9 +219,9 @@ def layer_feed(
     elif spec["type"] in PARAMS:
         settings = _last(attributes.get(PARAMS[spec["type"]], {}))
         files = FileFeeds(records.data_dir, seed)
-        if spec["type"] == "InfogainLoss":
-            gains = files.gains(settings)
-            return None if gains is None else (None, gains)
+        if spec["type"] in ("InfogainLoss", "DetectionEvaluate"):
+            table = files.table(settings)
+            return None if table is None else (None, table)
         feed = record_feed(files.open(spec, settings, transform, share))
         records.readers |= files.readers
     if feed is None:

@@ -91,6 +91,9 @@ SAMPLES = {
     "ContrastiveLoss": Sample([*_PAIR, (4,)]),
     "Crop": Sample([IMAGE, (2, 4, 3, 3)], "crop_param { offset: 1 }"),
     "Data": Sample([], 'data_param { source: "db" batch_size: 2 }', _RECORDS),
+    "DetectionEvaluate": Sample([(1, 1, 1, 7), (1, 1, 1, 8)],
+                                "detection_evaluate_param { num_classes: 3 }",
+                                last=(0, 1, 0, 0.1, 0.1, 0.5, 0.5, 0)),
     "DetectionOutput": Sample([(1, 8), (1, 6), (1, 2, 8)],
                               "detection_output_param { num_classes: 3 keep_top_k: 3 nms_param { "
                               "top_k: 4 } }"),

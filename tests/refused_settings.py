@@ -136,6 +136,13 @@ BAD = {
     ],
     "Deconvolution": [*_CONVOLUTION, *_GROUPS],
     "DepthwiseConvolution": [*_CONVOLUTION, *_GROUPS],
+    "DetectionEvaluate": [
+        ("", "num_classes"),
+        ("num_classes: 0", "num_classes"),
+        ("num_classes: 3 overlap_threshold: 0", "overlap_threshold"),
+        ("num_classes: 3", "detections", [(1, 1, 1, 6), (1, 1, 1, 8)]),
+        ("num_classes: 3", "truths", [(1, 1, 1, 7), (1, 1, 8)]),
+    ],
     "DetectionOutput": [
         ("", "num_classes"),
         ("num_classes: 0", "num_classes"),

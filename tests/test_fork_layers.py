@@ -154,8 +154,11 @@ def test_proposals(tmp_path):
     boxes, objects = boxes[large], objects[large]
     kept = boxes[suppress(boxes, objects, 0.6, 1)][:count]
     assert 2 < len(kept) < count
-    assert close(got[: len(kept), 1:], kept.astype(np.float32)) and not got[:, 0].any()
-    assert np.array_equal(got[len(kept) :], np.repeat(got[:1], count - len(kept), 0))
+    assert got.shape == (len(kept), 5) and not got[:, 0].any()
+    assert close(got[:, 1:], kept.astype(np.float32))
+    # None at all: an empty box.
+    nothing = text.replace("min_size: 20", "min_size: 200")
+    assert run(tmp_path, bottoms, layer("Proposal", "s b i", nothing)).tolist() == [[0] * 5]
 
 
 def test_detections(tmp_path):

@@ -6,6 +6,7 @@ each of them too, over data that is made for it.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
@@ -14,125 +15,73 @@ from pathlib import Path
 import lmdb
 import numpy as np
 import pytest
+from detector_nets import (
+    BODY,
+    DATA,
+    DETECTIONS,
+    EVALUATION,
+    HEADS,
+    LOSS,
+    TEST_DATA,
+    box_database,
+    precision_by_the_formula,
+)
 from google.protobuf import text_format
 
 import pycaffe_clr as caffe
 from pycaffe_clr import proto
 from pycaffe_clr.errors import ConfigError
 from pycaffe_clr.prototxt import load_net
+from pycaffe_clr.train.log import CaffeLog
 
 RNG = np.random.default_rng(7)
 
 # --- a small SSD ----------------------------------------------------------------------------------
 
-BODY = """
-layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
-  convolution_param { num_output: 8 kernel_size: 3 stride: 4 pad: 1
-    weight_filler { type: "xavier" } } }
-layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }
-layer { name: "norm1" type: "Normalize" bottom: "conv1" top: "norm1"
-  norm_param { across_spatial: false channel_shared: false
-    scale_filler { type: "constant" value: 20 } } }
-layer { name: "conv2" type: "Convolution" bottom: "conv1" top: "conv2"
-  convolution_param { num_output: 8 kernel_size: 3 stride: 2 pad: 1
-    weight_filler { type: "xavier" } } }
-layer { name: "relu2" type: "ReLU" bottom: "conv2" top: "conv2" }
-"""
 
-
-def head(source: str, boxes: int, sizes: str) -> str:
-    """What SSD puts upon a map: shifts, confidences of three classes, and prior boxes."""
-    text = ""
-    for kind, count in (("loc", 4 * boxes), ("conf", 3 * boxes)):
-        name = f"{source}_{kind}"
-        text += f"""
-layer {{ name: "{name}" type: "Convolution" bottom: "{source}" top: "{name}"
-  convolution_param {{ num_output: {count} kernel_size: 3 pad: 1
-    weight_filler {{ type: "xavier" }} }} }}
-layer {{ name: "{name}_perm" type: "Permute" bottom: "{name}" top: "{name}_perm"
-  permute_param {{ order: 0 order: 2 order: 3 order: 1 }} }}
-layer {{ name: "{name}_flat" type: "Flatten" bottom: "{name}_perm" top: "{name}_flat"
-  flatten_param {{ axis: 1 }} }}
-"""
-    return (
-        text
-        + f"""
-layer {{ name: "{source}_prior" type: "PriorBox" bottom: "{source}" bottom: "data"
-  top: "{source}_prior" prior_box_param {{ {sizes} aspect_ratio: 2 flip: true clip: false
-    variance: 0.1 variance: 0.1 variance: 0.2 variance: 0.2 offset: 0.5 }} }}
-"""
-    )
-
-
-def joined(name: str, kind: str, axis: int) -> str:
-    return f"""layer {{ name: "{name}" type: "Concat" bottom: "norm1_{kind}" bottom: "conv2_{kind}"
-  top: "{name}" concat_param {{ axis: {axis} }} }}\n"""
-
-
-HEADS = (
-    head("norm1", 4, "min_size: 10 max_size: 16")
-    + head("conv2", 3, "min_size: 18")
-    + joined("loc", "loc_flat", 1)
-    + joined("conf", "conf_flat", 1)
-    + joined("prior", "prior", 2)
-)
-LOSS = """
-layer { name: "loss" type: "MultiBoxLoss" bottom: "loc" bottom: "conf" bottom: "prior"
-  bottom: "label" top: "loss" include { phase: TRAIN }
-  propagate_down: true propagate_down: true propagate_down: false propagate_down: false
-  loss_param { normalization: VALID }
-  multibox_loss_param { num_classes: 3 code_type: CENTER_SIZE neg_pos_ratio: 3 } }
-"""
-DETECTIONS = """
-layer { name: "scores" type: "Reshape" bottom: "conf" top: "scores"
-  reshape_param { shape { dim: 0 dim: -1 dim: 3 } } }
-layer { name: "softmax" type: "Softmax" bottom: "scores" top: "softmax" softmax_param { axis: 2 } }
-layer { name: "flat" type: "Flatten" bottom: "softmax" top: "flat" flatten_param { axis: 1 } }
-layer { name: "found" type: "DetectionOutput" bottom: "loc" bottom: "flat" bottom: "prior"
-  top: "found" detection_output_param { num_classes: 3 code_type: CENTER_SIZE keep_top_k: 20
-    confidence_threshold: 0.5 nms_param { nms_threshold: 0.45 top_k: 40 } } }
-"""
-DATA = """
-layer { name: "data" type: "AnnotatedData" top: "data" top: "label" include { phase: TRAIN }
-  transform_param { mirror: true mean_value: 100 scale: 0.02
-    resize_param { prob: 1 resize_mode: WARP height: 32 width: 32 interp_mode: LINEAR
-      interp_mode: AREA }
-    emit_constraint { emit_type: CENTER } expand_param { prob: 0.2 max_expand_ratio: 1.5 } }
-  data_param { source: "boxes" batch_size: 8 backend: LMDB }
-  annotated_data_param { batch_sampler { max_sample: 1 max_trials: 1 } label_map_file: "none" } }
-"""
-
-
-def box_database(folder: Path, count: int, size: int, seed: int = 1) -> None:
-    """Gray pictures, each with one bright square (class 1) or dark one (class 2)."""
-    random = np.random.default_rng(seed)
-    with lmdb.open(str(folder), map_size=1 << 26) as env, env.begin(write=True) as put:
-        for number in range(count):
-            image = random.integers(90, 110, (3, size, size), dtype=np.uint8)
-            side = size * 3 // 8
-            x, y = random.integers(0, size - side, 2)
-            label = 1 + number % 2
-            image[:, y : y + side, x : x + side] = 250 if label == 1 else 5
-            message = proto.AnnotatedDatum(type=0)
-            message.datum.channels, message.datum.height, message.datum.width = image.shape
-            message.datum.data = image.tobytes()
-            box = message.annotation_group.add(group_label=label).annotation.add().bbox
-            box.xmin, box.ymin = x / size, y / size
-            box.xmax, box.ymax = (x + side) / size, (y + side) / size
-            put.put(b"%08d" % number, message.SerializeToString())
+def judged_by_hand(net: caffe.Net, passes: int) -> float:
+    """Mean average precision (11point) of what a test net finds, by overlaps of 0.4."""
+    found: dict[int, list[tuple[float, bool]]] = {1: [], 2: []}
+    count = {1: 0, 2: 0}
+    for _ in range(passes):
+        net.forward()
+        truths = net.blobs["label"].data[0, 0]
+        for truth in truths:
+            count[int(truth[1])] += 1
+        taken = set()
+        for row in sorted(net.blobs["found"].data[0, 0], key=lambda row: -row[2]):
+            same = np.flatnonzero((truths[:, :2] == row[:2]).all(1))
+            if row[1] < 0:
+                continue
+            low = np.maximum(row[3:5], truths[same, 3:5])
+            high = np.minimum(row[5:], truths[same, 5:7])
+            shared = np.maximum(high - low, 0).prod(1)
+            area = (row[5:] - row[3:5]).prod() + (truths[same, 5:7] - truths[same, 3:5]).prod(1)
+            overlap = shared / (area - shared)
+            right = len(same) > 0 and overlap.max() >= 0.4
+            best = same[overlap.argmax()] if right else None
+            found[int(row[1])].append((float(row[2]), right and best not in taken))
+            taken.add(best)
+    return np.mean([
+        precision_by_the_formula(*zip(*rows, strict=True), count[label], "11point") if rows else 0
+        for label, rows in found.items()
+    ])  # fmt: skip
 
 
 def test_a_small_ssd_learns_to_find_squares(tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     box_database(tmp_path / "boxes", 64, 32)
     (tmp_path / "train.prototxt").write_text(DATA + BODY + HEADS + LOSS)
+    (tmp_path / "test.prototxt").write_text(TEST_DATA + BODY + HEADS + DETECTIONS + EVALUATION)
     (tmp_path / "solver.prototxt").write_text(
         'train_net: "train.prototxt" base_lr: 0.004 lr_policy: "fixed" type: "Adam" momentum: 0.9'
         " max_iter: 200 display: 0 random_seed: 3 snapshot_after_train: false"
-        ' eval_type: "detection" ap_version: "11point"'
+        ' test_net: "test.prototxt" test_iter: 16 test_interval: 120 test_initialization: false'
+        ' eval_type: "detection" ap_version: "11point" show_per_class_result: true'
     )
     caplog.set_level(logging.WARNING)
-    solver = caffe.get_solver("solver.prototxt")
+    said = io.StringIO()
+    solver = caffe.get_solver("solver.prototxt", log=CaffeLog(said))
     losses = []
     for _ in range(120):
         solver.step(1)
@@ -141,25 +90,14 @@ def test_a_small_ssd_learns_to_find_squares(tmp_path, monkeypatch, caplog):
     labels = solver.net.blobs["label"].data
     assert labels.shape == (1, 1, 8, 8) and (labels[0, 0, :, 0] == range(8)).all()
     assert not [r for r in caplog.records if "does not use" in r.getMessage()]
-    deploy = 'input: "data" input_shape { dim: 2 dim: 3 dim: 32 dim: 32 }\n'
-    (tmp_path / "deploy.prototxt").write_text(deploy + BODY + HEADS + DETECTIONS)
-    net = caffe.Net("deploy.prototxt", caffe.TEST)
-    net.share_with(solver.net)
-    right = 0
-    for batch in range(4):
-        net.blobs["data"].data[...] = solver.net.blobs["data"].data[2 * batch : 2 * batch + 2]
-        rows = net.forward()["found"][0, 0]
-        assert rows.shape[1] == 7
-        for sample in range(2):
-            truth = labels[0, 0, 2 * batch + sample]
-            found = rows[rows[:, 0] == sample]
-            if len(found) and found[0, 2] > 0:
-                best = found[found[:, 2].argmax()]
-                low, high = np.maximum(best[3:5], truth[3:5]), np.minimum(best[5:], truth[5:7])
-                area = (best[5:] - best[3:5]).prod() + (truth[5:7] - truth[3:5]).prod()
-                shared = np.maximum(high - low, 0).prod()
-                right += best[1] == truth[1] and shared / (area - shared) > 0.4
-    assert right >= 5
+    expected = judged_by_hand(solver.test_nets[0], 16)
+    solver.step(1)
+    logged = re.search(
+        r"class1: (.*)\n.*class2: (.*)\n.* #0: detection_eval = (.*)", said.getvalue()
+    )
+    one, two, both = map(float, logged.groups())
+    assert both == pytest.approx((one + two) / 2, abs=1e-5) == pytest.approx(expected, abs=1e-5)
+    assert both > 0.5
 
 
 # --- real files -----------------------------------------------------------------------------------
@@ -182,6 +120,10 @@ def record_shape(source: str) -> tuple[int, int, int]:
 def make_data(folder: Path, net: proto.NetParameter) -> None:
     """What the net's data layers read, at the paths that they name."""
     for layer in net.layer:
+        if layer.detection_evaluate_param.name_size_file:
+            sizes = folder / "sizes.txt"
+            sizes.write_text("".join(f"{name} 64 64\n" for name in range(4)))
+            layer.detection_evaluate_param.name_size_file = str(sizes)
         if layer.type not in ("Data", "AnnotatedData", "ImageData"):
             continue
         param = layer.image_data_param if layer.type == "ImageData" else layer.data_param
@@ -233,11 +175,6 @@ def told(caplog) -> list[str]:
     return [message for message in said if not THEIRS.search(message)]
 
 
-def expect_evaluation(text: str) -> None:
-    if "DetectionEvaluate" in text:
-        pytest.xfail("the SSD fork's DetectionEvaluate is not there")
-
-
 def missing_module(text: str) -> bool:
     return "module:" in text
 
@@ -246,7 +183,6 @@ def missing_module(text: str) -> bool:
 @pytest.mark.parametrize("path", NETS, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_a_real_net(path, tmp_path, caplog):
     caplog.set_level(logging.WARNING)
-    expect_evaluation(path.read_text())
     copy = prepared(path, tmp_path)
     train = "loss" in path.read_text().lower() and "Input" not in copy.read_text()
     # Where data layers are for one phase each, the phases that have one.
@@ -279,19 +215,26 @@ def test_a_real_solver(path, tmp_path, caplog, monkeypatch):
     for field, name in re.findall(r'^\s*(net|train_net|test_net):\s*"(.*)"', text, re.M):
         found = next(p for p in (path.parent / name, path.parent / Path(name).name) if p.exists())
         nets[field] = found
-        expect_evaluation(found.read_text())
         if not missing_module(found.read_text()):
             text = text.replace(f'"{name}"', f'"{prepared(found, tmp_path)}"')
         else:
             text = text.replace(f'"{name}"', f'"{found}"')
-    quiet = 'test_interval: 1000 test_initialization: false snapshot_prefix: "at" display: 0'
+    detects = 'eval_type: "detection"' in text
+    quiet = 'test_interval: 1000 snapshot_prefix: "at" display: 0 snapshot_after_train: false'
     text = re.sub(r"display:.*", "", text)
-    (tmp_path / "solver.prototxt").write_text(f"{text}\n{quiet} snapshot_after_train: false\n")
+    if detects:
+        text = re.sub(r"test_iter:.*", "test_iter: 2", text)
+    (tmp_path / "solver.prototxt").write_text(
+        f"{text}\n{quiet} test_initialization: {str(detects).lower()}\n"
+    )
+    said = io.StringIO()
     try:
-        solver = caffe.get_solver("solver.prototxt", device="cpu")
+        solver = caffe.get_solver("solver.prototxt", device="cpu", log=CaffeLog(said))
     except ConfigError as error:
         assert any(missing_module(net.read_text()) for net in nets.values())
         assert "there is no Python module" in str(error)
         return
     solver.step(1)
     assert solver.iter == 1 and not told(caplog)
+    tested = re.findall(r"Test net output #0: detection_eval = (.*)", said.getvalue())
+    assert len(tested) == detects and all(0 <= float(value) <= 1 for value in tested)

@@ -20,11 +20,11 @@ namespace pcc {
 using ValueId = int;  // a tensor of the program being built
 using ParamId = int;  // a parameter of the layer being lowered: its place in Layer::params()
 
-// What Python resolved for a data layer: files are its business.
+// What Python resolved for a layer that names files, which are its business.
 struct LayerFeed {
   std::shared_ptr<RecordFeed> records;  // Data, MemoryData
   std::shared_ptr<const std::vector<float>>
-      mean;  // mean_file's contents, (C, H, W); null without one
+      mean;  // mean_file's contents, (C, H, W), or another such file's; null without one
 };
 
 // The surroundings of a layer while a net is built.

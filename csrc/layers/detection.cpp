@@ -47,7 +47,8 @@ void add_box(double x, double y, double width, double height, std::vector<double
                              y + (height - 1) / 2});
 }
 
-// scores, shifts, image -> boxes (post_nms_topn, 5) [, scores (post_nms_topn, 1)]: ProposalDesc.
+// scores, shifts, image -> boxes (R, 5) [, scores (R, 1)]: ProposalDesc. R is known when the net
+// runs; until it has, post_nms_topn.
 class ProposalLayer : public LayerBase {
  public:
   ProposalLayer(LayerSpec spec, LayerContext context)
@@ -57,17 +58,17 @@ class ProposalLayer : public LayerBase {
     desc_.min_size = static_cast<double>(extent("min_size", params.get_int("min_size"), 0));
     desc_.nms_threshold = params.get_double("nms_thresh");
     desc_.pre_nms = extent("pre_nms_topn", params.get_int("pre_nms_topn"), 1);
-    most_ = extent("post_nms_topn", params.get_int("post_nms_topn"), 1);
+    desc_.post_nms = extent("post_nms_topn", params.get_int("post_nms_topn"), 1);
     read_anchors(params);
   }
   Arity arity() const override { return {3, 3, 1, 2, false}; }
   bool differentiable(int) const override { return false; }
   bool has_backward() const override { return false; }
+  bool varies() const override { return true; }
+  void set_rows(int64_t rows) override { rows_ = rows; }
   void lower(Lowering& to) const override {
-    std::vector<Shape> outs{Shape{most_, 5}};
-    if (top_count() > 1) outs.push_back(Shape{most_, 1});
     const std::vector<ValueId> values =
-        to.op(desc_, {to.bottom(0), to.bottom(1), to.bottom(2)}, {}, outs);
+        to.op(desc_, {to.bottom(0), to.bottom(1), to.bottom(2)}, {}, tops());
     for (size_t i = 0; i < values.size(); ++i) to.top(static_cast<int>(i), values[i]);
   }
 
@@ -83,11 +84,16 @@ class ProposalLayer : public LayerBase {
             4 * anchors, ", ", scores[2], ", ", scores[3], "); got ", bottom_text(1, shifts));
     require(bottoms[2].count() >= 3, "expected an image's height, width and scale; got ",
             bottom_text(2, bottoms[2]));
-    if (top_count() > 1) return {Shape{most_, 5}, Shape{most_, 1}};
-    return {Shape{most_, 5}};
+    return tops();
   }
 
  private:
+  std::vector<Shape> tops() const {
+    const int64_t rows = rows_ < 0 ? desc_.post_nms : rows_;
+    std::vector<Shape> tops{Shape{rows, 5}};
+    if (top_count() > 1) tops.push_back(Shape{rows, 1});
+    return tops;
+  }
   // As generate_anchors.py: each ratio of a square's area, rounded, at each scale.
   void read_anchors(const Attributes& params) {
     std::vector<double> ratios = params.doubles("ratio"), scales = params.doubles("scale");
@@ -104,7 +110,7 @@ class ProposalLayer : public LayerBase {
   }
 
   ProposalDesc desc_;
-  int64_t most_ = 300;
+  int64_t rows_ = -1;
 };
 
 }  // namespace

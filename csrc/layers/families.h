@@ -19,6 +19,7 @@ std::vector<LayerType> recurrent_layers();    // recurrent.cpp
 std::vector<LayerType> loss_layers();         // loss.cpp
 std::vector<LayerType> more_loss_layers();    // more_losses.cpp
 std::vector<LayerType> detection_layers();    // detection.cpp
+std::vector<LayerType> prior_box_layers();    // prior_box.cpp
 std::vector<LayerType> ssd_layers();          // ssd.cpp
 std::vector<LayerType> data_layers();         // data.cpp
 

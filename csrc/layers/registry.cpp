@@ -13,7 +13,7 @@ const std::vector<LayerType>& own_types() {
     for (auto* family :
          {convolution_layers, vision_layers, norm_layers, common_layers, activation_layers,
           shape_layers, select_layers, recurrent_layers, loss_layers, more_loss_layers,
-          detection_layers, ssd_layers, data_layers}) {
+          detection_layers, prior_box_layers, ssd_layers, data_layers}) {
       const std::vector<LayerType> more = family();
       all.insert(all.end(), more.begin(), more.end());
     }

@@ -1,6 +1,6 @@
-// PriorBox, DetectionOutput, MultiBoxLoss: layers of SSD. Source: the fork's files of those names.
+// DetectionOutput, MultiBoxLoss, DetectionEvaluate: layers of SSD. Source: the fork's files of those
+// names.
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 #include "layers/families.h"
@@ -10,134 +10,38 @@
 namespace pcc {
 namespace {
 
-// features (N, C, H, W), image (N, C, rows, columns) -> (1, 2, H * W * K * 4): for each position K
-// boxes, as shares of the image, and their variances. No gradient.
-class PriorBoxLayer : public LayerBase {
- public:
-  PriorBoxLayer(LayerSpec spec, LayerContext context)
-      : LayerBase(std::move(spec), std::move(context)) {
-    const Attributes& params = attributes().sub("prior_box_param");
-    read_sizes(params);
-    clip_ = params.get_bool("clip");
-    offset_ = params.get_double("offset");
-    variances_ = params.doubles("variance");
-    if (variances_.empty()) variances_ = {0.1};
-    require(variances_.size() == 1 || variances_.size() == 4, "variance is given ",
-            variances_.size(), " times; expected once, or 4 times");
-    for (const double variance : variances_)
-      require(variance > 0, "variance: ", variance, " must be positive");
-    image_ = pair(params, "img_size", "img");
-    step_ = pair(params, "step", "step");
-  }
-  Arity arity() const override { return {2, 2, 1, 1, false}; }
-  bool differentiable(int) const override { return false; }
-  bool has_backward() const override { return false; }
-  void lower(Lowering& to) const override {
-    FillDesc fill;
-    fill.filler.values = values_;
-    to.simple(fill, {}, {}, top_);
-  }
-
- protected:
-  std::vector<Shape> infer(const std::vector<Shape>& bottoms) override {
-    for (size_t i = 0; i < 2; ++i)
-      require(bottoms[i].axes() == 4, "expected a bottom of 4 axes (N, C, H, W); got ",
-              bottom_text(i, bottoms[i]));
-    keep_replicas_apart(true, "a set of boxes for all samples");
-    const int64_t rows = bottoms[0][2], columns = bottoms[0][3];
-    const auto boxes = static_cast<int64_t>(sizes_.size());
-    require(rows * columns <= kMaxCount / (8 * boxes), "too many boxes for ",
-            bottom_text(0, bottoms[0]));
-    top_ = Shape{1, 2, rows * columns * boxes * 4};
-    const Pair image = {image_.x > 0 ? image_.x : static_cast<double>(bottoms[1][3]),
-                        image_.y > 0 ? image_.y : static_cast<double>(bottoms[1][2])};
-    const Pair step = {step_.x > 0 ? step_.x : image.x / static_cast<double>(columns),
-                       step_.y > 0 ? step_.y : image.y / static_cast<double>(rows)};
-    std::vector<double> values;
-    for (int64_t row = 0; row < rows; ++row)
-      for (int64_t column = 0; column < columns; ++column)
-        for (const Pair& size : sizes_) {
-          const double x = (static_cast<double>(column) + offset_) * step.x;
-          const double y = (static_cast<double>(row) + offset_) * step.y;
-          for (const double side : {(x - size.x / 2) / image.x, (y - size.y / 2) / image.y,
-                                    (x + size.x / 2) / image.x, (y + size.y / 2) / image.y})
-            values.push_back(clip_ ? std::clamp(side, 0.0, 1.0) : side);
-        }
-    for (size_t i = 0, count = values.size(); i < count; ++i)
-      values.push_back(variances_[i % variances_.size()]);
-    values_ = std::make_shared<const std::vector<double>>(std::move(values));
-    return {top_};
-  }
-
- private:
-  struct Pair {
-    double x = 0, y = 0;
-  };
-  // A positive setting for both sides, or one for each; 0: not set.
-  Pair pair(const Attributes& params, const std::string& field, const std::string& prefix) const {
-    const auto read = [&](const std::string& name) {
-      const double value = !params.has(name) ? 0
-                           : prefix == "img" ? static_cast<double>(params.get_int(name))
-                                             : params.get_double(name);
-      require(!params.has(name) || value > 0, name, ": ", value, " must be positive");
-      return value;
-    };
-    const double both = read(field), x = read(prefix + "_w"), y = read(prefix + "_h");
-    require(both == 0 || (x == 0 && y == 0), "give either ", field, " or ", prefix, "_h and ",
-            prefix, "_w; not both");
-    return both > 0 ? Pair{both, both} : Pair{x, y};
-  }
-  // The boxes' widths and heights: for each min_size a square, one between it and its max_size, and
-  // the same area at each other ratio.
-  void read_sizes(const Attributes& params) {
-    const std::vector<double> least = params.doubles("min_size"), most = params.doubles("max_size");
-    require(!least.empty(), "min_size is missing");
-    require(most.empty() || most.size() == least.size(), "max_size is given ", most.size(),
-            " times; expected none, or one for each of the ", least.size(), " min_sizes");
-    const bool flip = params.get_bool("flip");
-    std::vector<double> ratios{1};
-    for (const double ratio : params.doubles("aspect_ratio")) {
-      require(ratio > 0, "aspect_ratio: ", ratio, " must be positive");
-      const auto same = [ratio](double other) { return std::abs(ratio - other) < 1e-6; };
-      if (std::any_of(ratios.begin(), ratios.end(), same)) continue;
-      ratios.push_back(ratio);
-      if (flip) ratios.push_back(1 / ratio);
-    }
-    for (size_t i = 0; i < least.size(); ++i) {
-      require(least[i] > 0, "min_size: ", least[i], " must be positive");
-      sizes_.push_back({least[i], least[i]});
-      if (!most.empty()) {
-        require(most[i] > least[i], "max_size: ", most[i],
-                " must be larger than min_size: ", least[i]);
-        sizes_.push_back({std::sqrt(least[i] * most[i]), std::sqrt(least[i] * most[i])});
-      }
-      for (size_t r = 1; r < ratios.size(); ++r)
-        sizes_.push_back({least[i] * std::sqrt(ratios[r]), least[i] / std::sqrt(ratios[r])});
-    }
-  }
-
-  bool clip_ = false;
-  double offset_ = 0.5;
-  Pair image_, step_;
-  std::vector<Pair> sizes_;
-  std::vector<double> variances_;
-  std::shared_ptr<const std::vector<double>> values_;
-  Shape top_;
-};
-
-BoxCode code_of(const std::string& name) {
-  if (name == "CENTER_SIZE") return BoxCode::center_size;
-  return name == "CORNER_SIZE" ? BoxCode::corner_size : BoxCode::corner;
-}
-
-// What DetectionOutput and MultiBoxLoss share: shifts (N, P * L * 4), confidences (N, P * classes)
-// and priors (1, 2, P * 4), L places each prior may have.
+// A layer that tells classes of boxes apart.
 template <typename Base>
-class BoxLayer : public Base {
+class ClassesLayer : public Base {
  public:
   using Base::Base;
 
  protected:
+  int64_t read_classes(const Attributes& params) const {
+    this->require(params.has("num_classes"), "num_classes is missing");
+    return this->extent("num_classes", params.get_int("num_classes"), 1);
+  }
+};
+
+// What DetectionOutput and MultiBoxLoss share: shifts (N, P * L * 4), confidences (N, P * classes)
+// and priors (1, 2, P * 4), L places each prior may have.
+template <typename Base>
+class BoxLayer : public ClassesLayer<Base> {
+ public:
+  using ClassesLayer<Base>::ClassesLayer;
+
+ protected:
+  // in_target: the field that says whether shifts hold the variances already.
+  template <typename Desc>
+  void read_boxes(const Attributes& params, const char* in_target, Desc& desc) const {
+    desc.classes = this->read_classes(params);
+    desc.share_location = params.get_bool("share_location");
+    const std::string code = params.get_string("code_type");
+    desc.code = code == "CENTER_SIZE"   ? BoxCode::center_size
+                : code == "CORNER_SIZE" ? BoxCode::corner_size
+                                        : BoxCode::corner;
+    desc.variance_in_target = params.get_bool(in_target);
+  }
   // P, once the first three bottoms agree.
   int64_t count_boxes(const std::vector<Shape>& bottoms, bool share_location,
                       int64_t classes) const {
@@ -162,12 +66,8 @@ class DetectionOutputLayer : public BoxLayer<LayerBase> {
   DetectionOutputLayer(LayerSpec spec, LayerContext context)
       : BoxLayer(std::move(spec), std::move(context)) {
     const Attributes& params = attributes().sub("detection_output_param");
-    require(params.has("num_classes"), "num_classes is missing");
-    desc_.classes = extent("num_classes", params.get_int("num_classes"), 1);
-    desc_.share_location = params.get_bool("share_location");
+    read_boxes(params, "variance_encoded_in_target", desc_);
     desc_.background = params.get_int("background_label_id");
-    desc_.code = code_of(params.get_string("code_type"));
-    desc_.variance_in_target = params.get_bool("variance_encoded_in_target");
     desc_.keep_top_k = params.get_int("keep_top_k");
     if (params.has("confidence_threshold"))
       desc_.least_confidence = params.get_double("confidence_threshold");
@@ -213,9 +113,7 @@ class MultiBoxLossLayer : public BoxLayer<LossLayer> {
   MultiBoxLossLayer(LayerSpec spec, LayerContext context)
       : BoxLayer(std::move(spec), std::move(context)) {
     const Attributes& params = attributes().sub("multibox_loss_param");
-    require(params.has("num_classes"), "num_classes is missing");
-    desc_.classes = extent("num_classes", params.get_int("num_classes"), 1);
-    desc_.share_location = params.get_bool("share_location");
+    read_boxes(params, "encode_variance_in_target", desc_);
     desc_.background = extent("background_label_id", params.get_int("background_label_id"), 0);
     desc_.agnostic = params.get_bool("map_object_to_agnostic");
     require(!desc_.agnostic || (desc_.classes == 2 && desc_.background == 0),
@@ -223,8 +121,6 @@ class MultiBoxLossLayer : public BoxLayer<LossLayer> {
     desc_.logistic = params.get_string("conf_loss_type") == "LOGISTIC";
     desc_.square = params.get_string("loc_loss_type") == "L2";
     desc_.location_weight = params.get_double("loc_weight");
-    desc_.code = code_of(params.get_string("code_type"));
-    desc_.variance_in_target = params.get_bool("encode_variance_in_target");
     desc_.inside_only = params.get_bool("bp_inside");
     read_matching(params);
     read_mining(params);
@@ -283,13 +179,68 @@ class MultiBoxLossLayer : public BoxLayer<LossLayer> {
   MultiBoxDesc desc_;
 };
 
+// detections, truths -> rows (1, 1, classes + K, 5): EvaluationDesc.
+class DetectionEvaluateLayer : public ClassesLayer<LayerBase> {
+ public:
+  DetectionEvaluateLayer(LayerSpec spec, LayerContext context)
+      : ClassesLayer(std::move(spec), std::move(context)) {
+    const Attributes& params = attributes().sub("detection_evaluate_param");
+    desc_.classes = read_classes(params);
+    desc_.background = extent("background_label_id", params.get_int("background_label_id"), 0);
+    desc_.overlap = params.get_double("overlap_threshold");
+    require(desc_.overlap > 0, "overlap_threshold: ", desc_.overlap, " must be positive");
+    desc_.use_difficult = params.get_bool("evaluate_difficult_gt");
+    params.ignore("name_size_file");  // the feed's business
+    desc_.sizes = this->context().feed.mean;
+    if (desc_.sizes) read_resize(params.sub("resize_param"));
+  }
+  Arity arity() const override { return {2, 2, 1, 1, false}; }
+  bool differentiable(int) const override { return false; }
+  bool has_backward() const override { return false; }
+  void lower(Lowering& to) const override {
+    to.simple(desc_, {to.bottom(0), to.bottom(1)}, {}, top_);
+  }
+
+ protected:
+  std::vector<Shape> infer(const std::vector<Shape>& bottoms) override {
+    keep_replicas_apart(true, "judging boxes");
+    for (size_t i = 0; i < 2; ++i) {
+      const int64_t numbers = i == 0 ? 7 : 8;
+      const Shape& list = bottoms[i];
+      require(list.axes() == 4 && list[0] == 1 && list[1] == 1 && list[3] == numbers, "expected ",
+              i == 0 ? "detections" : "truths", " (1, 1, boxes, ", numbers, "); got ",
+              bottom_text(i, list));
+    }
+    top_ = Shape{1, 1, desc_.classes + bottoms[0][2], 5};
+    return {top_};
+  }
+
+ private:
+  void read_resize(const Attributes& resize) {
+    for (const char* field : {"prob", "pad_mode", "pad_value", "interp_mode"}) resize.ignore(field);
+    const auto side = [&](const char* name) { return static_cast<double>(resize.get_int(name)); };
+    const double height = side("height"), width = side("width");
+    const std::string mode = resize.get_string("resize_mode");
+    if (mode == "FIT_LARGE_SIZE_AND_PAD") {
+      require(height > 0 && width > 0, "resize_param needs a height and a width");
+      desc_.padded_ratio = width / height;
+    } else if (mode == "FIT_SMALL_SIZE" && side("height_scale") > 0 && side("width_scale") > 0) {
+      desc_.scaled_height = side("height_scale");
+      desc_.scaled_width = side("width_scale");
+    }
+  }
+
+  EvaluationDesc desc_;
+  Shape top_;
+};
+
 }  // namespace
 
 std::vector<LayerType> ssd_layers() {
   return {
-      entry<PriorBoxLayer>("PriorBox"),
       entry<DetectionOutputLayer>("DetectionOutput"),
       entry<MultiBoxLossLayer>("MultiBoxLoss"),
+      entry<DetectionEvaluateLayer>("DetectionEvaluate"),
   };
 }
 

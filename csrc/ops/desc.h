@@ -318,7 +318,7 @@ using AnyDesc =
                  InterpDesc, MvnDesc, NormalizeDesc, ParameterDesc, PermuteDesc, ReductionDesc,
                  TileDesc, DistanceLossDesc, HingeLossDesc, InfogainLossDesc, LogLossDesc,
                  SigmoidLossDesc, RecurrentDesc, LstmUnitDesc, RoiPoolDesc, ProposalDesc,
-                 DetectionDesc, SmoothLossDesc, MultiBoxDesc>;
+                 DetectionDesc, SmoothLossDesc, MultiBoxDesc, EvaluationDesc>;
 
 // A class of its own, so that its copies, moves and end, each a table of all kinds, are compiled
 // once (op.cpp) and not in every file.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "ops/loss_desc.h"
@@ -17,14 +18,15 @@ struct RoiPoolDesc {
 };
 
 // Faster R-CNN's proposals. ins: scores (1, 2 A, H, W), the second half those of objects; shifts
-// (1, 4 A, H, W); image (1, 3): height, width, scale -> rois (post_nms, 5) [, scores (post_nms,
-// 1)], best first; rows left over repeat the best. No gradient.
+// (1, 4 A, H, W); image (1, 3): height, width, scale -> rois (R, 5) [, scores (R, 1)], best first;
+// where there is none at all, one row of zeros. Throws RowsChanged where R, at most post_nms, is
+// not the outputs' number of rows. No gradient.
 struct ProposalDesc {
   static constexpr const char* kName = "proposal";
   std::vector<double> anchors;  // A boxes of x1, y1, x2, y2
   int64_t stride = 16;
   double min_size = 16, nms_threshold = 0.7;
-  int64_t pre_nms = 6000;
+  int64_t pre_nms = 6000, post_nms = 300;
 };
 
 // How a box is told by its shifts from another, its prior.
@@ -80,6 +82,26 @@ struct MultiBoxDesc {
   bool locates = true, classifies = true;  // which of both counts at all
   double location_weight = 1;
   Normalization normalization = Normalization::valid;
+};
+
+// Which detections are right. ins: detections (1, 1, K, 7), as DetectionDesc gives them; truths
+// (.., 8), as MultiBoxDesc reads them -> rows (1, 1, classes + K, 5). First one for each class but
+// the background's: -1, class, number of its truths, -1, -1. Then of each detection, by sample and
+// class: sample, class, confidence, 1 if it is right, 1 if it is wrong. Right is the first, the
+// best first, whose nearest truth it overlaps by `overlap` or more. Rows that are left over hold
+// -1. No gradient. A class outside [0, classes), or the background's, raises a data error.
+struct EvaluationDesc {
+  static constexpr const char* kName = "evaluation";
+  int64_t classes = 2, background = 0;
+  double overlap = 0.5;
+  // Not: difficult truths do not count, and detections of them are neither right nor wrong.
+  bool use_difficult = true;
+  // Boxes are told as shares of a picture. Heights and widths of all pictures, which come in this
+  // order, again and again: boxes are measured in whole pixels of theirs. Null: as they are told.
+  std::shared_ptr<const std::vector<float>> sizes;
+  // How those pictures had been made fit, where they had not just been stretched: padded to sides
+  // of this ratio, width by height; or scaled so that boxes are shares of such a height and width.
+  double padded_ratio = 0, scaled_height = 0, scaled_width = 0;
 };
 
 }  // namespace pcc

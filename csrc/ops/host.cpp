@@ -77,7 +77,8 @@ class HostOp : public Op {
 bool belongs_on_host(const OpDesc& desc) {
   return std::holds_alternative<HostOpDesc>(desc) || std::holds_alternative<FilterDesc>(desc) ||
          std::holds_alternative<ProposalDesc>(desc) ||
-         std::holds_alternative<DetectionDesc>(desc) || std::holds_alternative<MultiBoxDesc>(desc);
+         std::holds_alternative<DetectionDesc>(desc) ||
+         std::holds_alternative<MultiBoxDesc>(desc) || std::holds_alternative<EvaluationDesc>(desc);
 }
 
 std::unique_ptr<Op> make_host_op(const HostOpDesc& desc, const OpSite& site) {

@@ -15,7 +15,7 @@ from pycaffe_clr.data.feeder import Share
 from pycaffe_clr.data.mean import read_mean
 from pycaffe_clr.data.resolve import resolve
 from pycaffe_clr.data.stream import RecordStream
-from pycaffe_clr.errors import ConfigError
+from pycaffe_clr.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from pycaffe_clr.core_types import LayerSpec
@@ -27,6 +27,7 @@ PARAMS = {
     "WindowData": "window_data_param",
     "AnnotatedData": "data_param",
     "InfogainLoss": "infogain_loss_param",
+    "DetectionEvaluate": "detection_evaluate_param",
 }
 _THREADS = 4  # that decode pictures, at most
 
@@ -68,11 +69,15 @@ class FileFeeds:
             return self._images(path, settings, seed, where, share)
         return self._windows(path, spec["tops"], settings, transform, seed, where)
 
-    def gains(self, settings: Mapping[str, Any]) -> np.ndarray | None:
-        """The matrix that InfogainLoss names, or None where it names none."""
-        if not settings.get("source"):
-            return None
-        return read_mean(self._resolve(settings["source"], "matrix"))
+    def table(self, settings: Mapping[str, Any]) -> np.ndarray | None:
+        """What a layer reads that names a file of numbers: InfogainLoss's matrix (C, C),
+        DetectionEvaluate's heights and widths of pictures (n, 2). None where it names none. Raises
+        DataError."""
+        if settings.get("source"):
+            return read_mean(self._resolve(settings["source"], "matrix"))
+        if settings.get("name_size_file"):
+            return _read_sizes(self._resolve(settings["name_size_file"], "list"))
+        return None
 
     def _resolve(self, path: str, kind: str) -> Path:
         return resolve(path, self._data_dir, kind)
@@ -194,3 +199,16 @@ class FileFeeds:
         if len(values) not in (0, 1, 3):
             raise ConfigError(f"{where}: mean_value is given {len(values)} times; expected 1 or 3")
         return np.resize(np.asarray(values, np.float32), 3) if len(values) else None
+
+
+def _read_sizes(path: Path) -> np.ndarray | None:
+    """Of the lines `name height width`; None where there are none."""
+    sizes = []
+    for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+        words = line.split()
+        if not words:
+            continue
+        if len(words) < 3 or not all(side.isdecimal() and int(side) for side in words[-2:]):
+            raise DataError(f"{path}:{number}: expected `name height width`, came {line!r:.60}")
+        sizes.append([float(side) for side in words[-2:]])
+    return np.asarray(sizes, np.float32) if sizes else None

@@ -15,14 +15,16 @@ _LOWEST = float(np.finfo(np.float32).min)
 
 
 def _detection_output(layer: Layer) -> list[str]:
-    """(1, 1, K, 7): sample, class, confidence, box; rows that are left over hold -1."""
+    """(1, 1, K, 7): sample, class, confidence, box; where there is none, one row of -1."""
     fork: Any = layer.param
     param = fork.detection_output_param
     nms = param.nms_param
     if layer.in_shapes[1][0] != 1 or not param.share_location or nms.eta != 1:
         raise ConfigError("only boxes of one sample, shared by its classes, without eta, "
                           "can be exported")  # fmt: skip
-    count, rows = layer.in_shapes[2][2] // 4, layer.out_shapes[0][2]
+    if param.keep_top_k == 0:
+        raise ConfigError("keep_top_k: 0 leaves nothing to export")
+    count, most = layer.in_shapes[2][2] // 4, param.keep_top_k
     boxes = _decoded(layer, param)
     scores = layer.node("Reshape", layer.bottoms[1], layer.integers([-1, param.num_classes]))
     scores = layer.node("Transpose", scores, perm=[1, 0])
@@ -50,14 +52,29 @@ def _detection_output(layer: Layer) -> list[str]:
     ]
     parts = [layer.node("Unsqueeze", each, layer.integers([1])) for each in columns]
     found = layer.node("Concat", *parts, layer.node("Gather", boxes, place, axis=0), axis=1)
-    # The best K of all, in the order that they have.
-    none = layer.floats(np.full(rows, -np.inf))
-    last = _nth(layer, layer.node("Concat", score, none, axis=0), rows, 0)
-    kept = layer.node("Compress", found, layer.node("GreaterOrEqual", score, last), axis=0)
-    whole = layer.node("Concat", kept, layer.floats(np.full((rows, 7), -1)), axis=0)
-    limits = [layer.integers([each]) for each in (0, rows, 0)]
-    first = layer.node("Slice", whole, *limits)
-    return [layer.node("Reshape", first, layer.integers([1, 1, rows, 7]))]
+    last = layer.floats([-np.inf])
+    if most > 0:  # the best of all, in the order that they have
+        none = layer.floats(np.full(most, -np.inf))
+        last = _nth(layer, layer.node("Concat", score, none, axis=0), most, 0)
+    kept = _or_else(layer, found, score, last, [0, *[-1] * 6])
+    if most > 0:  # of equal ones
+        limits = [layer.integers([each]) for each in (0, most, 0)]
+        kept = layer.node("Slice", kept, *limits)
+    return [layer.node("Reshape", kept, layer.integers([1, 1, -1, 7]))]
+
+
+def _or_else(layer: Layer, rows: str, score: str, least: str, other: list[float]) -> str:
+    """The rows (n, k) whose score (n,) is `least` or more; where n is 0, one other row."""
+    best = _nth(layer, layer.node("Concat", score, layer.floats([-np.inf]), axis=0), 1, 0)
+    kept = layer.node(
+        "Concat",
+        layer.node("GreaterOrEqual", score, least),
+        layer.node("Greater", layer.floats([_LOWEST]), best),
+        axis=0,
+    )
+    return layer.node(
+        "Compress", layer.node("Concat", rows, layer.floats([other]), axis=0), kept, axis=0
+    )
 
 
 def _nth(layer: Layer, values: str, number: int, axis: int) -> str:
@@ -104,11 +121,11 @@ def _moved(layer: Layer, shifts: str, middle: str, size: str) -> tuple[str, str]
 
 
 def _proposal(layer: Layer) -> list[str]:
-    """(R, 5) [, (R, 1)]: 0 and boxes, confidences; the best of them first, and again at the end."""
+    """(R, 5) [, (R, 1)]: 0 and boxes, confidences, the best first; where there is none, zeros."""
     fork: Any = layer.param
     param = fork.proposal_param
     _, channels, height, width = layer.in_shapes[0]
-    anchors, places, rows = channels // 2, height * width, layer.out_shapes[0][0]
+    anchors, places = channels // 2, height * width
     middle, size = _anchors(param, height, width)
     one, flat, column = layer.floats(1), layer.integers([-1]), layer.integers([1])
 
@@ -142,25 +159,20 @@ def _proposal(layer: Layer) -> list[str]:
         "NonMaxSuppression",
         layer.node("Unsqueeze", layer.node("Concat", low, beyond, axis=1), layer.integers([0])),
         layer.node("Reshape", scores, layer.integers([1, 1, -1])),
-        layer.integers([rows]), layer.floats([param.nms_thresh]), layer.floats([_LOWEST]),
+        layer.integers([param.post_nms_topn]), layer.floats([param.nms_thresh]),
+        layer.floats([_LOWEST]),
     )  # fmt: skip
     place = layer.nodes("Split", [chosen, layer.integers([1, 1, 1])], 3, axis=1)[2]
     place = layer.node("Reshape", place, flat)
-    score = layer.node("Unsqueeze", layer.node("Gather", scores, place, axis=0), column)
+    score = layer.node("Gather", scores, place, axis=0)
+    beside = layer.node("Unsqueeze", score, column)
     boxes = layer.node("Gather", layer.node("Concat", low, high, axis=1), place, axis=0)
-    found = layer.node("Concat", layer.node("Sub", score, score), boxes, axis=1)
-    return [_filled(layer, each, rows, wide) for each, wide in ((found, 5), (score, 1))][
-        : len(layer.out_shapes)
-    ]
-
-
-def _filled(layer: Layer, found: str, rows: int, wide: int) -> str:
-    """So many rows: those that were found, then the first again, or zeros where there is none."""
-    zero, one, end = (layer.integers([each]) for each in (0, 1, rows))
-    some = layer.node("Concat", found, layer.floats(np.zeros((1, wide))), axis=0)
-    first = layer.node("Slice", some, zero, one, zero)
-    first = layer.node("Tile", first, layer.integers([rows, 1]))
-    return layer.node("Slice", layer.node("Concat", found, first, axis=0), zero, end, zero)
+    found = layer.node("Concat", layer.node("Sub", beside, beside), boxes, axis=1)
+    all_of_them = layer.floats([-np.inf])
+    return [
+        _or_else(layer, rows, score, all_of_them, [0] * wide)
+        for rows, wide in ((found, 5), (beside, 1))
+    ][: len(layer.out_shapes)]
 
 
 def _anchors(param: Any, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:

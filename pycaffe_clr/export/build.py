@@ -32,9 +32,9 @@ _SOURCES = {
 }  # fmt: skip
 # Layers whose result is for training and tests; what they read is an output then.
 _ENDS = {
-    "Accuracy", "ContrastiveLoss", "EuclideanLoss", "HDF5Output", "HingeLoss", "InfogainLoss",
-    "MultiBoxLoss", "MultinomialLogisticLoss", "SigmoidCrossEntropyLoss", "Silence",
-    "SoftmaxWithLoss",
+    "Accuracy", "ContrastiveLoss", "DetectionEvaluate", "EuclideanLoss", "HDF5Output", "HingeLoss",
+    "InfogainLoss", "MultiBoxLoss", "MultinomialLogisticLoss", "SigmoidCrossEntropyLoss",
+    "Silence", "SmoothL1Loss", "SoftmaxWithLoss",
 }  # fmt: skip
 
 
@@ -53,6 +53,8 @@ def graph_of(net: Net) -> Graph:
     rows = [_Row(net, index, param) for index, param in enumerate(_params(net))]
     writers = Counter(top for row in rows if row.kept for top in set(row.tops))
     written: Counter[str] = Counter()
+    if any(layer.type == "PriorBox" for layer in net.layers):
+        net.forward()  # their boxes follow from the shapes
     now: dict[str, str] = {}  # blob -> the tensor that it is at this point
     names: dict[str, str] = {}  # tensor -> its name in the end
     for row in rows:
@@ -125,8 +127,7 @@ def _make(layer: Layer, net: Net, tops: list[str]) -> list[str]:
         for top, shape in zip(tops, layer.out_shapes, strict=True):
             layer.graph.inputs[f"{layer.param.name}/{top}"] = shape
         return [f"{layer.param.name}/{top}" for top in tops]
-    if kind == "PriorBox":  # its boxes follow from the shapes
-        net.forward()
+    if kind == "PriorBox":
         return [layer.floats(net.blobs[top].data) for top in tops]
     if kind not in LAYERS:
         raise ConfigError(f"{title}: ONNX has no counterpart; known: {', '.join(types())}")

@@ -40,7 +40,7 @@ def onnx_model(net: Net, dynamic_batch: bool = False) -> Any:
         if dynamic_batch and dims:
             dims[0] = "batch"
         if varies and dims and name in graph.outputs:
-            dims[0] = f"rows of {name}"
+            dims[2 if name in net._lists else 0] = f"rows of {name}"
         return helper.make_tensor_value_info(name, _FLOAT, dims)
 
     made = helper.make_graph(

@@ -156,7 +156,7 @@ def _slice(
     training: bool, given: Attributes, x: Any, starts: Any, ends: Any, axes: Sequence[int]
 ) -> Any:
     for start, end, axis in zip(starts, ends, axes, strict=True):
-        x = x.narrow(axis, start, end - start)
+        x = x.narrow(axis, start, min(end, x.shape[axis]) - start)
     return x
 
 

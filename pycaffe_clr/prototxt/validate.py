@@ -39,6 +39,9 @@ POLICIES: dict[str, tuple[str, ...]] = {
 _POLICY_FIELDS = ("gamma", "power", "stepsize", "stepvalue", "max_lr")
 
 TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
+# How SSD's solver tests, and which average precision it takes.
+EVALUATIONS = ("classification", "detection")
+AP_VERSIONS = ("Integral", "MaxIntegral", "11point")
 _NO_MOMENTUM = ("AdaGrad", "RMSProp")
 _CYCLICAL_MOMENTUM = ("SGD", "Nesterov")
 
@@ -95,7 +98,12 @@ def _check_numbers(solver: SolverParameter, source: Source) -> None:
 
 
 def _check_choices(solver: SolverParameter, source: Source) -> None:
-    for name, known in (("type", TYPES), ("regularization_type", ("L1", "L2"))):
+    for name, known in (
+        ("type", TYPES),
+        ("regularization_type", ("L1", "L2")),
+        ("eval_type", EVALUATIONS),
+        ("ap_version", AP_VERSIONS),
+    ):
         value = getattr(solver, name)
         if value not in known:
             raise ConfigError(_unknown(source.where(name), name, value, known))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 class Blob(Shaped):
     """A named array of a net: `data` and `diff` are numpy views, in Caffe's row-major order. A list
-    of boxes, of detections or of AnnotatedData, ends behind the last of them.
+    of boxes, of detections, judged or not, or of AnnotatedData, ends behind the last of them.
 
     The views stay valid and are kept up to date: what is written into them counts in the next
     pass, and each pass writes its results back.
@@ -68,9 +68,10 @@ class Blob(Shaped):
 
 
 def _rows(boxes: np.ndarray) -> int:
-    """Rows of (1, 1, K, numbers) up to the last that is of a sample; one at least, as in SSD."""
-    of_samples = np.flatnonzero(boxes[0, 0, :, 0] >= 0)
-    return int(of_samples[-1]) + 1 if len(of_samples) else 1
+    """Rows of (1, 1, K, numbers) up to the last that is of a sample, or of a class; one at least,
+    as in SSD."""
+    in_use = np.flatnonzero((boxes[0, 0, :, :2] >= 0).any(1))
+    return int(in_use[-1]) + 1 if len(in_use) else 1
 
 
 class ParamBlob(Shaped):

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from pycaffe_clr.proto import NetParameter
 
 
+# Tops that are lists of boxes.
+_LISTS = {"DetectionOutput": [0], "DetectionEvaluate": [0], "AnnotatedData": [1]}
+
+
 class BuiltNet:
     """A core net by pycaffe's names. param: its filtered NetParameter; fused: whether it has the
     fast plan, in which only inputs and outputs can be looked at."""
@@ -36,7 +40,7 @@ class BuiltNet:
         self._lists = {
             row["tops"][n]
             for row in self._rows
-            for n in {"DetectionOutput": [0], "AnnotatedData": [1]}.get(row["type"], [])
+            for n in _LISTS.get(row["type"], [])
             if n < len(row["tops"])
         }
         self._param_rows = core.params()

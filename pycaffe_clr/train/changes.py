@@ -22,12 +22,13 @@ FIXED = frozenset(
 # What the session reads anew each time.
 LIVE = frozenset(
     "test_iter test_interval test_compute_loss test_initialization display average_loss snapshot "
-    "snapshot_prefix snapshot_diff snapshot_format snapshot_after_train debug_info".split()
+    "snapshot_prefix snapshot_diff snapshot_format snapshot_after_train debug_info eval_type "
+    "ap_version show_per_class_result".split()
 )
 # What the core solver was given a copy of.
 COPIED = frozenset(CORE_FIELDS) - FIXED
 # What nothing reads.
-UNUSED = frozenset({"layer_wise_reduce", "eval_type", "ap_version", "show_per_class_result"})
+UNUSED = frozenset({"layer_wise_reduce"})
 
 
 class Changes:

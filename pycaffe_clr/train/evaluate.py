@@ -13,7 +13,7 @@ from pycaffe_clr.engine import Records, build_net
 from pycaffe_clr.errors import DataError
 from pycaffe_clr.proto import TEST
 from pycaffe_clr.prototxt import load_net
-from pycaffe_clr.train import positions
+from pycaffe_clr.train import detection, positions
 from pycaffe_clr.train.passes import mean_outputs
 from pycaffe_clr.train.tables import output_columns
 from pycaffe_clr.train.training import Training
@@ -53,24 +53,35 @@ def whole_test(session: Training, index: int) -> WholeTest | None:
     None if it does not read exactly one database of known size, or if the session was stopped.
     """
     test = session.tests[index]
-    return _whole(test.net, test.feeds, lambda: not session.stopping)
+    version = detection.version_of(session.param)
+    return _whole(test.net, test.feeds, lambda: not session.stopping, version)
 
 
-def _whole(net: Net, feeds: positions.Feeds, going: Callable[[], bool]) -> WholeTest | None:
+def _whole(
+    net: Net, feeds: positions.Feeds, going: Callable[[], bool], version: str | None
+) -> WholeTest | None:
+    """version: of the average precision that detections are rated by; None: means of outputs."""
     if len(feeds) != 1:
         return None
     name, feed = next(iter(feeds.items()))
     records = positions.records_in(feed)
     if not records:
         return None
-    passes, exact = plan_passes(records, positions.records_per_pass(net, name))
+    batch = positions.records_per_pass(net, name)
+    if version is None:
+        passes, exact = plan_passes(records, batch)
+    else:  # in one round: of a detection that comes twice precision is another
+        passes, exact = math.ceil(records / batch), records % batch == 0
     place = positions.capture(net, feeds)
     try:
         feed.position = 0
-        sums, _, _ = net.test(passes, going)
-        if not going():
-            return None
-        return WholeTest(mean_outputs(net, sums, passes), records, passes, exact)
+        if version is None:
+            sums, _, _ = net.test(passes, going)
+            outputs = mean_outputs(net, sums, passes)
+        else:
+            rated, _ = detection.rate(net, passes, going, version)
+            outputs = [(name, detection.mean(precisions)) for name, precisions in rated]
+        return WholeTest(outputs, records, passes, exact) if going() else None
     finally:
         positions.restore(net, feeds, place)
 
@@ -83,13 +94,15 @@ def evaluate(
     device: str = "cpu",
     precision: str | None = None,
     defines: Mapping[str, str] | None = None,
+    ap_version: str = "Integral",
 ) -> dict[str, float]:
     """Outputs of a net in TEST with these weights, means over its whole database.
 
     net: a path, or the name of one that ships; a run's folder has its own as net.prototxt. weights:
     a .caffemodel, or several, separated by commas. Every record counts equally often where the
-    batches can come out even, else the last batch wraps to the beginning. Raises ConfigError,
-    DataError.
+    batches can come out even, else the last batch wraps to the beginning. Of a net with a
+    DetectionEvaluate layer: the mean average precision, by ap_version, a solver's. Raises
+    ConfigError, DataError.
     """
     param, source = load_net(find_net(net), defines)
     records = Records(data_dir)
@@ -104,7 +117,8 @@ def evaluate(
     )
     for each in str(weights).split(","):
         load_weights(core, read_weights(each), each)
-    whole = _whole(core, feeds, lambda: True)
+    rated = any(row["type"] == "DetectionEvaluate" for row in core.layers())
+    whole = _whole(core, feeds, lambda: True, ap_version if rated else None)
     if whole is None:
         raise DataError(
             f"{source.name}: in TEST it reads {len(feeds)} databases; to be tested as a whole it "

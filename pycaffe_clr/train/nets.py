@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pycaffe_clr.engine import Records, build_net, loss_weights
 from pycaffe_clr.prototxt import SolverNets, filter_net, format_message
-from pycaffe_clr.train import positions
+from pycaffe_clr.train import detection, positions
 from pycaffe_clr.train.log import CaffeLog
 
 if TYPE_CHECKING:
@@ -87,6 +87,8 @@ def build_nets(
         net, feeds = build_net(
             nets.tests[index], index=index + 1, share=train.net, source=source, **common
         )
+        if detection.version_of(solver):
+            detection.check_outputs(net)
         tests.append(Built(param, net, feeds, loss_weights(net)))
         _log_net(log, tests[-1])
         _warn_small_databases(log, tests[-1], index, solver.test_iter[index])

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from pycaffe_clr.engine import ready_core
 from pycaffe_clr.errors import PycaffeClrError
-from pycaffe_clr.train import checkpoint, evaluate, facts, machine, run_folder, summary
+from pycaffe_clr.train import checkpoint, detection, evaluate, facts, machine, run_folder, summary
 from pycaffe_clr.train.events import Callbacks, Listener, Row, TestResult
 from pycaffe_clr.train.progress import LiveLine, Speed, Status
 from pycaffe_clr.train.result import RunResult
@@ -74,7 +74,7 @@ class Recorder(Listener):
         self._shown = 0.0
         names: list[str] = []
         for net in session.test_nets:
-            elements = [name for name in net.outputs() for _ in range(len(net.read(name)))]
+            elements = detection.columns(net, detection.version_of(session.param))
             names += [c for c in output_columns(elements) if c not in names]
         streams = folder.streams
         self.metrics = TableWriter(streams[run_folder.METRICS], METRICS, self.begins)

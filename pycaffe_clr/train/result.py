@@ -31,8 +31,9 @@ ENDED_STATES = (*FINAL_STATES, "stopped", "failed")
 
 
 def is_accuracy(name: str) -> bool:
-    """Whether an output of a test net is an accuracy, by its name: accuracy, Accuracy, top-5."""
-    return re.search(r"acc|top[-_]?[0-9]", name.lower()) is not None
+    """Whether an output of a test net is an accuracy, by its name: accuracy, Accuracy, top-5; or,
+    as SSD's nets have it, detection_eval, mAP."""
+    return re.search(r"acc|top[-_]?[0-9]|detection_eval|^map$", name.lower()) is not None
 
 
 def is_loss(name: str) -> bool:

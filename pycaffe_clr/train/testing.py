@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from pycaffe_clr.train import passes, positions
+from pycaffe_clr.train import detection, passes, positions
 from pycaffe_clr.train.events import TestResult
 from pycaffe_clr.train.log import number
 from pycaffe_clr.train.training import Training
@@ -55,15 +55,34 @@ class Tests:
         iterations = training.param.test_iter[index]
         log.testing(training.iteration, index)
         log.flush()
-        sums, loss, _ = test.net.test(iterations, lambda: not training.stopping)
+        version = detection.version_of(training.param)
+        rated: list[tuple[str, detection.Precisions]] = []
+        if version is None:
+            sums, loss, _ = test.net.test(iterations, lambda: not training.stopping)
+            outputs = passes.mean_outputs(test.net, sums, iterations)
+        else:
+            rated, loss = detection.rate(
+                test.net, iterations, lambda: not training.stopping, version
+            )
+            outputs = [(name, detection.mean(precisions)) for name, precisions in rated]
         if training.stopping:
             log.write("Test interrupted.", "solver.cpp:362")
             return None
-        outputs = passes.mean_outputs(test.net, sums, iterations)
         if training.param.test_compute_loss:
             log.write(f"Test loss: {number(loss / iterations)}", "solver.cpp:383")
+        for _, precisions in rated:
+            self._tell_classes(precisions)
         log.outputs("Test", outputs, test.loss_weights)
         seconds = time.monotonic() - begin
         result = TestResult(training.iteration, index, outputs, loss / iterations, seconds)
         training.listener.tested(result)
         return result
+
+    def _tell_classes(self, precisions: detection.Precisions) -> None:
+        """The lines that SSD's solver has for classes."""
+        log = self._training.log
+        for label, precision in precisions.items():
+            if precision is None:
+                log.write(f"Missing true_pos for label: {label}", "solver.cpp:542", "W")
+            elif self._training.param.show_per_class_result:
+                log.write(f"class{label}: {number(precision)}", "solver.cpp:557")

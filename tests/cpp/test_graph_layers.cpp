@@ -294,6 +294,7 @@ TEST(no_layer_type_is_forgotten) {
                                      "Proposal",
                                      "Filter",
                                      "DetectionOutput",
+                                     "DetectionEvaluate",
                                      "MultiBoxLoss",
                                      "SmoothL1Loss",
                                      "SoftmaxWithLoss",

@@ -231,6 +231,10 @@ const std::vector<Subject>& subjects() {
         {"keep_top_k", kWhole},
         {"nms_param", {"{ top_k: 3 }", "{ eta: 0.5 }", "{ nms_threshold: -1 }"}}},
        true},
+      {{"DetectionEvaluate"},
+       "detection_evaluate_param",
+       {{"num_classes", kCount}, {"background_label_id", kWhole}, {"overlap_threshold", kReal}},
+       true},
   };
   return all;
 }
@@ -281,7 +285,8 @@ void try_one(Dice& dice, const Subject& subject) {
                                                  {"PriorBox", 2},
                                                  {"SigmoidCrossEntropyLoss", 2},
                                                  {"Proposal", 3},
-                                                 {"DetectionOutput", 3}};
+                                                 {"DetectionOutput", 3},
+                                                 {"DetectionEvaluate", 2}};
   const auto found = several.find(spec.type);
   const size_t count = found != several.end() ? found->second : source ? 0 : two ? 2 : 1;
   std::vector<Shape> bottoms(count, random_shape(dice));

@@ -149,6 +149,14 @@ TEST(detection_layers_check_their_bottoms) {
   CHECK_THROWS_WITH("12 confidences",
                     build("type: 'DetectionOutput' detection_output_param { num_classes: 3 }",
                           {{2, 16}, {2, 13}, {1, 2, 16}}));
+  const std::string evaluate = "type: 'DetectionEvaluate' detection_evaluate_param { ";
+  CHECK_EQ(top(evaluate + "num_classes: 3 }", {{1, 1, 20, 7}, {1, 1, 9, 8}}), (Shape{1, 1, 23, 5}));
+  CHECK_THROWS_WITH("num_classes is missing", build(evaluate + "}", {{1, 1, 20, 7}, {1, 1, 9, 8}}));
+  CHECK_THROWS_WITH(
+      "overlap_threshold: 0 must be positive",
+      build(evaluate + "num_classes: 3 overlap_threshold: 0 }", {{1, 1, 20, 7}, {1, 1, 9, 8}}));
+  CHECK_THROWS_WITH("expected truths (1, 1, boxes, 8)",
+                    build(evaluate + "num_classes: 3 }", {{1, 1, 20, 7}, {1, 2, 9, 8}}));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "backends/reference/boxes.h"
 #include "backends/reference/reference_op.h"
+#include "ops/rows.h"
 
 namespace pcc::reference {
 namespace {
@@ -112,19 +113,21 @@ class Proposal : public ReferenceOp<T> {
           order.push_back(static_cast<int64_t>(boxes.size()) - 1);
       }
     best_first(scores, desc_.pre_nms, order);
-    const int64_t rows = this->out_shape()[0];
     const std::vector<int64_t> kept =
-        suppress(order, boxes, static_cast<T>(desc_.nms_threshold), T(1), T(1), rows);
-    std::fill_n(this->out(), rows * 5, T(0));
-    if (this->outs() > 1) std::fill_n(this->out(1), rows, T(0));
-    for (size_t r = 0; r < static_cast<size_t>(rows) && !kept.empty(); ++r) {
-      const auto k = static_cast<size_t>(kept[r < kept.size() ? r : 0]);
-      T* row = this->out() + 5 * r;
-      row[1] = boxes[k].x1;
-      row[2] = boxes[k].y1;
-      row[3] = boxes[k].x2;
-      row[4] = boxes[k].y2;
-      if (this->outs() > 1) this->out(1)[r] = scores[k];
+        suppress(order, boxes, static_cast<T>(desc_.nms_threshold), T(1), T(1), desc_.post_nms);
+    const int64_t rows = std::max<int64_t>(1, static_cast<int64_t>(kept.size()));
+    if (rows != this->out_shape()[0]) throw RowsChanged{this->site_.name, rows};
+    T* row = this->out();
+    T* score = this->outs() > 1 ? this->out(1) : nullptr;
+    if (kept.empty()) {
+      std::fill_n(row, 5, T(0));
+      if (score) *score = 0;
+    }
+    for (const int64_t each : kept) {
+      const auto k = static_cast<size_t>(each);
+      const T values[] = {T(0), boxes[k].x1, boxes[k].y1, boxes[k].x2, boxes[k].y2};
+      row = std::copy_n(values, 5, row);
+      if (score) *score++ = scores[k];
     }
   }
 

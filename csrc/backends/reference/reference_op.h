@@ -120,6 +120,7 @@ PCC_REFERENCE_MAKER(ProposalDesc)
 PCC_REFERENCE_MAKER(DetectionDesc)
 PCC_REFERENCE_MAKER(SmoothLossDesc)
 PCC_REFERENCE_MAKER(MultiBoxDesc)
+PCC_REFERENCE_MAKER(EvaluationDesc)
 template <typename T>
 OpPointer make_op(const FieldDesc& desc, const OpSite& site) {
   return std::make_unique<HostField<T>>(desc, site);
