@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
-from detector_nets import precision_by_the_formula
+from detector_nets import (
+    BODY,
+    DATA,
+    DETECTIONS,
+    EVALUATION,
+    HEADS,
+    LOSS,
+    TEST_DATA,
+    box_database,
+    precision_by_the_formula,
+)  # fmt: skip
 
 import pycaffe_clr as caffe
 from pycaffe_clr.errors import ConfigError, DataError
 from pycaffe_clr.train.detection import Judged, average_precision, mean
+from pycaffe_clr.train.evaluate import evaluate
+from pycaffe_clr.train.log import CaffeLog
 
 VERSIONS = ("Integral", "MaxIntegral", "11point")
 
@@ -196,3 +210,61 @@ def test_files_of_sizes_that_are_none(tmp_path):
         judge(tmp_path, FOUND, TRUTHS, f'name_size_file: "{tmp_path / "sizes.txt"}"')
     with pytest.raises(ConfigError, match="layer 'judge'"):
         judge(tmp_path, FOUND, TRUTHS, "background_label_id: 4294967295")
+
+
+# --- a solver's tests -----------------------------------------------------------------------------
+
+
+def solver_of(folder, test_net: str, more: str = 'eval_type: "detection"') -> None:
+    box_database(folder / "boxes", 16, 32)
+    (folder / "train.prototxt").write_text(DATA + BODY + HEADS + LOSS)
+    (folder / "test.prototxt").write_text(test_net)
+    (folder / "solver.prototxt").write_text(
+        'train_net: "train.prototxt" test_net: "test.prototxt" test_iter: 4 test_interval: 2'
+        ' base_lr: 0.004 lr_policy: "fixed" type: "Adam" momentum: 0.9 max_iter: 2 display: 0'
+        f' random_seed: 3 snapshot_prefix: "s" {more}'
+    )
+
+
+# Enough is found by a net that knows nothing.
+TEST_NET = TEST_DATA + BODY + HEADS + DETECTIONS.replace("0.5", "0.34") + EVALUATION
+
+
+def test_a_run_keeps_it_as_it_keeps_an_accuracy(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    solver_of(tmp_path, TEST_NET, 'eval_type: "detection" ap_version: "MaxIntegral"')
+    result = caffe.run("solver.prototxt", out=tmp_path / "out")
+    found = result.tests["detection_eval"]
+    assert result.state == "finished" and len(found) == 2 and 0 < found.max() <= 1
+    assert result.best_accuracy == found.max()
+    # The four batches of a test are the whole database.
+    assert result.whole_accuracy == pytest.approx(found[-1], abs=1e-7)
+    log = caffe.read_log(tmp_path / "out" / "train.log")
+    assert np.allclose(log.tests["detection_eval"], found, rtol=1e-5)
+    weights = tmp_path / "out" / "s_iter_2.caffemodel"
+    for version, value in (("MaxIntegral", found[-1]), ("11point", None)):
+        rated = evaluate("test.prototxt", weights, ap_version=version)["detection_eval"]
+        assert rated == pytest.approx(value, abs=1e-7) if value else rated != found[-1]
+
+
+def test_classes_that_nothing_was_found_of_are_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    solver_of(tmp_path, TEST_NET.replace("0.34", "2"))
+    said = io.StringIO()
+    caffe.SGDSolver("solver.prototxt", log=CaffeLog(said)).step(1)
+    assert "] Missing true_pos for label: 1\n" in said.getvalue()
+    assert "Test net output #0: detection_eval = 0\n" in said.getvalue()
+
+
+def test_other_outputs_and_other_words_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    solver_of(tmp_path, TEST_NET + 'layer { name: "s" type: "Softmax" bottom: "flat" top: "s" }')
+    with pytest.raises(ConfigError, match=r"DetectionEvaluate.*output 's' of a test net"):
+        caffe.SGDSolver("solver.prototxt")
+    for more, message in (
+        ('eval_type: "segmentation"', 'eval_type "segmentation" is unknown'),
+        ('ap_version: "101point"', 'ap_version "101point" is unknown'),
+    ):
+        solver_of(tmp_path, TEST_NET, more)
+        with pytest.raises(ConfigError, match=message):
+            caffe.SGDSolver("solver.prototxt")

@@ -63,6 +63,10 @@ class Lowering {
   // Says which value is top `index`. Every top must be set once. A bottom's value may be passed on
   // (Split, Flatten, Dropout in TEST).
   virtual void top(int index, ValueId value) = 0;
+  // The same for all tops, in order.
+  void tops(const std::vector<ValueId>& values) {
+    for (size_t i = 0; i < values.size(); ++i) top(static_cast<int>(i), values[i]);
+  }
   // `samples` records of it for every pass; the number by which ops find them (Context::feeds).
   virtual int feed(std::shared_ptr<RecordFeed> records, int64_t samples) = 0;
   // A top whose contents come from outside (Input): a value without a producer.

@@ -169,9 +169,7 @@ class EltwiseLayer : public LayerBase {
   Arity arity() const override { return {2, -1, 1, 1, false}; }
 
   void lower(Lowering& to) const override {
-    std::vector<ValueId> ins;
-    for (size_t i = 0; i < spec().bottoms.size(); ++i)
-      ins.push_back(to.bottom(static_cast<int>(i)));
+    const std::vector<ValueId> ins = bottoms(to);
     to.simple(desc_, ins, {}, to.shape(ins[0]));
   }
 

@@ -114,8 +114,7 @@ class DataLayer : public SourceLayer {
     }
     TransformDesc desc = desc_;
     desc.feed = to.feed(context().feed.records, tops_[0][0]);
-    const std::vector<ValueId> values = to.op(desc, {}, {}, tops_);
-    for (size_t i = 0; i < values.size(); ++i) to.top(static_cast<int>(i), values[i]);
+    to.tops(to.op(desc, {}, {}, tops_));
   }
 
  protected:
@@ -299,7 +298,7 @@ class MemoryDataLayer : public SourceLayer {
     } else {
       for (const Shape& shape : tops_) values.push_back(to.input(shape));
     }
-    for (size_t i = 0; i < values.size(); ++i) to.top(static_cast<int>(i), values[i]);
+    to.tops(values);
   }
 
  protected:

@@ -66,11 +66,7 @@ class ProposalLayer : public LayerBase {
   bool has_backward() const override { return false; }
   bool varies() const override { return true; }
   void set_rows(int64_t rows) override { rows_ = rows; }
-  void lower(Lowering& to) const override {
-    const std::vector<ValueId> values =
-        to.op(desc_, {to.bottom(0), to.bottom(1), to.bottom(2)}, {}, tops());
-    for (size_t i = 0; i < values.size(); ++i) to.top(static_cast<int>(i), values[i]);
-  }
+  void lower(Lowering& to) const override { to.tops(to.op(desc_, bottoms(to), {}, tops())); }
 
  protected:
   std::vector<Shape> infer(const std::vector<Shape>& bottoms) override {

@@ -27,13 +27,9 @@ class HostLayer : public LayerBase {
   void hold(bool held) override { function_->hold(held); }
 
   void lower(Lowering& to) const override {
-    std::vector<ValueId> ins;
-    for (size_t i = 0; i < spec().bottoms.size(); ++i)
-      ins.push_back(to.bottom(static_cast<int>(i)));
     std::vector<ParamId> ids(params().size());
     for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<ParamId>(i);
-    const std::vector<ValueId> outs = to.op(HostOpDesc{function_, over_}, ins, ids, tops_);
-    for (size_t i = 0; i < outs.size(); ++i) to.top(static_cast<int>(i), outs[i]);
+    to.tops(to.op(HostOpDesc{function_, over_}, bottoms(to), ids, tops_));
   }
 
  protected:

@@ -63,6 +63,13 @@ void LayerBase::check_shape(const std::string& what, const Shape& shape) const {
   }
 }
 
+std::vector<ValueId> LayerBase::bottoms(const Lowering& to) const {
+  std::vector<ValueId> values;
+  for (size_t i = 0; i < spec().bottoms.size(); ++i)
+    values.push_back(to.bottom(static_cast<int>(i)));
+  return values;
+}
+
 std::string LayerBase::bottom_text(size_t index, const Shape& shape) const {
   const auto& names = spec().bottoms;
   return concat("'", index < names.size() ? names[index] : std::to_string(index), "' (", shape,

@@ -48,6 +48,8 @@ class LayerBase : public Layer {
                          bool used = true) const;
   int64_t replicas() const { return context().replicas; }
   size_t top_count() const { return spec().tops.size(); }
+  // The values of all bottoms, in order.
+  std::vector<ValueId> bottoms(const Lowering& to) const;
   // "'conv1' (64x20x12x12)".
   std::string bottom_text(size_t index, const Shape& shape) const;
   // The axis a field names, counted from the end where negative.

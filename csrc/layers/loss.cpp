@@ -56,8 +56,7 @@ class SoftmaxLossLayer : public LabelledLayer {
   void lower(Lowering& to) const override {
     std::vector<Shape> outs{Shape{}};
     if (top_count() > 1) outs.push_back(to.shape(to.bottom(0)));
-    const std::vector<ValueId> values = to.op(desc_, {to.bottom(0), to.bottom(1)}, {}, outs);
-    for (size_t i = 0; i < values.size(); ++i) to.top(static_cast<int>(i), values[i]);
+    to.tops(to.op(desc_, {to.bottom(0), to.bottom(1)}, {}, outs));
   }
 
  protected:
@@ -96,8 +95,7 @@ class AccuracyLayer : public LabelledLayer {
   void lower(Lowering& to) const override {
     std::vector<Shape> outs{Shape{}};
     if (top_count() > 1) outs.push_back(Shape{to.shape(to.bottom(0))[desc_.axis]});
-    const std::vector<ValueId> values = to.op(desc_, {to.bottom(0), to.bottom(1)}, {}, outs);
-    for (size_t i = 0; i < values.size(); ++i) to.top(static_cast<int>(i), values[i]);
+    to.tops(to.op(desc_, {to.bottom(0), to.bottom(1)}, {}, outs));
   }
 
  protected:

@@ -61,12 +61,6 @@ class LossLayer : public LayerBase {
   void read_loss(Desc& desc, Normalization unset) const {
     read_loss_param(attributes().sub("loss_param"), unset, desc);
   }
-  std::vector<ValueId> bottoms(Lowering& to) const {
-    std::vector<ValueId> values;
-    for (size_t i = 0; i < spec().bottoms.size(); ++i)
-      values.push_back(to.bottom(static_cast<int>(i)));
-    return values;
-  }
 };
 
 }  // namespace pcc

@@ -164,8 +164,7 @@ class InfogainLossLayer : public LossLayer {
     }
     std::vector<Shape> outs{Shape{}};
     if (top_count() > 1) outs.push_back(to.shape(ins[0]));
-    const std::vector<ValueId> values = to.op(desc_, ins, {}, outs);
-    for (size_t i = 0; i < values.size(); ++i) to.top(static_cast<int>(i), values[i]);
+    to.tops(to.op(desc_, ins, {}, outs));
   }
 
  protected:

@@ -109,7 +109,7 @@ class RecurrentLayer : public LayerBase {
       const PointwiseDesc tanh{.function = PointwiseDesc::Function::tanh};
       values[0] = to.op(tanh, {to.view(sum, top)}, {}, {top})[0];
     }
-    for (size_t i = 0; i < values.size(); ++i) to.top(static_cast<int>(i), values[i]);
+    to.tops(values);
   }
 
  protected:

@@ -187,13 +187,7 @@ class FilterLayer : public LayerBase {
   }
   bool varies() const override { return true; }
   void set_rows(int64_t rows) override { rows_ = rows; }
-  void lower(Lowering& to) const override {
-    std::vector<ValueId> ins;
-    for (size_t i = 0; i < spec().bottoms.size(); ++i)
-      ins.push_back(to.bottom(static_cast<int>(i)));
-    const std::vector<ValueId> values = to.op(FilterDesc{}, ins, {}, tops_);
-    for (size_t i = 0; i < values.size(); ++i) to.top(static_cast<int>(i), values[i]);
-  }
+  void lower(Lowering& to) const override { to.tops(to.op(FilterDesc{}, bottoms(to), {}, tops_)); }
 
  protected:
   bool may_be_empty() const override { return true; }

@@ -39,11 +39,8 @@ class ConcatLayer : public AxisLayer {
   Arity arity() const override { return {1, -1, 1, 1, false}; }
 
   void lower(Lowering& to) const override {
-    const size_t count = spec().bottoms.size();
-    if (count == 1) return to.top(0, to.bottom(0));
-    std::vector<ValueId> ins;
-    for (size_t i = 0; i < count; ++i) ins.push_back(to.bottom(static_cast<int>(i)));
-    to.simple(desc_, std::move(ins), {}, top_);
+    if (spec().bottoms.size() == 1) return to.top(0, to.bottom(0));
+    to.simple(desc_, bottoms(to), {}, top_);
   }
 
  protected:
@@ -80,8 +77,7 @@ class SliceLayer : public AxisLayer {
 
   void lower(Lowering& to) const override {
     if (tops_.size() == 1) return to.top(0, to.bottom(0));
-    const std::vector<ValueId> parts = to.op(desc_, {to.bottom(0)}, {}, tops_);
-    for (size_t i = 0; i < parts.size(); ++i) to.top(static_cast<int>(i), parts[i]);
+    to.tops(to.op(desc_, {to.bottom(0)}, {}, tops_));
   }
 
  protected:

@@ -1,5 +1,5 @@
-// DetectionOutput, MultiBoxLoss, DetectionEvaluate: layers of SSD. Source: the fork's files of those
-// names.
+// DetectionOutput, MultiBoxLoss, DetectionEvaluate: layers of SSD. Source: the fork's files of
+// those names.
 #include <algorithm>
 #include <limits>
 
@@ -197,9 +197,7 @@ class DetectionEvaluateLayer : public ClassesLayer<LayerBase> {
   Arity arity() const override { return {2, 2, 1, 1, false}; }
   bool differentiable(int) const override { return false; }
   bool has_backward() const override { return false; }
-  void lower(Lowering& to) const override {
-    to.simple(desc_, {to.bottom(0), to.bottom(1)}, {}, top_);
-  }
+  void lower(Lowering& to) const override { to.simple(desc_, bottoms(to), {}, top_); }
 
  protected:
   std::vector<Shape> infer(const std::vector<Shape>& bottoms) override {

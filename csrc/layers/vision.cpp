@@ -47,8 +47,7 @@ class PoolingLayer : public LayerBase {
 
   void lower(Lowering& to) const override {
     const std::vector<Shape> outs(top_count(), top_);
-    const std::vector<ValueId> values = to.op(desc_, {to.bottom(0)}, {}, outs);
-    for (size_t i = 0; i < values.size(); ++i) to.top(static_cast<int>(i), values[i]);
+    to.tops(to.op(desc_, {to.bottom(0)}, {}, outs));
   }
 
  protected:

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from pycaffe_clr import proto
 from pycaffe_clr.data import box_sampling, colors, datum, pictures
 from pycaffe_clr.data.box_sampling import Boxes
+from pycaffe_clr.data.stream import Counted
 from pycaffe_clr.errors import DataError
 
 # Boxes for which there is room, of each sample of a batch.
@@ -49,7 +50,7 @@ def _resized(image: np.ndarray, height: int, width: int, mode: str) -> np.ndarra
     return np.asarray(picture.resize((width, height), kinds[mode])).transpose(2, 0, 1)
 
 
-class AnnotatedRecords:
+class AnnotatedRecords(Counted):
     """Pictures (3, height, width), changed as transform_param and batch_samplers say, and with
     each batch a list of its boxes: sample, class, instance, x1, y1, x2, y2, difficult; rows that
     are left over hold -1. names: of the two fields; the second may be missing.
@@ -73,7 +74,6 @@ class AnnotatedRecords:
         self._samplers = samplers
         self._names = tuple(names)
         self._seed = seed
-        self._position = 0
         mean = np.asarray(transform.get("mean_value", [0]), np.float32)
         self._mean = np.resize(mean if len(mean) else np.zeros(1, np.float32), 3)
         shapes = ((3, *self._size), (MOST_BOXES, 8))
@@ -82,15 +82,6 @@ class AnnotatedRecords:
 
     def __len__(self) -> int:
         return len(self._values)
-
-    @property
-    def position(self) -> int:
-        """Records handed out: of every round of the database, each with changes of its own."""
-        return self._position
-
-    def seek(self, position: int) -> None:
-        """Go on as if so many had been handed out."""
-        self._position = position
 
     def next(self, count: int) -> dict[str, np.ndarray]:
         """Pictures (count, 3, height, width) float32 and boxes (count, MOST_BOXES, 8)."""

@@ -8,6 +8,21 @@ from pycaffe_clr.data.feeder import Feeder, Share
 from pycaffe_clr.data.sources import Source
 
 
+class Counted:
+    """A feed that gives something else each time: its position counts all that it handed out."""
+
+    _position = 0
+
+    @property
+    def position(self) -> int:
+        """Records handed out, of every round."""
+        return self._position
+
+    def seek(self, position: int) -> None:
+        """Go on as if so many had been handed out."""
+        self._position = position
+
+
 class RecordStream:
     """Records of `source` in order, wrapping at the end, read ahead by background threads.
 

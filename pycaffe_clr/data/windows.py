@@ -14,6 +14,7 @@ import numpy as np
 
 from pycaffe_clr.data import pictures
 from pycaffe_clr.data.sources import decoders
+from pycaffe_clr.data.stream import Counted
 from pycaffe_clr.errors import DataError
 
 
@@ -91,7 +92,7 @@ def read_windows(path: Path, root: str) -> list[Window]:
     return windows
 
 
-class WindowRecords:
+class WindowRecords(Counted):
     """Random windows, batch by batch, the next one made ahead by the threads that decode. names: of
     the fields that hold windows and labels."""
 
@@ -103,7 +104,6 @@ class WindowRecords:
         self._names = tuple(names)
         self._how = how
         self._seed = seed
-        self._position = 0
         self._ahead: tuple[tuple[int, int], Future[dict[str, np.ndarray]]] | None = None
         self._pictures: dict[Path, np.ndarray] = {}
         self._foreground = [w for w in windows if w.overlap >= how.fg_threshold]
@@ -115,15 +115,6 @@ class WindowRecords:
                 f"{name}: has {len(self._foreground)} windows of objects and "
                 f"{len(self._background)} of background; a batch needs both"
             )
-
-    @property
-    def position(self) -> int:
-        """Windows handed out."""
-        return self._position
-
-    def seek(self, position: int) -> None:
-        """Count on from there; which windows come is random."""
-        self._position = position
 
     def next(self, count: int) -> dict[str, np.ndarray]:
         """Windows (count, 3, crop, crop) float32, background first, and their labels (count,)."""
