@@ -8,6 +8,7 @@ from pathlib import Path
 import lmdb
 import numpy as np
 
+import pycaffe_clr as caffe
 from pycaffe_clr import proto
 
 BODY = """
@@ -100,6 +101,61 @@ layer { name: "eval" type: "DetectionEvaluate" bottom: "found" bottom: "label"
   top: "detection_eval" detection_evaluate_param { num_classes: 3 overlap_threshold: 0.4
     evaluate_difficult_gt: false } }
 """
+DEPLOY_SSD = 'input: "data" input_shape { dim: 1 dim: 3 dim: 32 dim: 32 }\n' + (
+    BODY + HEADS + DETECTIONS.replace("keep_top_k: 20", "keep_top_k: 90")
+)
+DEPLOY_RCNN = (
+    'input: "data" input_shape { dim: 1 dim: 3 dim: 64 dim: 48 }\n'
+    'input: "im_info" input_shape { dim: 1 dim: 3 }\n'
+    + BODY
+    + """
+layer { name: "rpn" type: "Convolution" bottom: "conv2" top: "rpn"
+  convolution_param { num_output: 8 kernel_size: 3 pad: 1 weight_filler { type: "xavier" } } }
+layer { name: "rpn_cls" type: "Convolution" bottom: "rpn" top: "rpn_cls"
+  convolution_param { num_output: 12 kernel_size: 1 weight_filler { type: "xavier" } } }
+layer { name: "rpn_bbox" type: "Convolution" bottom: "rpn" top: "rpn_bbox"
+  convolution_param { num_output: 24 kernel_size: 1 weight_filler { type: "xavier" } } }
+layer { name: "pairs" type: "Reshape" bottom: "rpn_cls" top: "pairs"
+  reshape_param { shape { dim: 0 dim: 2 dim: -1 dim: 0 } } }
+layer { name: "pair_prob" type: "Softmax" bottom: "pairs" top: "pair_prob" }
+layer { name: "rpn_prob" type: "Reshape" bottom: "pair_prob" top: "rpn_prob"
+  reshape_param { shape { dim: 0 dim: 12 dim: -1 dim: 0 } } }
+layer { name: "proposal" type: "Proposal" bottom: "rpn_prob" bottom: "rpn_bbox" bottom: "im_info"
+  top: "rois" proposal_param { feat_stride: 8 base_size: 8 min_size: 6 scale: 1 scale: 2
+    pre_nms_topn: 200 post_nms_topn: 200 nms_thresh: 0.6 } }
+layer { name: "pool" type: "ROIPooling" bottom: "conv2" bottom: "rois" top: "pool"
+  roi_pooling_param { pooled_w: 3 pooled_h: 3 spatial_scale: 0.125 } }
+layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc"
+  inner_product_param { num_output: 16 weight_filler { type: "xavier" } } }
+layer { name: "fc_relu" type: "ReLU" bottom: "fc" top: "fc" }
+layer { name: "drop" type: "Dropout" bottom: "fc" top: "fc" dropout_param { dropout_ratio: 0.5 } }
+layer { name: "cls" type: "InnerProduct" bottom: "fc" top: "cls"
+  inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }
+layer { name: "bbox_pred" type: "InnerProduct" bottom: "fc" top: "bbox_pred"
+  inner_product_param { num_output: 12 weight_filler { type: "xavier" } } }
+layer { name: "cls_prob" type: "Softmax" bottom: "cls" top: "cls_prob" }
+"""
+)
+
+
+def fill_detector(net: caffe.Net, random: np.random.Generator) -> None:
+    """Give a deploy net a picture, and weights with which it finds boxes of all classes: as large
+    on the way as it was before, classes apart, boxes near where they are looked for."""
+    data = net.blobs["data"]
+    data.data[...] = random.normal(0, 1, data.shape)
+    if "im_info" in net.blobs:
+        net.blobs["im_info"].data[...] = [*data.shape[2:], 1]
+    for layer in net.layers:
+        if layer.type not in ("Convolution", "InnerProduct"):
+            continue
+        weights, *bias = layer.blobs
+        classes = any(word in layer.name for word in ("conf", "cls"))
+        boxes = any(word in layer.name for word in ("loc", "bbox"))
+        gain = 1.5 if classes else 0.05 if boxes else 2**0.5
+        size = weights.data[0].size
+        weights.data[...] = random.normal(0, gain / size**0.5, weights.shape)
+        for each in bias:
+            each.data[...] = 0
 
 
 def box_database(folder: Path, count: int, size: int, seed: int = 1) -> None:

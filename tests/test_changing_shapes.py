@@ -74,6 +74,13 @@ class Targets(caffe.Layer):
         pass
 
 
+class Labels(Targets):
+    """The same, whose number is known before."""
+
+    def reshape(self, bottom, top):
+        top[0].reshape(len(bottom[0].data))
+
+
 def python(name: str, bottoms: str, tops: str) -> str:
     ends = "".join(f' bottom: "{b}"' for b in bottoms.split())
     ends += "".join(f' top: "{t}"' for t in tops.split())
@@ -107,6 +114,23 @@ layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc"
   inner_product_param { num_output: 2 weight_filler { type: "xavier" } } }
 layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "targets" top: "loss" }
 """
+)
+
+# The same of boxes that a layer of the engine proposes.
+MAP = """layer {{ name: "{0}" type: "Convolution" bottom: "conv" top: "{0}"
+  convolution_param {{ num_output: {1} kernel_size: 1 weight_filler {{ type: "gaussian" }} }} }}
+"""
+PROPOSALS = REGIONS.replace('layer: "Targets"', 'layer: "Labels"').replace(
+    python("places", "conv", "places"),
+    MAP.format("scores", 6)
+    + MAP.format("shifts", 12)
+    + """
+layer { name: "info" type: "DummyData" top: "info"
+  dummy_data_param { shape { dim: 1 dim: 3 } data_filler { value: 16 } } }
+layer { name: "proposal" type: "Proposal" bottom: "scores" bottom: "shifts" bottom: "info"
+  top: "places" proposal_param { feat_stride: 4 base_size: 4 min_size: 0 scale: 1 ratio: 0.5
+    ratio: 1 ratio: 2 nms_thresh: 0.4 } }
+""",
 )
 
 
@@ -172,7 +196,28 @@ def test_numbers_of_rows_that_only_forward_tells(here):
         assert np.allclose(net.params["fc"][1].diff, share.mean(0), atol=1e-6)
 
 
-@pytest.mark.parametrize("text", [SEGMENTS, REGIONS])
+def test_as_many_boxes_as_are_proposed(here):
+    net = build(here, PROPOSALS)
+    assert net.blobs["places"].shape == (300, 5)
+    seen = set()
+    for _ in range(6):
+        net.forward()
+        rows = len(net.blobs["places"].data)
+        seen.add(rows)
+        assert rows <= 3 * net.blobs["scores"].data[0, 0].size
+        assert net.blobs["pool"].shape == (rows, 3, 2, 2) and len(net.blobs["fc"].data) == rows
+        assert net.blobs["targets"].data.tolist() == [n % 2 for n in range(rows)]
+        net.clear_param_diffs()
+        net.backward()
+        scores = net.blobs["fc"].data
+        share = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+        share[np.arange(rows), np.arange(rows) % 2] -= 1
+        assert np.allclose(net.params["fc"][1].diff, share.mean(0), atol=1e-6)
+        assert np.abs(net.params["conv"][0].diff).sum() > 0
+    assert len(seen) > 2
+
+
+@pytest.mark.parametrize("text", [SEGMENTS, REGIONS, PROPOSALS])
 def test_solvers_train_such_nets(here, text):
     (here / "net.prototxt").write_text(text)
     (here / "solver.prototxt").write_text(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from detector_nets import DEPLOY_RCNN, DEPLOY_SSD, fill_detector
 from export_cases import CASES, kind_of, net_text
 
 import pycaffe_clr as caffe
@@ -180,6 +181,44 @@ def test_a_pytorch_module_has_the_weights_and_trains(make):
     assert not np.array_equal(weights["ip/0"].detach().numpy(), net.params["ip"][0].data)
     with pytest.raises(caffe.ConfigError, match="the module takes data"):
         module()
+
+
+@pytest.mark.parametrize(
+    ("text", "boxes", "given", "nothing"),
+    [(DEPLOY_SSD, "found", "data", 0), (DEPLOY_RCNN, "rois", "im_info", 3)],
+    ids=["SSD", "Faster R-CNN"],
+)
+def test_nets_that_find_objects(text, boxes, given, nothing, tmp_path):
+    pytest.importorskip("onnx")
+    from pycaffe_clr.export.onnx_file import onnx_bytes
+
+    (tmp_path / "net.prototxt").write_text(text)
+    net = caffe.Net(tmp_path / "net.prototxt", caffe.TEST)
+    fill_detector(net, random := np.random.default_rng(3))
+    model = onnx_bytes(net)
+    numbers = []
+    for picture in range(3):
+        net.blobs["data"].data[...] = random.standard_normal(net.blobs["data"].shape)
+        if picture == 2:
+            net.blobs[given].data[...] = nothing
+        net.forward()
+        assert_equal(net, run_onnx(model, inputs_of(net)))
+        numbers.append(net.blobs[boxes].data.size // net.blobs[boxes].shape[-1])
+    assert numbers[0] != numbers[1] and min(numbers[:2]) > 8 and numbers[2] == 1
+
+
+@pytest.mark.parametrize("text", [DEPLOY_SSD, DEPLOY_RCNN])
+def test_nets_that_find_objects_as_modules(text, tmp_path):
+    torch = pytest.importorskip("torch")
+    (tmp_path / "net.prototxt").write_text(text)
+    net = caffe.Net(tmp_path / "net.prototxt", caffe.TEST)
+    fill_detector(net, np.random.default_rng(3))
+    net.forward()
+    found = caffe.to_torch(net).eval()(
+        **{name: torch.from_numpy(values) for name, values in inputs_of(net).items()}
+    )
+    found = found if isinstance(found, dict) else {net.outputs[0]: found}
+    assert_equal(net, {name: values.detach().numpy() for name, values in found.items()})
 
 
 def test_what_cannot_be_exported_is_told(make):

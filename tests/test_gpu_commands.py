@@ -31,6 +31,10 @@ CHOOSING = """
 layer { name: "data" type: "DummyData" top: "data" top: "chosen" dummy_data_param {
   shape { dim: 4 dim: 3 } shape { dim: 4 } data_filler { type: "constant" value: 1 } } }
 layer { name: "filter" type: "Filter" bottom: "data" bottom: "chosen" top: "some" }
+layer { name: "boxes" type: "DummyData" top: "found" top: "truths" dummy_data_param {
+  shape { dim: 1 dim: 1 dim: 3 dim: 7 } shape { dim: 1 dim: 1 dim: 2 dim: 8 } } }
+layer { name: "judge" type: "DetectionEvaluate" bottom: "found" bottom: "truths" top: "judged"
+  detection_evaluate_param { num_classes: 2 } }
 """
 
 
@@ -185,7 +189,7 @@ def test_show_and_time_on_the_cuda_backend(tmp_path, capfd, request):
     choosing = tmp_path / "choosing.prototxt"
     choosing.write_text(CHOOSING)
     assert cli.main(["show", str(choosing), "--device", "cuda"]) == 0
-    assert "ops on the host by design: 1 (filter)" in capfd.readouterr().out
+    assert "ops on the host by design: 2 (filter, judge)" in capfd.readouterr().out
 
     assert cli.main(["time", f"--model={model}", "--device=cuda", "--iterations=2"]) == 0
     said = capfd.readouterr().err

@@ -24,6 +24,7 @@ from detector_nets import (
     LOSS,
     TEST_DATA,
     box_database,
+    fill_detector,
     precision_by_the_formula,
 )
 from google.protobuf import text_format
@@ -238,3 +239,29 @@ def test_a_real_solver(path, tmp_path, caplog, monkeypatch):
     assert solver.iter == 1 and not told(caplog)
     tested = re.findall(r"Test net output #0: detection_eval = (.*)", said.getvalue())
     assert len(tested) == detects and all(0 <= float(value) <= 1 for value in tested)
+
+
+DETECTORS = [
+    path
+    for path in NETS
+    if re.search('"(DetectionOutput|Proposal)"', path.read_text())
+    and "AnnotatedData" not in path.read_text()
+]
+
+
+@pytest.mark.skipif(not ZOO, reason="PYCAFFE_CLR_ZOO names no folder of real files")
+@pytest.mark.parametrize("path", DETECTORS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_a_real_detector_in_onnx(path):
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    from pycaffe_clr.export.onnx_file import onnx_bytes
+
+    net = caffe.Net(path, caffe.TEST)
+    fill_detector(net, np.random.default_rng(5))
+    wanted = net.forward()
+    session = runtime.InferenceSession(onnx_bytes(net), providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_outputs()]
+    values = session.run(names, {name: np.array(net.blobs[name].data) for name in net.inputs})
+    for name, found in zip(names, values, strict=True):
+        assert found.shape == wanted[name].shape and max(found.shape[:3]) > 50
+        assert np.abs(found - wanted[name]).max() <= 1e-5 * np.abs(wanted[name]).max()
