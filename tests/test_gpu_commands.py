@@ -189,7 +189,7 @@ def test_show_and_time_on_the_cuda_backend(tmp_path, capfd, request):
     choosing = tmp_path / "choosing.prototxt"
     choosing.write_text(CHOOSING)
     assert cli.main(["show", str(choosing), "--device", "cuda"]) == 0
-    assert "ops on the host by design: 2 (filter, judge)" in capfd.readouterr().out
+    assert "ops on the host by design: 2 (evaluation, filter)" in capfd.readouterr().out
 
     assert cli.main(["time", f"--model={model}", "--device=cuda", "--iterations=2"]) == 0
     said = capfd.readouterr().err
