@@ -205,6 +205,8 @@ def test_nets_that_find_objects(text, boxes, given, nothing, tmp_path):
         assert_equal(net, run_onnx(model, inputs_of(net)))
         numbers.append(net.blobs[boxes].data.size // net.blobs[boxes].shape[-1])
     assert numbers[0] != numbers[1] and min(numbers[:2]) > 8 and numbers[2] == 1
+    with pytest.raises(caffe.ConfigError, match="one sample at a time"):
+        onnx_bytes(net, dynamic_batch=True)
 
 
 @pytest.mark.parametrize("text", [DEPLOY_SSD, DEPLOY_RCNN])

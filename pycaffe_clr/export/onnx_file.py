@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pycaffe_clr.errors import ConfigError, DataError
+from pycaffe_clr.export.boxes import BOXES
 from pycaffe_clr.export.build import graph_of
 from pycaffe_clr.export.graph import Graph, Shape
 from pycaffe_clr.export.recurrent import RECURRENT
@@ -32,6 +33,10 @@ def onnx_model(net: Net, dynamic_batch: bool = False) -> Any:
     graph = graph_of(net)
     if dynamic_batch and any(layer.type in RECURRENT for layer in net.layers):
         raise ConfigError("axis 0 of a net with LSTM or RNN layers is time, which is written down")
+    if dynamic_batch and any(layer.type in BOXES for layer in net.layers):
+        raise ConfigError(
+            "a net with DetectionOutput or Proposal layers takes one sample at a time"
+        )
 
     varies = any(node.op == "Compress" for node in graph.nodes)
 
