@@ -102,7 +102,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the tests that need the C++ build come last, and of these its programs."""
+    """Let the tests that need the C++ build come last, and of these what runs beside this."""
 
     def place(item: pytest.Item) -> int:
         return ("build" in fixtures_of(item)) + ("cpp_tests" in fixtures_of(item))
@@ -119,12 +119,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.getoption("collectonly"):
         return
     if any("build" in fixtures_of(item) for item in session.items):
-        names = [
-            item.callspec.params["name"]
+        jobs = [
+            item.callspec.params["job"]
             for item in session.items
             if isinstance(item, pytest.Function) and "cpp_tests" in item.fixturenames
         ]
-        session.config.stash[CPP_TESTS] = CppTests(names)
+        session.config.stash[CPP_TESTS] = CppTests(jobs)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -1,5 +1,7 @@
 """The C++ tests: built, and run through ctest, beside the tests in Python, which come first.
 
+So do tests in Python that want a backend of that build in a process of their own.
+
 They are built where `pip install .` built the package (build/package), whose engine they link, and
 with the tools that built it: what is as it was then is not compiled again. Where there is no such
 folder, or no ninja, it is build/cpp-tests; PYCAFFE_CLR_TEST_BUILD names another.
@@ -15,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -49,26 +52,43 @@ def build_folder() -> Path:
     return ROOT / "build" / ("package" if found else "cpp-tests")
 
 
-class CppTests:
-    """Builds in threads of its own, and then runs the programs of these names."""
+@dataclass(frozen=True)
+class BackendTests:
+    """Tests in Python, run on a backend of the build: pytest's, in a process of its own."""
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
+    option: str  # of conftest.py, which takes the library
+    library: str
+    files: tuple[str, ...]
+    chosen: str  # as pytest's -k says it
+    cuda_host: str = ""  # the order of threads (csrc/backends/cuda/host/modes.h)
+
+    def command(self, folder: Path) -> list[str]:
+        files = [str(ROOT / "tests" / f"test_{name}.py") for name in self.files]
+        library = str(folder / "tests" / "cpp" / self.library)
+        options = ["-q", "-x", "-p", "no:cacheprovider", "-k", self.chosen, self.option, library]
+        return [sys.executable, "-m", "pytest", *options, *files]
+
+
+class CppTests:
+    """Builds in threads of its own, and then runs the programs of these names, and these tests."""
+
+    def __init__(self, jobs: Iterable[str | BackendTests] = ()) -> None:
         self._commands: set[subprocess.Popen[str]] = set()
         self._lock = None
         count = os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(max_workers=count)
         self._built = self._pool.submit(self._build, count)
         # The longest first.
-        ordered = sorted(names, key=lambda name: not name.startswith("test_kernels"))
-        self._ran = {name: self._pool.submit(self._run, name) for name in ordered}
+        ordered = sorted(jobs, key=brevity)
+        self._ran = {job: self._pool.submit(self._run, job) for job in ordered}
 
     def folder(self) -> Path:
         """Folder of the build, once that is done; skips the test where nothing can be built."""
         return self._built.result()
 
-    def output(self, name: str) -> str:
-        """What that program wrote; the test fails as the program does."""
-        return self._ran[name].result()
+    def output(self, job: str | BackendTests) -> str:
+        """What that program, or those tests, wrote; the test fails as they do."""
+        return self._ran[job].result()
 
     def stop(self) -> None:
         """Wait for no more than what runs to be ended."""
@@ -79,12 +99,22 @@ class CppTests:
         if self._lock:
             self._lock.close()
 
-    def _command(self, words: list[str]) -> str:
+    def _command(self, words: list[str], seconds: float | None = None, **environment: str) -> str:
         with subprocess.Popen(
-            words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+            words,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={**os.environ, **environment},
         ) as process:
             self._commands.add(process)
-            said, _ = process.communicate()
+            try:
+                said, _ = process.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                said, _ = process.communicate()
+                said += f"\nended after {seconds} s"
             self._commands.discard(process)
         if process.returncode != 0:
             pytest.fail(f"{shlex.join(words)}\n{said[-40000:]}", False)
@@ -112,10 +142,19 @@ class CppTests:
         self._command([cmake, "--build", str(folder), "--parallel", str(jobs)])
         return folder
 
-    def _run(self, name: str) -> str:
+    def _run(self, job: str | BackendTests) -> str:
         folder = self._built.result()
+        if isinstance(job, BackendTests):
+            return self._command(job.command(folder), 600, PYCAFFE_CLR_CUDA_HOST=job.cuda_host)
         ctest = tool("ctest")
         assert ctest is not None
         return self._command(
-            [ctest, "--test-dir", str(folder), "--output-on-failure", "-R", f"^{name}$"]
+            [ctest, "--test-dir", str(folder), "--output-on-failure", "-R", f"^{job}$"]
         )
+
+
+def brevity(job: str | BackendTests) -> int:
+    """Larger for what takes less time."""
+    return (
+        0 if isinstance(job, BackendTests) else 1 if job.startswith(("test_cuda", "test_k")) else 2
+    )

@@ -11,10 +11,10 @@ from cpp_build import ROOT, CppTests
 NAMES = sorted(path.stem for path in (ROOT / "tests" / "cpp").glob("test_*.cpp"))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_cpp(build: Path, cpp_tests: CppTests, name: str) -> None:
-    if "No tests were found" in cpp_tests.output(name):
-        pytest.fail(f"{name} is not among the tests of {build}")
+@pytest.mark.parametrize("job", NAMES)
+def test_cpp(build: Path, cpp_tests: CppTests, job: str) -> None:
+    if "No tests were found" in cpp_tests.output(job):
+        pytest.fail(f"{job} is not among the tests of {build}")
 
 
 def test_vector_kernels_share_no_functions(build: Path) -> None:

@@ -3,46 +3,28 @@
 from pathlib import Path
 
 import pytest
-from test_guarded import run_tests
-
-# Orders of threads and of blocks, and when a stream does its work: the results must not know.
-MODES = ["forward", "reversed,late", "shuffled,late"]
+from cpp_build import BackendTests, CppTests
 
 
-def test_each_precision_trains(build: Path) -> None:
-    library = build / "tests" / "cpp" / "libpcc_cuda_host.so"
-    run_tests(["precision"], "precision and not cpu", "--cuda-host", str(library), seconds=120)
-
-
-def test_tables_of_a_step(build: Path) -> None:
-    library = build / "tests" / "cpp" / "libpcc_cuda_host.so"
-    run_tests(["gpu_commands"], "cuda_backend", "--cuda-host", str(library))
+def on_the_host(chosen: str, *files: str, modes: str = "") -> BackendTests:
+    return BackendTests("--cuda-host", "libpcc_cuda_host.so", files, chosen, modes)
 
 
 # Of every rule, of clipping and of parts of an iteration; other runs are of the same ops.
 RUNS = "first_iterations or (training_goes and kernels-2) or cuda_training"
+# Every device means this backend there: one name stands for all.
+LAYERS = "kernels or fork_layers"
+JOBS = {
+    "runs": on_the_host(RUNS, "cuda_training", "golden_trajectories", "replicas", modes="late"),
+    "each precision trains": on_the_host("precision and not cpu", "precision"),
+    "tables of a step": on_the_host("cuda_backend", "gpu_commands"),
+} | {
+    # Orders of threads and of blocks, and when a stream does its work: the results must not know.
+    f"layers are Caffe's, {modes}": on_the_host(LAYERS, "golden_layers", "fork_layers", modes=modes)
+    for modes in ("forward", "reversed,late", "shuffled,late")
+}
 
 
-def test_runs(build: Path) -> None:
-    library = build / "tests" / "cpp" / "libpcc_cuda_host.so"
-    run_tests(
-        ["cuda_training", "golden_trajectories", "replicas"],
-        RUNS,
-        "--cuda-host",
-        str(library),
-        PYCAFFE_CLR_CUDA_HOST="late",
-    )
-
-
-@pytest.mark.parametrize("modes", MODES)
-def test_layers_are_caffes(build: Path, modes: str) -> None:
-    library = build / "tests" / "cpp" / "libpcc_cuda_host.so"
-    # Every device means this backend there: one name stands for all.
-    run_tests(
-        ["golden_layers", "fork_layers"],
-        "kernels or fork_layers",
-        "--cuda-host",
-        str(library),
-        seconds=300,
-        PYCAFFE_CLR_CUDA_HOST=modes,
-    )
+@pytest.mark.parametrize("job", JOBS.values(), ids=JOBS)
+def test_on_the_host(build: Path, cpp_tests: CppTests, job: BackendTests) -> None:
+    assert " passed" in cpp_tests.output(job)

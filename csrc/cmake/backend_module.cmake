@@ -12,6 +12,7 @@ function(pcc_backend_module name)
     PREFIX lib
     OUTPUT_NAME pycaffe_clr_${name}
     LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}
+    UNITY_BUILD_BATCH_SIZE 7
     INSTALL_RPATH "$ORIGIN;${arg_RPATH}"
     INSTALL_RPATH_USE_LINK_PATH OFF)
   set_property(GLOBAL APPEND PROPERTY PCC_MODULES ${target})

@@ -24,7 +24,7 @@ function(pcc_isa_sources target)
       target_link_libraries(${objects} PRIVATE pcc_flags)
       target_compile_definitions(${objects} PRIVATE PCC_ISA=${isa} PCC_ISA_${isa}=1)
       # A property, as flags of pcc_flags come after the target's own and would win.
-      set_target_properties(${objects} PROPERTIES PCC_CONTRACTS ON)
+      set_target_properties(${objects} PROPERTIES PCC_CONTRACTS ON UNITY_BUILD OFF)
       target_compile_options(${objects} PRIVATE
         ${PCC_SHARED_CODE} ${PCC_ISA_FLAGS_${isa}} -ffp-contract=fast -fno-trapping-math
         # Multiplies and adds in one instruction at -O1, too, as the sanitizers build has it.

@@ -13,8 +13,8 @@ pybind11_add_module(_core MODULE NO_EXTRAS ${PCC_BINDINGS})
 pcc_link(_core)
 # No loops over data in the bindings, but many templates: half the build time otherwise.
 target_compile_options(_core PRIVATE -O1)
-# Two files of three each: they say little beside what pybind11's headers do.
-set_target_properties(_core PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 3)
+# All files as one: they say little beside what pybind11's headers do.
+set_target_properties(_core PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0)
 
 # The engine and its backends lie beside the module. $ORIGIN comes first in the build folder as well,
 # so that the three can be copied elsewhere together.

@@ -11,8 +11,6 @@ namespace pcc {
 
 namespace {
 
-TensorSpec plain(const Shape& shape, DType dtype) { return {shape, dtype, Layout::plain}; }
-
 // Whoever shares parameters shares the memory they lie in.
 std::shared_ptr<Device> open_device(const Backend& backend, const NetOptions& options,
                                     const Net* share) {

@@ -9,6 +9,9 @@
 
 namespace pcc {
 
+// How users' arrays lie.
+inline TensorSpec plain(const Shape& shape, DType dtype) { return {shape, dtype, Layout::plain}; }
+
 // Sets every element to `value`.
 void fill(Device& device, const Tensor& to, double value);
 // Sets the elements, in the order in which they lie.

@@ -11,8 +11,6 @@ namespace pcc {
 
 namespace {
 
-TensorSpec plain(const Shape& shape, DType dtype) { return {shape, dtype, Layout::plain}; }
-
 // Whether a value lies as users' arrays of that type do.
 bool as_seen(const Tensor& value, DType dtype) {
   return value.spec.layout == Layout::plain && value.spec.dtype == dtype;

@@ -17,7 +17,6 @@ const DirectLoops& direct_loops() { return pick_direct_table(loops().isa); }
 
 namespace {
 
-constexpr int64_t kFloat = sizeof(float);
 
 // Outputs per block that leave the fewest of them empty; more registers in use among equals.
 int best_block(int64_t outputs) {

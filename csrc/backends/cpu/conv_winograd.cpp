@@ -18,7 +18,6 @@ const WinogradLoops& winograd_loops() { return pick_winograd_table(loops().isa);
 
 namespace {
 
-constexpr int64_t kFloat = sizeof(float);
 constexpr int64_t kMostWeights = 256 * 256;
 
 class WinogradOp : public Op {

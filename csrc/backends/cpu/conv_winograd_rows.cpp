@@ -17,7 +17,6 @@ const RowLoops& row_loops() { return pick_row_table(loops().isa); }
 
 namespace {
 
-constexpr int64_t kFloat = sizeof(float);
 // Samples whose weight gradients are summed before they join the others: long plain sums would cost
 // a digit of accuracy.
 constexpr int64_t kSumSamples = 16;

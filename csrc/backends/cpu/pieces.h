@@ -6,6 +6,8 @@
 
 namespace pcc::cpu {
 
+inline constexpr int64_t kFloat = sizeof(float);
+
 // Hands out consecutive 64-byte aligned pieces of a buffer that is not there yet.
 class Pieces {
  public:
