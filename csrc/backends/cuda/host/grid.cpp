@@ -46,7 +46,7 @@ std::string text(const std::source_location& where) {
 }
 bool same(const std::source_location& a, const std::source_location& b) {
   return a.line() == b.line() && a.column() == b.column() &&
-         std::strcmp(a.file_name(), b.file_name()) == 0;
+         (a.file_name() == b.file_name() || std::strcmp(a.file_name(), b.file_name()) == 0);
 }
 
 // Numbers 0 .. count - 1 in the order in which they run.
@@ -97,7 +97,7 @@ class Runner {
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<Worker*> idle_;
   Worker* current_ = nullptr;
-  SharedMemory shared_;
+  SharedMemory shared_{{reinterpret_cast<char*>(&running), sizeof(running)}};
   std::minstd_rand random_;
 };
 
@@ -123,6 +123,7 @@ void Runner::run(const Launch& launch) {
   for (const int64_t block : blocks_) {
     run_block(block);
     if (failure_) break;
+    if (block == blocks_.front() || block == blocks_.back()) shared_.learn();
   }
   shared_.close();
   if (failure_) give_up();
@@ -135,7 +136,7 @@ void Runner::run_block(int64_t number) {
   std::fill(threads_.begin(), threads_.end(), Thread{});
   next_ = 0;
   waiting_ = done_ = 0;
-  shared_.poison({reinterpret_cast<char*>(&running), sizeof(running)});
+  shared_.poison();
   while (next_ < order_.size() && !failure_) start();
   const int count = static_cast<int>(threads_.size());
   while (done_ < count && !failure_) {
