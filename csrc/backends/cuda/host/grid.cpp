@@ -260,14 +260,17 @@ void Runner::collective(unsigned mask, void* mine, void (*meet)(void* const*, un
   Thread& self = warp[lane()];
   self.mask = mask;
   self.mine = mine;
+  const auto has_come = [&](const Thread& other) {
+    return &other == &self || (other.state == Thread::State::in_collective && other.mask == mask &&
+                               same(other.where, where));
+  };
+  // Where lanes run in order, one of the neighbours is still to come, and no other is looked at.
   void* brought[kWarpLanes] = {};
-  for (int l = 0; l < lanes; ++l) {
-    if (!(mask >> l & 1)) continue;
-    const Thread& other = warp[l];
-    if (&other != &self && (other.state != Thread::State::in_collective || other.mask != mask ||
-                            !same(other.where, where)))
-      return wait(self, Thread::State::in_collective, where);
-    brought[l] = other.mine;
+  for (int i = 0; i < lanes + 2; ++i) {
+    const int l = i == 0 ? lane() + 1 : i == 1 ? lane() - 1 : i - 2;
+    if (l < 0 || l >= lanes || !(mask >> l & 1)) continue;
+    if (!has_come(warp[l])) return wait(self, Thread::State::in_collective, where);
+    brought[l] = warp[l].mine;
   }
   meet(brought, mask);
   for (int l = 0; l < lanes; ++l)
