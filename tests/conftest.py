@@ -154,6 +154,15 @@ def shared() -> Path:
 
 
 @pytest.fixture
+def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The tiny solver's path (train_cases.py); its folder is the working directory."""
+    from train_cases import make_case
+
+    monkeypatch.chdir(tmp_path)
+    return make_case(tmp_path)
+
+
+@pytest.fixture
 def one_thread() -> Iterator[None]:
     """On a busy machine a second thread costs small nets far more than it brings."""
     from pycaffe_clr.engine import ready_core
