@@ -208,16 +208,8 @@ class Detection : public ReferenceOp<T> {
 
   std::vector<Box<T>> boxes_of(int64_t n, int64_t place) const {
     const int64_t places = desc_.share_location ? 1 : desc_.classes;
-    std::vector<Box<T>> boxes;
-    for (int64_t p = 0; p < priors_; ++p) {
-      const T* prior = this->in(2) + 4 * p;
-      const T* shift = this->in(0) + ((n * priors_ + p) * places + place) * 4;
-      T scaled[4];
-      for (int i = 0; i < 4; ++i)
-        scaled[i] = shift[i] * (desc_.variance_in_target ? T(1) : prior[4 * priors_ + i]);
-      boxes.push_back(decode(desc_.code, {prior[0], prior[1], prior[2], prior[3]}, scaled));
-    }
-    return boxes;
+    const T* shifts = this->in(0) + (n * priors_ * places + place) * 4;
+    return decode_all(desc_, this->in(2), priors_, shifts, places * 4);
   }
 
   DetectionDesc desc_;

@@ -74,6 +74,26 @@ Box<T> decode(BoxCode code, const Box<T>& prior, const T* d) {
   return {x - half_w, y - half_h, x + half_w, y + half_h};
 }
 
+// The box that a prior's shifts give. prior: its sides; `variances` numbers further its variances,
+// by which the shifts count unless they hold them.
+template <typename Desc, typename T>
+Box<T> decode(const Desc& desc, const T* prior, int64_t variances, const T* shifts) {
+  T scaled[4];
+  for (int i = 0; i < 4; ++i)
+    scaled[i] = shifts[i] * (desc.variance_in_target ? T(1) : prior[variances + i]);
+  return decode(desc.code, Box<T>{prior[0], prior[1], prior[2], prior[3]}, scaled);
+}
+
+// Those of `count` priors, their shifts `step` numbers apart.
+template <typename Desc, typename T>
+std::vector<Box<T>> decode_all(const Desc& desc, const T* priors, int64_t count, const T* shifts,
+                               int64_t step) {
+  std::vector<Box<T>> boxes;
+  for (int64_t p = 0; p < count; ++p)
+    boxes.push_back(decode(desc, priors + 4 * p, 4 * count, shifts + step * p));
+  return boxes;
+}
+
 // The four shifts from a prior to a box.
 template <typename T>
 void encode(BoxCode code, const Box<T>& prior, const Box<T>& box, T* d) {

@@ -137,10 +137,10 @@ class MultiBox : public ReferenceOp<T> {
     return ((n * count_ + p) * places_ + place) * 4;
   }
   Box<T> predicted(int64_t n, int64_t p, int64_t place) const {
-    T scaled[4];
-    for (int i = 0; i < 4; ++i)
-      scaled[i] = shifts(n, p, place)[i] * (desc_.variance_in_target ? T(1) : variance(p)[i]);
-    return decode(desc_.code, prior(p), scaled);
+    return decode(desc_, this->in(2) + 4 * p, 4 * count_, shifts(n, p, place));
+  }
+  std::vector<Box<T>> all_predicted(int64_t n, int64_t place) const {
+    return decode_all(desc_, this->in(2), count_, shifts(n, 0, place), 4 * places_);
   }
 
   // Fills matched_ and chosen_ for one sample.
@@ -152,9 +152,7 @@ class MultiBox : public ReferenceOp<T> {
       const int64_t label = desc_.share_location ? -1 : place;
       std::vector<Match> matches = of_priors;
       if (!desc_.match_priors) {
-        std::vector<Box<T>> boxes;
-        for (int64_t p = 0; p < count_; ++p) boxes.push_back(predicted(n, p, place));
-        matches = match(n, boxes, label);
+        matches = match(n, all_predicted(n, place), label);
       } else if (label >= 0) {
         for (Match& each : matches)
           if (each.truth >= 0 && truths(n)[static_cast<size_t>(each.truth)].label != label)
@@ -243,9 +241,7 @@ class MultiBox : public ReferenceOp<T> {
              : static_cast<int64_t>(static_cast<double>(positives) * desc_.neg_pos_ratio);
     best_first(losses, -1, order);
     if (desc_.nms_threshold > 0) {
-      std::vector<Box<T>> boxes;
-      for (int64_t p = 0; p < count_; ++p)
-        boxes.push_back(desc_.nms_priors ? prior(p) : predicted(n, p, 0));
+      const std::vector<Box<T>> boxes = desc_.nms_priors ? priors_ : all_predicted(n, 0);
       order = suppress(order, boxes, static_cast<T>(desc_.nms_threshold), T(1), T(0),
                        desc_.nms_most < 0 ? count_ : std::max<int64_t>(1, desc_.nms_most));
     }
