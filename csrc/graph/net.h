@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -261,6 +262,8 @@ class Net {
   std::vector<int> learnable_;
   std::unique_ptr<Plan> plan_;
   std::vector<HostBlob> hosts_;
+  // The last layers of the latest passes, forward and backward.
+  int reached_ = std::numeric_limits<int>::max(), sent_down_to_ = 0;
   // Between the plan and hosts_, by source and target: made at the first pass that needs them.
   std::map<std::pair<const void*, const void*>, Exchange> exchanges_;
   Feeds feeds_;

@@ -42,6 +42,7 @@ void Net::run_pass(int first, int last, const std::function<void()>& run) {
   for (size_t again = 0;; ++again) {
     begin_pass(first, last);
     try {
+      reached_ = last;
       if (built_.unfit < 0 || built_.unfit > last) return run();
       // One of those that fit may find other shapes for the rest.
       forward_course_.run(*device_, contexts(), first, built_.unfit - 1);
@@ -112,6 +113,7 @@ void Net::backward(int first, int last) {
     plan_->backward(contexts());
   else
     plan_->backward(contexts(), first, last);
+  sent_down_to_ = last;
   give_back_params();
   give_back(first, last, true);
 }
@@ -206,6 +208,8 @@ void Net::run_beside(Unit& unit, const StepBlock& rates, bool changes) {
 }
 
 void Net::set_rates(const StepBlock& rates) {
+  reached_ = std::numeric_limits<int>::max();  // of iterations each pass is a whole one
+  sent_down_to_ = 0;
   step_.iteration = rates.iteration;
   step_.lr = rates.lr;
   step_.momentum = rates.momentum;

@@ -11,6 +11,14 @@ namespace pcc {
 
 namespace {
 
+// The newest version that a forward pass up to layer `last` makes, or none.
+const BlobInfo::Version* newest_by(const BlobInfo& info, int last) {
+  const BlobInfo::Version* newest = nullptr;
+  for (const BlobInfo::Version& version : info.versions)
+    if (version.layer <= last) newest = &version;
+  return newest;
+}
+
 // Whether a value lies as users' arrays of that type do.
 bool as_seen(const Tensor& value, DType dtype) {
   return value.spec.layout == Layout::plain && value.spec.dtype == dtype;
@@ -146,12 +154,16 @@ HostBlob Net::host(int blob, bool diff) {
     const int value = info.versions.back().value;
     const Tensor source = diff ? plan_->diff(oldest_with_diff(blob, 0)) : plan_->data(value);
     memory = in_plan(blob, source, diff);
-    if (!memory) {
-      const TensorSpec spec = plain(info.shape(), options_.dtype);
-      memory = std::make_shared<HostMemory>(std::max<int64_t>(spec.bytes(), 1));
-      if (source && source.shape().count() == spec.shape.count())
-        transfer(source, memory->data(), false);
-    }
+    const bool own = !memory;
+    const TensorSpec spec = plain(info.shape(), options_.dtype);
+    if (own) memory = std::make_shared<HostMemory>(std::max<int64_t>(spec.bytes(), 1));
+    // What the latest pass has left there: all of a blob's versions share Caffe's memory.
+    const BlobInfo::Version* made = newest_by(info, reached_);
+    const Tensor& left = diff   ? plan_->diff(oldest_with_diff(blob, sent_down_to_))
+                         : made ? plan_->data(made->value)
+                                : source;
+    if (left && left.shape().count() == spec.shape.count() && (own || left.data != source.data))
+      transfer(left, memory->data(), false);
     if (!diff)
       for (const int same : same_data(blob))
         at(hosts_, same) = {info.shape(), memory, at(hosts_, same).diff};
@@ -215,11 +227,10 @@ void Net::take_in(int first, bool backward) {
 void Net::give_back(int first, int last, bool backward) {
   for (size_t b = 0; b < hosts_.size(); ++b) {
     const HostBlob& host = hosts_[b];
-    const std::vector<BlobInfo::Version>& versions = built_.blobs[b].versions;
+    const BlobInfo& info = built_.blobs[b];
+    const std::vector<BlobInfo::Version>& versions = info.versions;
     if (host.data) {
-      const BlobInfo::Version* newest = nullptr;
-      for (const BlobInfo::Version& version : versions)
-        if (backward || version.layer <= last) newest = &version;
+      const BlobInfo::Version* newest = backward ? &versions.back() : newest_by(info, last);
       if (newest) exchange(plan_->data(newest->value), host.data, false);
     }
     if (host.diff && backward && versions.front().layer <= first) {

@@ -16,8 +16,6 @@ class ActivationLayer : public LayerBase {
       : LayerBase(std::move(spec), std::move(context)) {
     read();
     const bool in_place = this->spec().bottoms == this->spec().tops;
-    require(!in_place || desc_.function != Function::absval,
-            "cannot work in place; give its top another name than its bottom's");
     desc_.x_is_y =
         in_place && (desc_.function == Function::bnll || desc_.function == Function::clip ||
                      desc_.function == Function::elu);
@@ -30,7 +28,10 @@ class ActivationLayer : public LayerBase {
   }
 
  protected:
-  std::vector<Shape> infer(const std::vector<Shape>& bottoms) override { return {bottoms[0]}; }
+  std::vector<Shape> infer(const std::vector<Shape>& bottoms) override {
+    if (desc_.function == Function::absval) refuse_in_place();
+    return {bottoms[0]};
+  }
 
  private:
   void read() {

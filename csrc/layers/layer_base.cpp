@@ -89,6 +89,12 @@ int64_t LayerBase::extent(const std::string& field, int64_t value, int64_t least
   return value;
 }
 
+void LayerBase::refuse_in_place() const {
+  for (const std::string& top : spec().tops)
+    require(top != spec().bottoms[0],
+            "cannot work in place; give its top another name than its bottom's");
+}
+
 void LayerBase::keep_replicas_apart(bool mixes, const std::string& what) const {
   require(
       !mixes || replicas() == 1, what, " works across axis 0, where the ", replicas(),

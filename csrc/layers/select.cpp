@@ -29,8 +29,8 @@ class CropLayer : public LayerBase {
     const int axis = axis_in(x, axis_, "axis");
     const auto cropped = static_cast<size_t>(x.axes() - axis);
     keep_replicas_apart(axis == 0, "axis: 0");
-    require(like.axes() == x.axes(), "bottoms must have the same number of axes; ",
-            bottom_text(0, x), " and ", bottom_text(1, like), " do not");
+    require(like.axes() >= x.axes(), "expected a size for each axis of ", bottom_text(0, x),
+            "; got ", bottom_text(1, like));
     require(offsets_.size() <= 1 || offsets_.size() == cropped, "offset is given ", offsets_.size(),
             " times; expected once, or once for each of the ", cropped, " axes from ", axis, " on");
     top_ = x;

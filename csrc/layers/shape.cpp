@@ -125,6 +125,7 @@ class SplitLayer : public LayerBase {
 
  protected:
   std::vector<Shape> infer(const std::vector<Shape>& bottoms) override {
+    refuse_in_place();
     return std::vector<Shape>(top_count(), bottoms[0]);
   }
 };
@@ -140,6 +141,7 @@ class ViewLayer : public LayerBase {
   virtual Shape infer_one(const Shape& x) const = 0;
 
   std::vector<Shape> infer(const std::vector<Shape>& bottoms) override {
+    refuse_in_place();
     Shape x = bottoms[0];
     if (replicas() > 1) {
       require(x.axes() > 0 && x[0] % replicas() == 0, "the batch of ", bottom_text(0, x),

@@ -119,6 +119,9 @@ class MultiBoxLossLayer : public BoxLayer<LossLayer> {
     require(!desc_.agnostic || (desc_.classes == 2 && desc_.background == 0),
             "map_object_to_agnostic needs num_classes: 2 and background_label_id: 0");
     desc_.logistic = params.get_string("conf_loss_type") == "LOGISTIC";
+    require(desc_.logistic || desc_.background < desc_.classes,
+            "background_label_id: ", desc_.background, " is none of the ", desc_.classes,
+            " classes");
     desc_.square = params.get_string("loc_loss_type") == "L2";
     desc_.location_weight = params.get_double("loc_weight");
     desc_.inside_only = params.get_bool("bp_inside");

@@ -2,6 +2,7 @@
 // learned parameter against central differences.
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "layer_cases.h"
 #include "testing.h"
@@ -200,6 +201,26 @@ TEST(gradients_of_losses) {
           "layer { name: 'l2' type: 'SoftmaxWithLoss' bottom: 'data' bottom: 'label' top: 'l2' }");
 }
 
+// Type, bottoms, fields.
+std::vector<std::array<std::string, 3>> loss_cases() {
+  return {
+      {"EuclideanLoss", "data in1", "loss_weight: 0.7"},
+      {"SmoothL1Loss", "data in1", ""},
+      {"SmoothL1Loss", "data in1 label1 label1", "smooth_l1_loss_param { sigma: 1.5 }"},
+      {"ContrastiveLoss", "data in1 label", ""},
+      {"ContrastiveLoss", "data in1 label", "contrastive_loss_param { margin: 3 }"},
+      {"ContrastiveLoss", "data in1 label",
+       "contrastive_loss_param { margin: 3 legacy_version: true }"},
+      {"HingeLoss", "data label", ""},
+      {"HingeLoss", "data label", "hinge_loss_param { norm: L2 }"},
+      {"InfogainLoss", "data label label2", ""},
+      {"InfogainLoss", "data label label2", "loss_param { ignore_label: 1 normalization: FULL }"},
+      {"SigmoidCrossEntropyLoss", "data label1", ""},
+      {"SigmoidCrossEntropyLoss", "data label1",
+       "loss_param { ignore_label: 2 normalization: VALID }"},
+  };
+}
+
 TEST(gradients_of_more_losses) {
   const std::string inputs = input_layer("data", {4, 3}) + input_layer("in1", {4, 3}) +
                              input_layer("label", {4}) + input_layer("label1", {4, 3}) +
@@ -207,22 +228,7 @@ TEST(gradients_of_more_losses) {
   const std::string unread =
       "layer { name: 'u' type: 'Silence' bottom: 'data' bottom: 'in1' "
       "bottom: 'label' bottom: 'label1' bottom: 'label2' }\n";
-  for (const auto& [type, bottoms, fields] : std::vector<std::array<std::string, 3>>{
-           {"EuclideanLoss", "data in1", "loss_weight: 0.7"},
-           {"SmoothL1Loss", "data in1", ""},
-           {"SmoothL1Loss", "data in1 label1 label1", "smooth_l1_loss_param { sigma: 1.5 }"},
-           {"ContrastiveLoss", "data in1 label", ""},
-           {"ContrastiveLoss", "data in1 label", "contrastive_loss_param { margin: 3 }"},
-           {"ContrastiveLoss", "data in1 label",
-            "contrastive_loss_param { margin: 3 legacy_version: true }"},
-           {"HingeLoss", "data label", ""},
-           {"HingeLoss", "data label", "hinge_loss_param { norm: L2 }"},
-           {"InfogainLoss", "data label label2", ""},
-           {"InfogainLoss", "data label label2",
-            "loss_param { ignore_label: 1 normalization: FULL }"},
-           {"SigmoidCrossEntropyLoss", "data label1", ""},
-           {"SigmoidCrossEntropyLoss", "data label1",
-            "loss_param { ignore_label: 2 normalization: VALID }"}})
+  for (const auto& [type, bottoms, fields] : loss_cases())
     // The exact gradient but for a distance's share of 1e-4 (contrastive_loss_layer.cpp).
     check_net(concat(type, " ", fields),
               inputs + unread + with_bottoms(type, bottoms, "loss", fields),
@@ -274,12 +280,23 @@ TEST(filter_passes_the_chosen_samples_on) {
   CHECK_EQ(blob_of(*net, "a").size(), 0u);
 }
 
+TEST(gradients_of_filter) {
+  check_net("Filter", input_layer("data", {4, 3}) + input_layer("in1", {4, 2, 2}) +
+                          input_layer("label1", {4}) +
+                          with_bottoms("Filter", "data in1 label1", "a b") +
+                          layer("Reduction", "ra", "a", "ra",
+                                "reduction_param { operation: SUMSQ } loss_weight: 0.5") +
+                          layer("Reduction", "rb", "b", "rb",
+                                "reduction_param { operation: SUMSQ } loss_weight: 2"));
+}
+
 // The lists are complete: a new layer type must be added to them.
 TEST(no_layer_type_is_forgotten) {
   std::string all;
   for (const LayerCase& each : all_cases()) all += each.layers;
-  for (const std::string& type : layer_types()) {
-    const char* const elsewhere[] = {"Data",
+  for (const auto& each : loss_cases()) all += "type: '" + each[0] + "'";
+  // Without a gradient; and those that tests of their own check, MultiBoxLoss in test_multibox.py.
+  const std::set<std::string> others{"Data",
                                      "DummyData",
                                      "HDF5Data",
                                      "ImageData",
@@ -292,23 +309,15 @@ TEST(no_layer_type_is_forgotten) {
                                      "Threshold",
                                      "PriorBox",
                                      "Proposal",
-                                     "Filter",
                                      "DetectionOutput",
+                                     "Filter",
                                      "DetectionEvaluate",
                                      "MultiBoxLoss",
-                                     "SmoothL1Loss",
                                      "SoftmaxWithLoss",
-                                     "EuclideanLoss",
-                                     "ContrastiveLoss",
-                                     "HingeLoss",
-                                     "InfogainLoss",
-                                     "MultinomialLogisticLoss",
-                                     "SigmoidCrossEntropyLoss"};
-    if (std::find(std::begin(elsewhere), std::end(elsewhere), type) != std::end(elsewhere))
-      continue;
-    if (all.find("type: '" + type + "'") == std::string::npos)
+                                     "MultinomialLogisticLoss"};
+  for (const std::string& type : layer_types())
+    if (others.count(type) == 0 && all.find("type: '" + type + "'") == std::string::npos)
       testing::fail(__FILE__, __LINE__, "no gradient check of layer type " + type);
-  }
 }
 
 }  // namespace

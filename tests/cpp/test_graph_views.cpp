@@ -52,6 +52,26 @@ TEST(the_diff_of_the_input_is_there_with_force_backward) {
   CHECK(relative_difference(view(*net, "data", true), Values(4 * 3 * 6 * 5, 0)) > 1e-3);
 }
 
+// A pass that ends between layers in place leaves what its last one made, whether or not anybody
+// looked before.
+TEST(a_first_look_after_a_part_of_a_pass_sees_that_part) {
+  for (const std::string& backend : backend_names()) {
+    const auto seen = ready(small_net(), net_on(backend)),
+               fresh = ready(small_net(), net_on(backend));
+    view(*seen, "conv", false);
+    view(*seen, "conv", true);
+    for (const auto& net : {seen, fresh}) net->forward(0, net->layer_index("conv"));
+    const Values conv = view(*fresh, "conv", false);
+    CHECK_EQ(view(*seen, "conv", false), conv);
+    CHECK(*std::min_element(conv.begin(), conv.end()) < 0);
+    for (const auto& net : {seen, fresh}) {
+      net->forward();
+      net->backward(net->layer_index("loss"), net->layer_index("relu"));
+    }
+    CHECK_EQ(view(*seen, "conv", true), view(*fresh, "conv", true));
+  }
+}
+
 // --- copies
 
 bool lies_in_plan(Net& net, const std::string& blob, bool diff) {
