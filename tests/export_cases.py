@@ -131,6 +131,7 @@ CASES: dict[str, tuple[list[tuple[int, ...]], str]] = {
     "embed": ([(3, 2)], """type: "Embed" embed_param { num_output: 4 input_dim: 7
         weight_filler { type: "xavier" } bias_filler { type: "uniform" } }"""),
     "batch reindex": ([(4, 3), (5,)], 'type: "BatchReindex"'),
+    "resize": ([(1, 2, 4, 5)], 'type: "Resize" resize_param { height: 7 width: 3 }'),
     "interp": ([(1, 2, 4, 5)], 'type: "Interp" interp_param { height: 7 width: 9 }'),
 }  # fmt: skip
 

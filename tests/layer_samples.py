@@ -126,6 +126,7 @@ SAMPLES = {
     "Python": Sample([IMAGE], 'python_param { module: "layer_samples" layer: "Doubler" }'),
     "ROIPooling": Sample([IMAGE, (3, 5)], "roi_pooling_param { pooled_h: 2 pooled_w: 2 }"),
     "Reshape": Sample([IMAGE], "reshape_param { shape { dim: 0 dim: -1 } }"),
+    "Resize": Sample([IMAGE], "resize_param { height: 7 width: 3 }"),
     "SPP": Sample([IMAGE], "spp_param { pyramid_height: 2 }"),
     "Silence": Sample([IMAGE], names=()),
     "Slice": Sample([IMAGE], "slice_param { slice_point: 1 }", ("a", "b")),

@@ -81,6 +81,25 @@ def test_interp_keeps_the_corners(tmp_path):
     assert close(got[:, :, 0, 1], (x[:, :, 0, 0] + x[:, :, 0, 1]) / 2)
 
 
+@pytest.mark.parametrize(
+    ("fields", "size"),
+    [("height: 7 width: 3", (7, 3)),
+     ("is_pyramid_test: true out_height_scale: 2 out_width_scale: 1.7", (6, 6))],
+)  # fmt: skip
+def test_resize_fades_out_behind_the_last_row_and_column(tmp_path, fields, size):
+    x = normal(2, 3, 3, 4)
+    grown = np.pad(x, [(0, 0), (0, 0), (0, 1), (0, 1)])
+    expected = np.zeros((2, 3, *size), np.float32)
+    for i, j in np.ndindex(*size):
+        h, w = i * 3 / size[0], j * 4 / size[1]
+        part = grown[:, :, int(h) :, int(w) :][:, :, :2, :2]
+        by_row = np.array([1 - h % 1, h % 1])[:, None]
+        expected[:, :, i, j] = (part * by_row * [1 - w % 1, w % 1]).sum((2, 3))
+    for device in ("reference", "cpu"):
+        text = layer("Resize", "x", f"resize_param {{ {fields} }}")
+        assert close(run(tmp_path, {"x": x}, text, device=device), expected)
+
+
 def test_batch_norm_with_scale_and_bias(tmp_path):
     x = normal(4, 3, 2, 2)
     mean, variance = normal(3), np.float32([1, 2, 3])

@@ -41,7 +41,7 @@ FORKS = {
     f"{name}_param"
     for name in (
         "annotated_data", "detection_evaluate", "detection_output", "interp", "multibox_loss",
-        "norm", "permute", "prior_box", "proposal", "roi_pooling", "shuffle_channel",
+        "norm", "permute", "prior_box", "proposal", "resize", "roi_pooling", "shuffle_channel",
         "smooth_l1_loss",
     )
 }  # fmt: skip

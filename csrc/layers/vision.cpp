@@ -1,5 +1,5 @@
-// Pooling, SPP, LRN, Interp. Source: Caffe's pooling_layer.cpp, spp_layer.cpp, lrn_layer.cpp;
-// DeepLab's interp_layer.cpp.
+// Pooling, SPP, LRN, Interp, Resize. Source: Caffe's pooling_layer.cpp, spp_layer.cpp,
+// lrn_layer.cpp; DeepLab's interp_layer.cpp, caffe-windows' resize_layer.cpp.
 #include "layers/families.h"
 #include "layers/layer_base.h"
 
@@ -210,6 +210,65 @@ class InterpLayer : public LayerBase {
   Shape top_;
 };
 
+// x (N, C, H, W) -> y of height h and width w by linear interpolation at (i * H / h, j * W / w);
+// behind the last row and column lie zeros. The sizes: height and width, or with is_pyramid_test
+// those of x times out_height_scale and out_width_scale.
+class ResizeLayer : public LayerBase {
+ public:
+  ResizeLayer(LayerSpec spec, LayerContext context)
+      : LayerBase(std::move(spec), std::move(context)) {
+    const Attributes& params = attributes().sub("resize_param");
+    by_factors_ = params.get_bool("is_pyramid_test");
+    const char* const names[] = {by_factors_ ? "out_height_scale" : "height",
+                                 by_factors_ ? "out_width_scale" : "width"};
+    for (int i = 0; i < 2; ++i) {
+      require(params.has(names[i]), names[i], " is missing");
+      if (by_factors_)
+        factors_[i] = params.get_double(names[i]);
+      else
+        sizes_[i] = extent(names[i], params.get_int(names[i]), 1);
+      require(!by_factors_ || (factors_[i] > 0 && factors_[i] < 1e6), names[i], ": ", factors_[i],
+              " is out of range; expected a factor");
+    }
+  }
+
+  // With a row and a column of zeros more, Interp's corners lie where both ends' ratio is that of
+  // the sizes.
+  void lower(Lowering& to) const override {
+    Shape grown = to.shape(to.bottom(0)), drawn = top_;
+    ValueId x = to.bottom(0);
+    for (const int axis : {2, 3}) {
+      Shape edge = grown;
+      edge[axis] = 1;
+      const ValueId zeros = to.op(FillDesc{}, {}, {}, {edge})[0];
+      ++grown[axis];
+      ++drawn[axis];
+      x = to.op(ConcatDesc{axis}, {x, zeros}, {}, {grown})[0];
+    }
+    const ValueId y = to.op(InterpDesc{}, {x}, {}, {drawn})[0];
+    to.simple(CropDesc{{0, 0, 0, 0}}, {y}, {}, top_);
+  }
+
+ protected:
+  std::vector<Shape> infer(const std::vector<Shape>& bottoms) override {
+    require(bottoms[0].axes() == 4, "expected a bottom of 4 axes (N, C, H, W); got ",
+            bottom_text(0, bottoms[0]));
+    top_ = bottoms[0];
+    for (int i = 0; i < 2; ++i) {
+      const auto scaled =
+          static_cast<int64_t>(static_cast<float>(factors_[i]) * static_cast<float>(top_[2 + i]));
+      top_[2 + i] = by_factors_ ? scaled : sizes_[i];
+    }
+    return {top_};
+  }
+
+ private:
+  bool by_factors_ = false;
+  double factors_[2] = {1, 1};
+  int64_t sizes_[2] = {1, 1};
+  Shape top_;
+};
+
 // x (N, C, H, W) -> y of that shape.
 //   ACROSS_CHANNELS: y = x * (k + alpha/local_size * sum of x^2 over local_size channels)^-beta.
 //   WITHIN_CHANNEL: y = x * (1 + alpha * mean of x^2 over a local_size square)^-beta.
@@ -245,10 +304,8 @@ class LrnLayer : public LayerBase {
 
 std::vector<LayerType> vision_layers() {
   return {
-      entry<PoolingLayer>("Pooling"),
-      entry<SppLayer>("SPP"),
-      entry<InterpLayer>("Interp"),
-      entry<LrnLayer>("LRN"),
+      entry<PoolingLayer>("Pooling"), entry<SppLayer>("SPP"), entry<InterpLayer>("Interp"),
+      entry<ResizeLayer>("Resize"),   entry<LrnLayer>("LRN"),
   };
 }
 

@@ -140,13 +140,24 @@ def _interp(layer: Layer) -> list[str]:
         starts = layer.integers([-param.pad_beg] * 2)
         ends = layer.integers([size + param.pad_end for size in layer.in_shapes[0][2:]])
         bottom = layer.node("Slice", bottom, starts, ends, layer.integers([2, 3]))
-    sizes = layer.integers(layer.out_shapes[0])
-    return [
-        layer.node(
-            "Resize", bottom, "", "", sizes, mode="linear",
-            coordinate_transformation_mode="align_corners",
-        )
-    ]  # fmt: skip
+    return [_drawn(layer, bottom, layer.out_shapes[0])]
+
+
+def _drawn(layer: Layer, bottom: str, shape: Sequence[int]) -> str:
+    """In another size, the corners in the corners."""
+    return layer.node(
+        "Resize", bottom, "", "", layer.integers(shape), mode="linear",
+        coordinate_transformation_mode="align_corners",
+    )  # fmt: skip
+
+
+def _resize(layer: Layer) -> list[str]:
+    """Between a row and a column of zeros more, which are cut off again."""
+    shape = layer.out_shapes[0]
+    grown = layer.node("Pad", layer.bottoms[0], layer.integers([0, 0, 0, 0, 0, 0, 1, 1]))
+    drawn = _drawn(layer, grown, [*shape[:2], shape[2] + 1, shape[3] + 1])
+    ends = layer.integers(shape[2:])
+    return [layer.node("Slice", drawn, layer.integers([0, 0]), ends, layer.integers([2, 3]))]
 
 
 def _local_response(layer: Layer) -> list[str]:
@@ -177,4 +188,5 @@ LINEAR: dict[str, Callable[[Layer], list[str]]] = {
     "LRN": _local_response,
     "Pooling": _pooling,
     "ROIPooling": _roi_pooling,
+    "Resize": _resize,
 }

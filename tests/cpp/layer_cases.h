@@ -107,6 +107,7 @@ inline std::vector<LayerCase> selection_cases() {
        {},
        {{2, 3}}},
       {"Interp", image, one("Interp", "interp_param { height: 7 width: 4 pad_beg: -1 }")},
+      {"Resize", image, one("Resize", "resize_param { height: 8 width: 4 }")},
       {"Interp, zoomed", image, one("Interp", "interp_param { zoom_factor: 2 }")},
       {"SPP", image, one("SPP", "spp_param { pyramid_height: 2 }")},
       {"SPP of one level", image, one("SPP", "spp_param { pyramid_height: 1 pool: AVE }")},
