@@ -90,7 +90,7 @@ def attempt(net: Any, device: str, last: tuple[float, ...]) -> str:
         if made.memory_bytes > 50e6:
             return "large"
         for name in made.blobs():
-            made.data(name)[...] = 0.5
+            made.data(name)[...] = 1
         if last:
             made.data(net.layer[-1].bottom[-1])[...] = last
         made.forward()

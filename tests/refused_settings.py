@@ -117,7 +117,7 @@ BAD = {
         ("offset: 3", "offset: 3"),
         ("axis: 1 offset: 0 offset: 3 offset: 0", "offset: 3"),
         ("axis: 0", "past the end", [IMAGE, (3, 4, 3, 3)]),
-        ("", "axes", [IMAGE, (2, 4)]),
+        ("", "each axis", [IMAGE, (2, 4)]),
     ],
     "Data": [
         ("batch_size: 2", "source"),
@@ -233,6 +233,7 @@ BAD = {
         ("", "num_classes"),
         ("num_classes: 0", "num_classes"),
         ("num_classes: 4", "confidences"),
+        ("num_classes: 3 background_label_id: 3", "background_label_id"),
         ("num_classes: 3 share_location: false", "share_location"),
         ("num_classes: 3 neg_pos_ratio: 0", "neg_pos_ratio"),
         ("num_classes: 3 do_neg_mining: false", "do_neg_mining"),

@@ -91,6 +91,14 @@ def test_settings_that_caffe_refuses_name_the_layer(kind):
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.parametrize("kind", ["AbsVal", "Flatten", "Reshape", "Split"])
+def test_types_that_caffe_keeps_out_of_place_say_so(kind):
+    sample = SAMPLES[kind]
+    text = Sample(sample.bottoms, sample.fields, ("in0", *sample.names[1:])).net(kind)
+    with pytest.raises(ConfigError, match="layer 'it'.*cannot work in place"):
+        build_net(parse_net(text), phase=caffe.TRAIN, device="reference")
+
+
 def test_each_type_has_its_list():
     assert set(BAD) | FREE == set(SAMPLES) == set(caffe.layer_type_list())
     assert not set(BAD) & FREE
