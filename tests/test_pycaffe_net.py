@@ -211,3 +211,43 @@ def test_what_the_reference_backend_runs_is_told(make, caplog):
     make(DATA + f'layer {{ name: "sum" type: "Eltwise" {bottoms} top: "sum" }}', device="cpu")
     told = [r.message for r in caplog.records if "reference backend" in r.message]
     assert told == ["run by the reference backend: sum (sum)"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_gradients_may_be_added_between_the_parts_of_a_backward_pass(backend, make):
+    """As scripts that draw pictures do: each chosen blob, overwritten in place by a ReLU, adds its
+    own to what came down to it."""
+    text = "force_backward: true" + DATA
+    for name, bottom in (("conv", "data"), ("c2", "conv")):
+        text += f'''
+          layer {{ name: "{name}" type: "Convolution" bottom: "{bottom}" top: "{name}"
+            convolution_param {{ num_output: 3 kernel_size: 3
+              weight_filler {{ type: "xavier" }} }} }}
+          layer {{ name: "r_{name}" type: "ReLU" bottom: "{name}" top: "{name}" }}'''
+    net = make(text, device=backend)
+    random = np.random.default_rng(4)
+    x, way = random.standard_normal((2, *net.blobs["data"].shape))
+
+    def loss(at: np.ndarray) -> float:
+        net.blobs["data"].data[...] = at
+        net.forward()
+        return sum(
+            0.5 * float((net.blobs[b].data.astype(float) ** 2).sum()) for b in ("conv", "c2")
+        )
+
+    expected = (loss(x + 1e-2 * way) - loss(x - 1e-2 * way)) / 2e-2
+    loss(x)
+    net.blobs["c2"].diff[...] = net.blobs["c2"].data
+    net.backward(start="c2", end="conv")
+    net.blobs["conv"].diff[...] += net.blobs["conv"].data
+    net.backward(start="conv")
+    assert (net.blobs["data"].diff * way).sum() == pytest.approx(expected, rel=2e-2)
+
+
+def test_a_first_look_after_a_part_of_a_pass(make):
+    net = make(WHOLE)
+    fill(net)
+    net.forward(end="conv")
+    assert net.blobs["conv"].data.min() < 0
+    net.forward(start="relu", end="relu")
+    assert net.blobs["conv"].data.min() == 0 < net.blobs["conv"].data.max()
