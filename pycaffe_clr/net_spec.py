@@ -15,12 +15,21 @@ from google.protobuf.message import Message
 
 from pycaffe_clr import proto
 from pycaffe_clr.errors import ConfigError
+from pycaffe_clr.net_names import LayerNames, ParameterNames
 
 if TYPE_CHECKING:
     from pycaffe_clr.proto import LayerParameter, NetParameter
 
-# Types whose parameters are another type's.
-_SHARED = {"Deconvolution": "convolution", "Im2col": "convolution"}
+# Types whose parameters have another name, or are another type's.
+_SHARED = {
+    "ConvolutionDepthwise": "convolution",
+    "Deconvolution": "convolution",
+    "DepthwiseConvolution": "convolution",
+    "Im2col": "convolution",
+    "LSTM": "recurrent",
+    "RNN": "recurrent",
+    "Resize": "resize",
+}
 
 
 def param_name_dict() -> dict[str, str]:
@@ -216,7 +225,7 @@ class NetSpec:
         return _Writer({top: name for name, top in self.tops.items()}).net(self.tops.values())
 
 
-class Layers:
+class Layers(LayerNames):
     """Stands for a module with a function for each type of layer."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
@@ -238,7 +247,7 @@ class Layers:
         return sorted({*super().__dir__(), *layer_type_list()})
 
 
-class Parameters:
+class Parameters(ParameterNames):
     """Stands for a module with the constants of each type's parameters: Pooling.MAX."""
 
     def __getattr__(self, name: str) -> Any:

@@ -30,6 +30,20 @@ def small(spec):
     return spec
 
 
+def test_settings_go_to_the_message_that_a_type_reads():
+    x, cont = L.DummyData(ntop=2)
+    for kind, inputs, message in [
+        ("LSTM", (x, cont), "recurrent_param"),
+        ("RNN", (x, cont), "recurrent_param"),
+        ("Deconvolution", (x,), "convolution_param"),
+        ("DepthwiseConvolution", (x,), "convolution_param"),
+    ]:
+        layer = getattr(L, kind)(*inputs, num_output=3).to_proto().layer[-1]
+        assert getattr(layer, message).num_output == 3
+    layer = L.Resize(x, height=3, width=4).to_proto().layer[-1]
+    assert (layer.resize_param.height, layer.resize_param.width) == (3, 4)
+
+
 def test_names_are_those_of_the_attributes_or_made_from_the_type():
     assert parts(small(caffe.NetSpec()).to_proto()) == [
         ("data", "DummyData", [], ["data", "label"]),

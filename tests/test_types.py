@@ -16,6 +16,8 @@ import pytest
 import pycaffe_clr
 from pycaffe_clr import core_types, proto
 from pycaffe_clr.engine import build_net, ready_core
+from pycaffe_clr.net_names import LayerNames, ParameterNames
+from pycaffe_clr.net_spec import param_name_dict
 from pycaffe_clr.prototxt import layer_specs, parse_net, spec
 from pycaffe_clr.train.schedule import CORE_FIELDS
 
@@ -171,6 +173,11 @@ def test_the_types_of_messages_are_those_of_the_schema() -> None:
         assert nested == {n.name for n in classes[name].body if isinstance(n, ast.ClassDef)}
 
 
+def test_an_editor_knows_the_types_of_layers_and_their_messages() -> None:
+    assert set(LayerNames.__annotations__) == set(pycaffe_clr.layer_type_list())
+    assert set(ParameterNames.__annotations__) == set(param_name_dict())
+
+
 # --- what mypy makes of the public names ----------------------------------------------------------
 
 REVEALED = {
@@ -187,6 +194,8 @@ REVEALED = {
     "caffe.proto.caffe_pb2.NetParameter().layer[0].bottom": "RepeatedScalarFieldContainer[str]",
     "caffe.prototxt.read_net('net.prototxt').layer[0].name": "str",
     "caffe.layer_type_list()": "list[str]",
+    "caffe.layers.Convolution": "LayerFunction",
+    "caffe.params.Pooling.MAX": "PoolingParameter.PoolMethod",
     "caffe.Schedule('solver.prototxt').lr(0)": "float",
     "caffe.run('lenet_sample', out='here', max_iter=20)": "RunResult",
     "caffe.read_run('here').final_accuracy": "float",
