@@ -271,6 +271,8 @@ def test_a_nets_layers_show_the_python_object(make):
     assert shown.type == "Python" and shown.blobs[0].shape == (1,)
     with pytest.raises(AttributeError, match="nothing"):
         _ = shown.nothing
+    shown.records = [1, 2]  # as scripts hand data layers what they shall read
+    assert shown.layer.records == [1, 2]
     assert net.layers[0].layer is None
     with pytest.raises(AttributeError, match="has no attribute 'param_str'"):
         _ = net.layers[0].param_str

@@ -114,9 +114,11 @@ class ParamBlob(Shaped):
 class LayerView:
     """What pycaffe's net.layers holds: type and parameters of one layer.
 
-    layer: the object of a layer that is written in Python, whose attributes can be read here, too;
-    None for the others.
+    layer: the object of a layer that is written in Python, whose attributes can be read and set
+    here, too; None for the others.
     """
+
+    _OWN = ("type", "name", "layer", "blobs")
 
     def __init__(self, net: BuiltNet, index: int, row: Mapping[str, Any]) -> None:
         self.type: str = row["type"]
@@ -130,6 +132,13 @@ class LayerView:
         if layer is None or name.startswith("__"):
             raise AttributeError(f"{self!r} has no attribute {name!r}")
         return getattr(layer, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        layer = None if name in self._OWN else self.__dict__.get("layer")
+        if layer is None:
+            super().__setattr__(name, value)
+        else:
+            setattr(layer, name, value)
 
     def __repr__(self) -> str:
         known = self.__dict__
