@@ -16,6 +16,7 @@ import numpy as np
 from pycaffe_clr.core_types import HostLayerSpec
 from pycaffe_clr.engine import ready_core
 from pycaffe_clr.errors import ConfigError, PycaffeClrError
+from pycaffe_clr.proto import phase_name
 from pycaffe_clr.shaped import Shaped
 
 
@@ -79,8 +80,9 @@ class Layer:
     tops their shapes; forward writes top[i].data; backward writes bottom[i].diff where
     propagate_down[i], and adds to self.blobs[i].diff.
 
-    param_str: the text of python_param; phase: caffe.TRAIN or caffe.TEST. In-place tops are their
-    bottoms. Whatever a method raises comes out of the net that was being built or run.
+    param_str: the text of python_param, as param_str_, too; phase: caffe.TRAIN or caffe.TEST.
+    In-place tops are their bottoms. Whatever a method raises comes out of the net that was being
+    built or run.
     """
 
     type = "Python"
@@ -111,6 +113,13 @@ class Layer:
         )
 
 
+class Phase(int):
+    """caffe.TRAIN or caffe.TEST, whose text is its name, as in the R-CNNs' Caffe."""
+
+    def __str__(self) -> str:
+        return phase_name(self)
+
+
 class Host:
     """A Python layer as the compiled core knows it: reshape, params, forward, backward, and the
     blobs that the core fills and reads around the calls."""
@@ -126,7 +135,8 @@ class Host:
         self._is_set_up = False
         # The tops are those of the pass that goes on: nothing is to be called for them.
         self.held = False
-        layer.param_str, layer.phase, layer.blobs = spec["param_str"], spec["phase"], Blobs()
+        layer.param_str, layer.phase, layer.blobs = spec["param_str"], Phase(spec["phase"]), Blobs()
+        layer.param_str_ = layer.param_str  # its first name, by which the R-CNNs' layers know it
         layer.blobs.dtype = spec["dtype"]
 
     def reshape(self, bottoms: list[list[int]]) -> list[list[int]]:

@@ -267,7 +267,8 @@ def test_a_nets_layers_show_the_python_object(make):
     net = make(INPUT + python_layer("Counter", more='param_str: "seven"'))
     shown = net.layer_dict["layer"]
     assert isinstance(shown.layer, Counter)
-    assert shown.param_str == "seven" and shown.phase == caffe.TRAIN
+    assert shown.param_str == shown.param_str_ == "seven"
+    assert shown.phase == caffe.TRAIN and str(shown.phase) == "TRAIN"
     assert shown.type == "Python" and shown.blobs[0].shape == (1,)
     with pytest.raises(AttributeError, match="nothing"):
         _ = shown.nothing
