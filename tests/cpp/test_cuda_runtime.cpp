@@ -10,9 +10,8 @@
 #include <vector>
 
 #include "backends/cuda/device.h"
-#include "backends/cuda/host/modes.h"
 #include "backends/cuda/kernel.h"
-#include "backends/cuda/runtime.h"
+#include "cuda_arrays.h"
 #include "ops/op.h"
 #include "testing.h"
 
@@ -21,17 +20,6 @@ namespace {
 
 using host::Order;
 using host::Streams;
-
-constexpr Order kOrders[] = {Order::forward, Order::reversed, Order::shuffled};
-
-// Sets the modes for a test.
-struct With {
-  explicit With(Order order, Streams streams = Streams::now) : before(host::modes()) {
-    host::set_modes({order, streams});
-  }
-  ~With() { host::set_modes(before); }
-  host::Modes before;
-};
 
 std::string message_of(const std::function<void()>& work) {
   try {
@@ -42,66 +30,35 @@ std::string message_of(const std::function<void()>& work) {
   return "";
 }
 
-// Floats of a device.
-struct Array {
-  Array(Stream& stream, const std::vector<float>& values)
-      : stream(stream), count(static_cast<int64_t>(values.size())) {
-    data = static_cast<float*>(stream.allocate(bytes()));
-    stream.upload(data, values.data(), bytes());
-  }
-  ~Array() { stream.free(data); }
-  int64_t bytes() const { return count * static_cast<int64_t>(sizeof(float)); }
-  std::vector<float> values() const {
-    std::vector<float> all(static_cast<size_t>(count));
-    stream.download(all.data(), data, bytes());
-    return all;
-  }
-  Stream& stream;
-  int64_t count;
-  float* data;
-};
-
-std::vector<float> counted(int64_t count) {
-  std::vector<float> values;
-  for (int64_t i = 0; i < count; ++i) values.push_back(static_cast<float>(i % 17));
-  return values;
-}
-
-// y[block] = sum of the block's part of x, by a tree in shared memory; `barriers`: what it needs.
-template <bool barriers>
+// y[block] = sum of the block's part of x, by a tree in shared memory.
 __global__ void sum_blocks(const float* x, float* y) {
   __shared__ float tile[64];
   const unsigned t = threadIdx.x;
   tile[t] = x[first_element()];
   for (unsigned half = 32; half > 0; half /= 2) {
-    if (barriers) __syncthreads();
+    __syncthreads();
     const float other = t < half ? tile[t + half] : 0.0f;
     if (t < half) tile[t] += other;
   }
   if (t == 0) y[blockIdx.x] = tile[0];
 }
 
-template <bool barriers>
 std::vector<float> sums(Order order) {
   const With with(order);
   Stream stream(0);
   const CurrentStream current(stream);
   Array x(stream, counted(192)), y(stream, {-1, -1, -1});
-  launch(sum_blocks<barriers>, 3, 64, 0, static_cast<const float*>(x.data), y.data);
+  launch(sum_blocks, 3, 64, 0, static_cast<const float*>(x.data), y.data);
   std::vector<float> all = y.values();
   for (float& value : all)
     if (isnan(value)) value = -2;  // so that it equals itself
   return all;
 }
 
-TEST(orders_of_threads_show_a_race) {
-  const std::vector<float> right = sums<true>(Order::forward);
+TEST(orders_of_threads_make_no_difference) {
   float first = 0;
   for (int i = 0; i < 64; ++i) first += static_cast<float>(i % 17);
-  CHECK_EQ(right[0], first);
-  for (const Order order : kOrders) CHECK_EQ(sums<true>(order), right);
-  CHECK(sums<false>(Order::forward) != right || sums<false>(Order::reversed) != right);
-  CHECK(sums<false>(Order::forward) != sums<false>(Order::reversed));
+  for (const Order order : kOrders) CHECK_EQ(sums(order)[0], first);
 }
 
 __global__ void everything_about_me(int* of) {
@@ -340,7 +297,7 @@ TEST(marks_tell_when_a_recording_came_by) {
     Mark before, between, after;
     stream.begin_capture();
     before.set(stream);
-    launch(sum_blocks<true>, 3, 64, 0, x.data, y.data);
+    launch(sum_blocks, 3, 64, 0, x.data, y.data);
     between.set(stream);
     after.set(stream);
     stream.replay(stream.end_capture());
@@ -426,26 +383,6 @@ TEST(what_recordings_of_two_streams_must_not_do) {
   CHECK_THROWS_WITH("before the work of a stream", first.end_capture());
   CHECK(!first.capturing() && !second.capturing());
   CHECK_EQ(x.values(), (std::vector<float>{1, 2}));
-}
-
-TEST(threads_of_the_host_work_side_by_side) {
-  const std::vector<float> right = sums<true>(Order::forward);
-  std::vector<std::thread> threads;
-  std::vector<int> good(4, 0);
-  for (size_t k = 0; k < good.size(); ++k)
-    threads.emplace_back([&, k] {
-      bool same = true;
-      Stream stream(static_cast<int>(k % 2));
-      const CurrentStream current(stream);
-      for (int again = 0; again < 20; ++again) {
-        Array x(stream, counted(192)), y(stream, {-1, -1, -1});
-        launch(sum_blocks<true>, 3, 64, 0, x.data, y.data);
-        same = same && y.values() == right;
-      }
-      good[k] = same;
-    });
-  for (std::thread& thread : threads) thread.join();
-  CHECK_EQ(good, std::vector<int>(4, 1));
 }
 
 // Sets what is wrong for a test.
