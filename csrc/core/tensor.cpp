@@ -1,5 +1,7 @@
 #include "core/tensor.h"
 
+#include <functional>
+
 namespace pcc {
 
 const char* name_of(DType dtype) {
@@ -36,6 +38,14 @@ std::string Shape::str() const {
   std::string text;
   for (size_t i = 0; i < dims_.size(); ++i) text += (i ? "x" : "") + std::to_string(dims_[i]);
   return text;
+}
+
+bool is_part_of(const Tensor& part, const Tensor& whole) {
+  const auto* const first = static_cast<const char*>(whole.data);
+  const auto* const at = static_cast<const char*>(part.data);
+  const std::less<> before;
+  if (!part || !whole || part.pitch == 0 || before(at, first)) return false;
+  return before(at, first + whole.shape()[1] * size_of(whole.spec.dtype));
 }
 
 }  // namespace pcc

@@ -85,6 +85,9 @@ inline std::ostream& operator<<(std::ostream& stream, const TensorSpec& spec) {
 struct Tensor {
   void* data = nullptr;
   TensorSpec spec;
+  // Elements from one pixel to the next where these are some of the channels of a wider value whose
+  // channels lie last. 0: nothing lies in between.
+  int64_t pitch = 0;
 
   const Shape& shape() const { return spec.shape; }
   int64_t count() const { return spec.shape.count(); }
@@ -94,5 +97,8 @@ struct Tensor {
     return static_cast<T*>(data);
   }
 };
+
+// Whether a value is some of the channels of another one, where that lies.
+bool is_part_of(const Tensor& part, const Tensor& whole);
 
 }  // namespace pcc

@@ -15,6 +15,8 @@ struct Block {
   bool persistent = false;  // outlives the iteration; never shares
   int64_t offset = 0;       // set by place(), within the arena or the persistent memory
   Place place = Place::device;
+  // Of one that lies in another: bytes behind that one's first, and elements from pixel to pixel.
+  int64_t shift = 0, pitch = 0;
 };
 
 // Gives every block that lies there an offset. Returns the sizes of the arena and of the persistent

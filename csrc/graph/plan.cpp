@@ -48,6 +48,8 @@ Plan::Plan(Program& program, const Backend& backend, std::shared_ptr<Device> dev
       blocks_.back().persistent = true;
     }
   }
+  readers_ = program.readers();
+  if (!keep) join_data();
   if (gradients) {
     plant_seeds(seeds);
     order_backward();
@@ -72,7 +74,10 @@ Tensor Plan::tensor(int block, const TensorSpec& spec) const {
   const bool on_host = root.place == Place::host;
   const Memory& memory = root.persistent ? (on_host ? *host_persistent_ : *persistent_)
                                          : (on_host ? *host_arena_ : *arena_);
-  return {memory.data() + root.offset, spec};
+  char* data = memory.data() + root.offset;
+  for (int part = block; at(parent_, part) != part; part = at(parent_, part))
+    data += at(blocks_, part).shift;
+  return {data, spec, at(blocks_, block).pitch};
 }
 
 std::shared_ptr<Memory> Plan::lasting(const Tensor& tensor) const {
@@ -107,6 +112,7 @@ void Plan::bind() {
       buffers.in.push_back(tensor(at(values_, operand.value).data, spec));
       buffers.din.push_back(tensor(memory.din.empty() ? -1 : memory.din[i], spec));
     }
+    buffers.adds = memory.adds;
     for (size_t i = 0; i < node.outs.size(); ++i) {
       const Value& value = at(program_.values, node.outs[i]);
       const TensorSpec spec = value.spec();

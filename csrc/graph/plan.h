@@ -101,6 +101,7 @@ class Plan {
     int stash = -1, prepared = -1, forward_scratch = -1, backward_scratch = -1;
     int backward_step = -1;
     std::vector<int> din;                // blocks, -1: not wanted
+    std::vector<bool> adds;              // to what is in din
     std::vector<std::vector<int>> dout;  // blocks
   };
 
@@ -110,6 +111,19 @@ class Plan {
   int find(int block) const;
   void use(int block, int step);
   void merge(int from, int into);
+
+  // Among the channels of a block's pixels: the first, and so many from one pixel to the next.
+  struct Among {
+    int64_t first, pitch;
+    DType dtype;
+  };
+  void lay(int block, int into, const Among& place);
+  bool may_lie(int value, int into, Among place) const;
+  std::vector<Among> joined(const Node& node, int into) const;
+  void join_data();
+  bool may_join_diff(int index, size_t slot) const;
+  int join_diff(int index, size_t slot);
+  int joined_diff(int value) const;
 
   void plant_seeds(const std::vector<std::pair<int, double>>& seeds);
   void order_backward();
@@ -130,6 +144,7 @@ class Plan {
   bool keep_, gradients_;
   std::vector<std::string> fallbacks_;
   std::vector<OpNeeds> needs_;
+  std::vector<std::vector<std::pair<int, int>>> readers_;  // Program::readers
   std::vector<Block> blocks_;
   std::vector<int> parent_;  // union-find over blocks that were merged
   std::vector<ValueMemory> values_;

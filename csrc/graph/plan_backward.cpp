@@ -85,12 +85,15 @@ void Plan::add_backward(int index) {
   NodeMemory& memory = at(nodes_, index);
   const bool passes = std::find(needs.passes_dout.begin(), needs.passes_dout.end(), true) !=
                       needs.passes_dout.end();
-  bool any = false;
+  bool any = false, joins = false;
+  for (size_t slot = 0; slot < node.ins.size(); ++slot) joins |= may_join_diff(index, slot);
   for (const int out : node.outs) {
-    memory.dout.push_back(collect_diff(out, needs.sums_parts && !passes, needs.max_parts));
+    memory.dout.push_back(
+        collect_diff(out, needs.sums_parts && !passes && !joins, needs.max_parts));
     any |= !memory.dout.back().empty();
   }
   memory.din.assign(node.ins.size(), -1);
+  memory.adds.assign(node.ins.size(), false);
   if (!any) return;  // no gradient arrives: nothing to do, and nothing to send on
 
   memory.backward_step = static_cast<int>(backward_.size());
@@ -110,7 +113,14 @@ void Plan::add_backward(int index) {
     Part part;
     part.node = index;
     part.slot = static_cast<int>(slot);
-    if (!needs.passes_dout.empty() && needs.passes_dout[slot] && !keep_) {
+    if (const int block = joined_diff(operand.value); block >= 0) {
+      memory.din[slot] = block;
+      memory.adds[slot] = true;
+      continue;
+    }
+    if (const int block = join_diff(index, slot); block >= 0) {
+      part.block = memory.din[slot] = block;
+    } else if (!needs.passes_dout.empty() && needs.passes_dout[slot] && !keep_) {
       part.block = memory.dout[0][0];
       memory.din[slot] = part.block;
     } else if (!needs.passes_dout.empty() && needs.passes_dout[slot]) {

@@ -43,9 +43,8 @@ void Plan::live() {
   sum_blocks_.resize(backward_.size());
   const int forward_steps = static_cast<int>(program_.nodes.size());
   const int end = forward_steps + static_cast<int>(backward_.size());
-  const auto readers = program_.readers();
   for (size_t v = 0; v < values_.size(); ++v)
-    if (readers[v].empty() && values_[v].data >= 0)
+    if (readers_[v].empty() && values_[v].data >= 0)
       use(values_[v].data, end);  // an output: read after the pass
   for (int n = 0; n < forward_steps; ++n) {
     const Node& node = at(program_.nodes, n);
@@ -163,7 +162,8 @@ void Plan::share() {
     if (n < 0) continue;
     const int slot = at(needs_, n).diff_in_place;
     const NodeMemory& memory = at(nodes_, n);
-    if (slot < 0 || slot >= static_cast<int>(memory.din.size()) || at(memory.din, slot) < 0)
+    if (slot < 0 || slot >= static_cast<int>(memory.din.size()) || at(memory.din, slot) < 0 ||
+        memory.adds[static_cast<size_t>(slot)])
       continue;
     if (memory.dout[0].size() != 1) continue;
     const int under = find(memory.dout[0][0]), over = find(at(memory.din, slot));

@@ -21,6 +21,14 @@ int64_t marked_bytes(const std::vector<Tensor>& tensors, const std::vector<bool>
   return bytes;
 }
 
+// Of those that lie in the whole, and are not copied.
+int64_t bytes_there(const std::vector<Tensor>& parts, const Tensor& whole) {
+  int64_t bytes = 0;
+  for (const Tensor& part : parts)
+    if (is_part_of(part, whole)) bytes += part.spec.bytes();
+  return bytes;
+}
+
 struct Product {
   const Shape &in, &out;
   // Each number on the side of the maps meets the channels of its group under each tap.
@@ -41,7 +49,8 @@ struct Product {
 
 // Scratch, and parameters in a form of the op's own, are written and read.
 int64_t bytes_forward(const OpBuffers& buffers, const OpNeeds& needs) {
-  return bytes_of(buffers.in) + bytes_of(buffers.out) + bytes_of(buffers.params) +
+  const int64_t there = needs.joins_channels ? bytes_there(buffers.in, buffers.out[0]) : 0;
+  return bytes_of(buffers.in) + bytes_of(buffers.out) - 2 * there + bytes_of(buffers.params) +
          needs.stash_bytes + 2 * (needs.forward_scratch + needs.prepared_bytes) +
          needs.forward_again;
 }
@@ -49,9 +58,12 @@ int64_t bytes_forward(const OpBuffers& buffers, const OpNeeds& needs) {
 int64_t bytes_backward(const OpBuffers& buffers, const OpNeeds& needs) {
   int64_t bytes = marked_bytes(buffers.in, needs.in) + marked_bytes(buffers.out, needs.out) +
                   bytes_of(buffers.din) - marked_bytes(buffers.din, needs.passes_dout) +
-                  bytes_of(buffers.params) + bytes_of(buffers.dparams) + needs.stash_bytes +
-                  2 * needs.backward_scratch + needs.backward_again;
+                  marked_bytes(buffers.din, buffers.adds) + bytes_of(buffers.params) +
+                  bytes_of(buffers.dparams) + needs.stash_bytes + 2 * needs.backward_scratch +
+                  needs.backward_again;
   for (const std::vector<Tensor>& parts : buffers.dout) bytes += bytes_of(parts);
+  if (needs.joins_channels && buffers.dout[0].size() == 1)
+    bytes -= 2 * bytes_there(buffers.din, buffers.dout[0][0]);
   return bytes;
 }
 

@@ -50,6 +50,14 @@ struct OpNeeds {
   std::vector<bool> passes_dout;    // din[i] equals dout[0]: the planner aliases them and backward
                                     // need not write it
   bool overwrites_dparams = false;  // backward does as overwrites() says; otherwise it always adds
+  // Values with their channels last, and their gradients, may lie among the channels of wider ones
+  // (Tensor::pitch) whose elements are fewer than 2^31, where the first channel and the pitch are
+  // multiples of this. 0: none may.
+  int channel_unit = 0;
+  // out[0] is the inputs, channel behind channel. Those that lie there already, and gradients that
+  // lie in out[0]'s, are not copied.
+  bool joins_channels = false;
+  std::vector<bool> adds_din;  // backward can add din[i] to what is there (OpBuffers::adds)
   int64_t prepared_bytes = 0;  // private memory that lasts: parameters in a form of the op's own
   // So many of the calls that follow may be made while backward's work still goes on, on another
   // stream of the device's, which is waited for by then and at the end of the unit: what backward
@@ -65,6 +73,7 @@ struct OpBuffers {
   std::vector<std::vector<Tensor>>
       dout;  // parts per output; an empty list: that output got no gradient (treat as zero)
   std::vector<Tensor> din;              // null data: not wanted
+  std::vector<bool> adds;               // per input: din is added to what is there. Empty: to none
   std::vector<Tensor> params, dparams;  // dparams: null data: not wanted
   std::vector<bool> first;  // per parameter: no op writes this gradient before (overwrites())
   void* stash = nullptr;

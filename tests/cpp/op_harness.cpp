@@ -15,7 +15,7 @@ namespace {
 constexpr int64_t kGuard = 64;  // bytes on either side of every buffer
 constexpr uint8_t kGuardByte = 0xA5;
 constexpr uint8_t kGarbage = 0xFF;  // four or eight of them read as NaN
-constexpr double kNoise = 0.5;      // what dparams hold before backward; exact in float
+constexpr double kNoise = 0.5;      // what is added to holds before backward; exact in float
 
 void fill_bytes(Device& device, void* to, uint8_t byte, int64_t bytes) {
   const std::vector<uint8_t> all(static_cast<size_t>(bytes), byte);
@@ -51,13 +51,34 @@ class Buffer {
   std::shared_ptr<Memory> memory_;
 };
 
+// Of a tensor with what lies between its pixels, in elements.
+int64_t span_of(const Tensor& tensor) {
+  if (!tensor.pitch) return tensor.count();
+  return (tensor.count() / tensor.shape()[1] - 1) * tensor.pitch + tensor.shape()[1];
+}
+
+// Where the i-th of a tensor's elements lies.
+size_t place_of(const Tensor& tensor, int64_t i) {
+  const int64_t at = offset_in_layout(tensor.shape(), tensor.spec.layout, i);
+  if (!tensor.pitch) return static_cast<size_t>(at);
+  const int64_t channels = tensor.shape()[1];
+  return static_cast<size_t>(at / channels * tensor.pitch + at % channels);
+}
+
+template <typename T>
+std::vector<T> numbers_of(Device& device, const Tensor& tensor) {
+  std::vector<T> numbers(static_cast<size_t>(span_of(tensor)));
+  device.download(numbers.data(), tensor.data, span_of(tensor) * size_of(tensor.spec.dtype));
+  return numbers;
+}
+
 template <typename T>
 void store_as(Device& device, const Tensor& tensor, const Values& values) {
   std::vector<T> numbers(values.size());
+  if (tensor.pitch) numbers = numbers_of<T>(device, tensor);
   for (int64_t i = 0; i < tensor.count(); ++i)
-    numbers[static_cast<size_t>(offset_in_layout(tensor.shape(), tensor.spec.layout, i))] =
-        static_cast<T>(values[static_cast<size_t>(i)]);
-  device.upload(tensor.data, numbers.data(), tensor.spec.bytes());
+    numbers[place_of(tensor, i)] = static_cast<T>(values[static_cast<size_t>(i)]);
+  device.upload(tensor.data, numbers.data(), span_of(tensor) * size_of(tensor.spec.dtype));
 }
 
 void store(Device& device, const Tensor& tensor, const Values& values) {
@@ -73,12 +94,10 @@ void store(Device& device, const Tensor& tensor, const Values& values) {
 
 template <typename T>
 Values load_as(Device& device, const Tensor& tensor) {
-  std::vector<T> numbers(static_cast<size_t>(tensor.count()));
-  device.download(numbers.data(), tensor.data, tensor.spec.bytes());
-  Values values(numbers.size());
+  const std::vector<T> numbers = numbers_of<T>(device, tensor);
+  Values values(static_cast<size_t>(tensor.count()));
   for (int64_t i = 0; i < tensor.count(); ++i)
-    values[static_cast<size_t>(i)] =
-        numbers[static_cast<size_t>(offset_in_layout(tensor.shape(), tensor.spec.layout, i))];
+    values[static_cast<size_t>(i)] = numbers[place_of(tensor, i)];
   return values;
 }
 
@@ -94,6 +113,17 @@ class OpMemory {
   explicit OpMemory(Device& device) : device_(device) {}
   Tensor tensor(const std::string& name, const TensorSpec& spec) {
     return {raw(name, spec.bytes()).data(), spec};
+  }
+  // Among the channels of a wider value, if its own lie last.
+  Tensor among_others(const std::string& name, const TensorSpec& spec, int unit) {
+    if (spec.layout != Layout::nhwc || unit == 0) return tensor(name, spec);
+    const int64_t size = size_of(spec.dtype);
+    Tensor part = {nullptr, spec, spec.shape[1] + 2 * unit};
+    part.data = static_cast<char*>(
+                    raw(name, spec.shape.count() / spec.shape[1] * part.pitch * size).data()) +
+                unit * size;
+    among_.push_back(part);
+    return part;
   }
   Buffer& raw(const std::string& name, int64_t bytes) {
     buffers_.push_back(std::make_unique<Buffer>(device_, name, bytes));
@@ -119,11 +149,20 @@ class OpMemory {
   }
   void check(const std::string& when) const {
     for (const auto& buffer : buffers_) buffer->check(when);
+    for (const Tensor& part : among_) {
+      const int64_t size = size_of(part.spec.dtype), own = part.shape()[1] * size;
+      std::vector<uint8_t> bytes(static_cast<size_t>(span_of(part) * size));
+      device_.download(bytes.data(), part.data, span_of(part) * size);
+      for (size_t i = 0; i < bytes.size(); ++i)
+        if (static_cast<int64_t>(i) % (part.pitch * size) >= own)
+          PCC_CHECK(bytes[i] == kGarbage, when, " writes to channels of others");
+    }
   }
 
  private:
   Device& device_;
   std::vector<std::unique_ptr<Buffer>> buffers_;
+  std::vector<Tensor> among_;
   std::optional<GuardedAccess> access_;
 };
 
@@ -160,7 +199,7 @@ class OpContext {
 };
 
 void spoil(Device& device, const Tensor& tensor) {
-  fill_bytes(device, tensor.data, kGarbage, tensor.spec.bytes());
+  fill_bytes(device, tensor.data, kGarbage, span_of(tensor) * size_of(tensor.spec.dtype));
 }
 
 // Cuts a gradient into parts whose sum it is.
@@ -229,15 +268,19 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
   result.made = true;
   result.implementation = made->implementation();
   const OpNeeds needs = made->needs();
+  result.offers_among_others = needs.channel_unit > 0;
   const bool backward = site.backward();
   PCC_CHECK(backward || needs.stash_bytes == 0, "a forward-only op needs a stash");
 
   OpMemory memory(*device);
   OpBuffers buffers;
+  const auto tensor = [&](const std::string& name, const TensorSpec& spec) {
+    return memory.among_others(name, spec, op.among_others ? needs.channel_unit : 0);
+  };
   for (size_t i = 0; i < site.in.size(); ++i)
-    buffers.in.push_back(memory.tensor(concat("in ", i), site.in[i]));
+    buffers.in.push_back(tensor(concat("in ", i), site.in[i]));
   for (size_t i = 0; i < site.out.size(); ++i)
-    buffers.out.push_back(memory.tensor(concat("out ", i), site.out[i]));
+    buffers.out.push_back(tensor(concat("out ", i), site.out[i]));
   const bool over_input = op.in_place && needs.in_place >= 0;
   if (over_input) {
     PCC_CHECK(site.in[static_cast<size_t>(needs.in_place)] == site.out[0],
@@ -267,7 +310,7 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
       const Values whole = pick(op.dout_values, i, site.out[i].shape.count(), op.seed + 400 + i);
       dout[i] = parts_of(whole, parts, op.seed + 500);
       for (int p = 0; p < parts; ++p)
-        buffers.dout[i].push_back(memory.tensor(concat("dout ", i, " part ", p), site.out[i]));
+        buffers.dout[i].push_back(tensor(concat("dout ", i, " part ", p), site.out[i]));
     }
     for (size_t i = 0; i < site.in.size(); ++i) {
       if (!site.want_din[i]) continue;
@@ -276,8 +319,10 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
       if ((alias || over_dout) && !buffers.dout[0].empty() && buffers.dout[0].size() == 1)
         buffers.din[i] = buffers.dout[0][0];
       else
-        buffers.din[i] = memory.tensor(concat("din ", i), site.in[i]);
+        buffers.din[i] = tensor(concat("din ", i), site.in[i]);
     }
+    if (op.among_others) buffers.adds = needs.adds_din;
+    buffers.adds.resize(site.in.size());
     for (size_t i = 0; i < site.params.size(); ++i) {
       if (!site.want_dparam[i]) continue;
       buffers.dparams[i] = memory.tensor(concat("dparam ", i), site.params[i]);
@@ -345,8 +390,11 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
       if (!keeps(needs.out, i) &&
           !(i == 0 && over_input && keeps(needs.in, static_cast<size_t>(needs.in_place))))
         spoil(*device, buffers.out[i]);
-    for (const Tensor& tensor : buffers.din)
-      if (tensor) spoil(*device, tensor);
+    for (size_t i = 0; i < buffers.din.size(); ++i)
+      if (const Tensor& din = buffers.din[i]; din && buffers.adds[i])
+        store(*device, din, Values(static_cast<size_t>(din.count()), kNoise));
+      else if (din)
+        spoil(*device, din);
     for (size_t i = 0; i < buffers.dout.size(); ++i)
       for (size_t p = 0; p < buffers.dout[i].size(); ++p)
         store(*device, buffers.dout[i][p], dout[i][p]);
@@ -361,8 +409,11 @@ OpResult run_op(const OpCase& op, const std::string& backend_name, DType dtype,
     ++state.pass;
   }
   for (const Tensor& tensor : buffers.params) result.params.push_back(load(*device, tensor));
-  for (const Tensor& tensor : buffers.din)
-    result.din.push_back(tensor ? load(*device, tensor) : Values{});
+  for (size_t i = 0; i < buffers.din.size(); ++i) {
+    result.din.push_back(buffers.din[i] ? load(*device, buffers.din[i]) : Values{});
+    if (backward && buffers.adds[i])
+      for (double& value : result.din.back()) value -= kNoise;
+  }
   for (const Tensor& tensor : buffers.dparams) {
     result.dparams.push_back(tensor ? load(*device, tensor) : Values{});
     if (!(overwrites && came))

@@ -38,11 +38,15 @@ struct OpCase {
   int steps = 1;  // forward and backward passes of one op object; the results are the last one's
   bool in_place =
       false;  // forward over the input and backward over the output's diff, where the op offers it
+  // Values with channels last, and their gradients, lie among the channels of wider ones, and
+  // gradients of inputs are added to what is there, where the op offers it.
+  bool among_others = false;
 };
 
 struct OpResult {
   bool made = false;  // false: the backend left the op to others
   std::string implementation;
+  bool offers_among_others = false;  // OpCase::among_others
   std::vector<Values> out;
   std::vector<Values> params;  // after forward: running statistics, updated weights
   std::vector<Values> din,

@@ -39,6 +39,8 @@ class CudaOpOf : public TypedOp<T> {
         std::count(params.begin(), params.end(), true) + (this->site_.want_din[0] ? 1 : 0);
     return (gradients - 1) * this->site_.out[0].bytes();
   }
+  // Whether backward adds that input's gradient to what is there.
+  bool adds(size_t in) const { return in < this->buffers_.adds.size() && this->buffers_.adds[in]; }
   // Elements of a tensor.
   int64_t in_count(int i = 0) const { return this->in_shape(i).count(); }
   int64_t out_count(int i = 0) const { return this->out_shape(i).count(); }

@@ -8,21 +8,62 @@
 
 namespace pcc::cuda {
 
+// Where the i-th of a value's elements, or packs of them, lies: behind each line of `each`, the
+// channels of a pixel, `skip` are other values'.
+struct Gaps {
+  int each = 1, skip = 0;
+
+  Gaps() = default;
+  Gaps(const Tensor& tensor, int of_pack) {
+    if (!tensor.pitch) return;
+    each = static_cast<int>(tensor.shape()[1]) / of_pack;
+    skip = static_cast<int>(tensor.pitch) / of_pack - each;
+  }
+  __device__ int64_t operator()(int64_t i) const {
+    return skip ? (*this)(i, divide(i, each).whole) : i;
+  }
+  // In that line. A wider value's elements are fewer than 2^31.
+  __device__ int64_t operator()(int64_t i, int64_t line) const {
+    return i + static_cast<int>(line) * skip;
+  }
+};
+
+// A value a pack P at a time: by its number, or by that and the line's. Null: there is none.
+template <typename P>
+struct Packs {
+  NumberOf<P>* data = nullptr;
+  Gaps gaps;
+
+  Packs() = default;
+  explicit Packs(const Tensor& tensor)
+      : data(static_cast<NumberOf<P>*>(tensor.data)), gaps(tensor, P::kCount) {}
+  __device__ explicit operator bool() const { return data != nullptr; }
+  template <typename... At>
+  __device__ P operator()(At... at) const {
+    return P(data + gaps(at...) * P::kCount);
+  }
+  template <typename... At>
+  __device__ void put(const P& pack, At... at) const {
+    pack.store(data + gaps(at...) * P::kCount);
+  }
+};
+
 // reduce.cuh's Parts, a pack P at a time.
 template <typename P>
 struct PackParts {
   int count = 0;
-  const void* part[Parts::kMost] = {};
+  Packs<P> part[Parts::kMost];
 
   explicit PackParts(const std::vector<Tensor>& parts) {
-    for (const Tensor& each : parts) part[count++] = each.data;
+    for (const Tensor& each : parts) part[count++] = Packs<P>(each);
   }
-  __device__ P operator()(int64_t i) const {
-    P sum = pack_of<P>(part[0], i);
+  template <typename... At>
+  __device__ P operator()(At... at) const {
+    P sum = part[0](at...);
     PCC_UNROLL
     for (int k = 1; k < Parts::kMost; ++k) {
       if (k >= count) continue;
-      const P more = pack_of<P>(part[k], i);
+      const P more = part[k](at...);
       PCC_UNROLL
       for (int n = 0; n < P::kCount; ++n) sum.x[n] += more.x[n];
     }
@@ -55,8 +96,8 @@ struct Lines {
   int64_t scratch_bytes() const { return sums() * shares() * static_cast<int64_t>(sizeof(Sums)); }
 };
 
-// body.start(group, pack): what a thread knows of its channels; body(start, i) for the i-th pack of
-// the value.
+// body.start(group, pack): what a thread knows of its channels; body(start, i, line) for the i-th
+// pack of the value, in its line.
 template <typename Body>
 __global__ void __launch_bounds__(kBlock) each_line(Lines x, Body body) {
   const int row = static_cast<int>(threadIdx.x) / x.width;
@@ -65,17 +106,17 @@ __global__ void __launch_bounds__(kBlock) each_line(Lines x, Body body) {
   const auto start = body.start(blockIdx.y, pack);
   const int64_t step = int64_t{gridDim.x} * x.rows, first = blockIdx.y * x.lines;
   for (int64_t line = int64_t{blockIdx.x} * x.rows + row; line < x.lines; line += step)
-    body(start, (first + line) * x.packs + pack);
+    body(start, (first + line) * x.packs + pack, first + line);
 }
 template <typename Body>
 void for_each_line(const Lines& x, const Body& body) {
   launch(each_line<Body>, {x.blocks(4, 1056), x.groups, x.chunks()}, kBlock, 0, x, body);
 }
 
-// share_sums[d * shares + share]: what visit(start, i, a, b) added to a and b, two numbers for each
-// channel of a pack, over a share of the lines. The last block of a group then calls finish(d) for
-// its channels, by all lanes of a warp together, and, where Finish has that, the last of all groups
-// finish.across(c).
+// share_sums[d * shares + share]: what visit(start, i, line, a, b) added to a and b, two numbers
+// for each channel of a pack, over a share of the lines. The last block of a group then calls
+// finish(d) for its channels, by all lanes of a warp together, and, where Finish has that, the last
+// of all groups finish.across(c).
 template <int kCount, typename Visit, typename Finish>
 __global__ void __launch_bounds__(kBlock)
     sum_share_of_lines(Lines x, Visit visit, Finish finish, Sums* share_sums, uint32_t* counters) {
@@ -89,7 +130,7 @@ __global__ void __launch_bounds__(kBlock)
     const auto start = visit.start(blockIdx.y, pack);
     const int64_t step = int64_t{gridDim.x} * x.rows, first = blockIdx.y * x.lines;
     for (int64_t line = int64_t{blockIdx.x} * x.rows + row; line < x.lines; line += step)
-      visit(start, (first + line) * x.packs + pack, a, b);
+      visit(start, (first + line) * x.packs + pack, first + line, a, b);
   }
   PCC_UNROLL
   for (int i = 0; i < kCount; ++i) {

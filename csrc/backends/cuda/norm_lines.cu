@@ -12,13 +12,15 @@ namespace {
 // Sums over x - pivot and its square, the pivot being the channel's first number.
 template <typename P>
 struct Moments {
-  const NumberOf<P>* x;
-  int64_t of_group;  // packs
+  Packs<P> x;
+  int64_t lines;  // of a group
+  int packs;
   __device__ P start(int64_t group, int pack) const {
-    return P(x + (group * of_group + pack) * P::kCount);
+    const int64_t line = group * lines;
+    return x(line * packs + pack, line);
   }
-  __device__ void operator()(const P& pivot, int64_t i, float* a, float* b) const {
-    const P numbers(x + i * P::kCount);
+  __device__ void operator()(const P& pivot, int64_t i, int64_t line, float* a, float* b) const {
+    const P numbers = x(i, line);
     PCC_UNROLL
     for (int k = 0; k < P::kCount; ++k) {
       const float above = numbers.x[k] - pivot.x[k];
@@ -31,15 +33,16 @@ struct Moments {
 template <typename P>
 struct OfBatch {
   ChannelSums sums;
-  const NumberOf<P>* x;
-  int64_t dim, of_group;  // channels, numbers
+  Packs<P> x;
+  int64_t dim, lines;  // channels; of a group
   Statistics* statistics;
   Running running;
   const StepReport* report;
   __device__ void operator()(int64_t d) const {
     const Quotient at = divide(d, dim);
-    const auto pivot = static_cast<double>(number(x[at.whole * of_group + at.rest]));
-    const double count = static_cast<double>(divide(of_group, dim).whole);
+    const int64_t line = dim + x.gaps.skip * P::kCount;
+    const auto pivot = static_cast<double>(number(x.data[at.whole * lines * line + at.rest]));
+    const auto count = static_cast<double>(lines);
     const Sums sum = warp_sum(sums, d);
     const double above = sum.a / count;
     if (threadIdx.x % kWarp == 0)
@@ -89,7 +92,7 @@ struct Found {
 
 template <typename P>
 struct Forward {
-  const NumberOf<P>*x, *addend;  // null: there is none
+  Packs<P> x, addend;  // null: there is none
   const float *gain, *shift;
   Statistics* statistics;
   Found found;
@@ -98,7 +101,7 @@ struct Forward {
   bool relu;
   float slope;
   uint8_t* passed;  // null, or what the ReLU lets through: a bit for each number of a pack
-  NumberOf<P>* y;
+  Packs<P> y;
   __device__ Channel<P> start(int64_t group, int pack) const {
     constexpr int kCount = P::kCount;
     const int64_t c = int64_t{pack} * kCount, d = group * dim + c;
@@ -111,10 +114,10 @@ struct Forward {
     }
     return {its, gain, shift, c};
   }
-  __device__ void operator()(const Channel<P>& channel, int64_t i) const {
+  __device__ void operator()(const Channel<P>& channel, int64_t i, int64_t line) const {
     constexpr int kCount = P::kCount;
-    P numbers(x + i * kCount), added;
-    if (addend) added = P(addend + i * kCount);
+    P numbers = x(i, line), added;
+    if (addend) added = addend(i, line);
     unsigned bits = 0;
     PCC_UNROLL
     for (int k = 0; k < kCount; ++k) {
@@ -124,7 +127,7 @@ struct Forward {
       numbers.x[k] = relu ? leaky(value, slope) : value;
     }
     if (passed) passed[i] = static_cast<uint8_t>(bits);
-    numbers.store(y + i * kCount);
+    y.put(numbers, i, line);
   }
 };
 
@@ -132,7 +135,7 @@ struct Forward {
 template <typename P>
 struct Behind {
   PackParts<P> dy;
-  const NumberOf<P>* x;
+  Packs<P> x;
   const float *gain, *shift;
   const Statistics* statistics;
   int64_t dim;
@@ -143,8 +146,9 @@ struct Behind {
     const int64_t c = int64_t{pack} * P::kCount;
     return {statistics + group * dim + c, gain, shift, c};
   }
-  __device__ P operator()(const Channel<P>& channel, const P& numbers, int64_t i) const {
-    P g = dy(i);
+  __device__ P operator()(const Channel<P>& channel, const P& numbers, int64_t i,
+                          int64_t line) const {
+    P g = dy(i, line);
     if (!relu) return g;
     const unsigned bits = passed ? passed[i] : 0;
     PCC_UNROLL
@@ -161,12 +165,13 @@ struct Behind {
 template <typename P>
 struct BackwardSums {
   Behind<P> g;
-  NumberOf<P>* kept;
+  Packs<P> kept;
   __device__ Channel<P> start(int64_t group, int pack) const { return g.start(group, pack); }
-  __device__ void operator()(const Channel<P>& channel, int64_t i, float* a, float* b) const {
-    const P numbers(g.x + i * P::kCount);
-    const P values = g(channel, numbers, i);
-    if (kept) values.store(kept + i * P::kCount);
+  __device__ void operator()(const Channel<P>& channel, int64_t i, int64_t line, float* a,
+                             float* b) const {
+    const P numbers = g.x(i, line);
+    const P values = g(channel, numbers, i, line);
+    if (kept) kept.put(values, i, line);
     PCC_UNROLL
     for (int k = 0; k < P::kCount; ++k) {
       a[k] += values.x[k];
@@ -198,13 +203,14 @@ struct GiveGradients {
   }
 };
 
-// dx = (g - mean(g) - x^ * mean(g * x^)) * gain * inverse. kept: null, or where g lies.
+// dx = (g - mean(g) - x^ * mean(g * x^)) * gain * inverse. kept: null, or where g lies. adds: to
+// what is in dx.
 template <typename P>
 struct Backward {
   Behind<P> g;
   const Means* means;
-  const NumberOf<P>* kept;
-  NumberOf<P>* dx;
+  Packs<P> kept, dx;
+  bool adds;
   struct Start {
     Channel<P> channel;
     Means mean[P::kCount];
@@ -215,9 +221,9 @@ struct Backward {
     for (int k = 0; k < P::kCount; ++k) start.mean[k] = means[group * g.dim + pack * P::kCount + k];
     return start;
   }
-  __device__ void operator()(const Start& start, int64_t i) const {
-    const P numbers(g.x + i * P::kCount);
-    P values = kept ? P(kept + i * P::kCount) : g(start.channel, numbers, i);
+  __device__ void operator()(const Start& start, int64_t i, int64_t line) const {
+    const P numbers = g.x(i, line);
+    P values = kept ? kept(i, line) : g(start.channel, numbers, i, line);
     PCC_UNROLL
     for (int k = 0; k < P::kCount; ++k) {
       const Scaled scaled = start.channel[k];
@@ -225,7 +231,12 @@ struct Backward {
                      scaled.normalised(numbers.x[k]) * start.mean[k].product) *
                     (scaled.gain * scaled.s.inverse);
     }
-    values.store(dx + i * P::kCount);
+    if (adds) {
+      const P before = dx(i, line);
+      PCC_UNROLL
+      for (int k = 0; k < P::kCount; ++k) values.x[k] += before.x[k];
+    }
+    dx.put(values, i, line);
   }
 };
 
@@ -244,23 +255,24 @@ class NormLinesOp : public CudaOpOf<NumberOf<P>> {
     const Found found = {
         desc_.moments ? buffers_.in.back().template as<const ChannelMoments>() : nullptr, running,
         static_cast<double>(seen_.lines), context.report};
+    const Packs<P> x(buffers_.in[0]);
     if (desc_.use_global_stats)
       for_each(seen_.dim, Global{running, statistics()});
     else if (!desc_.moments)
-      sum_lines<kCount>(seen_, Moments<P>{this->in(0), seen_.lines * seen_.packs}, buffers_.scratch,
+      sum_lines<kCount>(seen_, Moments<P>{x, seen_.lines, seen_.packs}, buffers_.scratch,
                         [&](const ChannelSums& sums) {
-                          return OfBatch<P>{
-                              sums,         this->in(0), seen_.dim,     seen_.lines * seen_.dim,
-                              statistics(), running,     context.report};
+                          return OfBatch<P>{sums,         x,       seen_.dim,     seen_.lines,
+                                            statistics(), running, context.report};
                         });
-    for_each_line(seen_, Forward<P>{this->in(0), desc_.add ? this->in(1) : nullptr, gain(), shift(),
-                                    statistics(), found, seen_.dim, seen_.width, desc_.relu,
-                                    slope(), passed(), this->out()});
+    for_each_line(seen_, Forward<P>{x, desc_.add ? Packs<P>(buffers_.in[1]) : Packs<P>(), gain(),
+                                    shift(), statistics(), found, seen_.dim, seen_.width,
+                                    desc_.relu, slope(), passed(), Packs<P>(buffers_.out[0])});
   }
 
  protected:
   void forward_needs(OpNeeds& needs) const override {
     needs.forward_scratch = sums_bytes() + (this->trains() ? 0 : statistics_bytes());
+    needs.channel_unit = kCount;
     if (!this->trains()) needs.in_place = 0;
     if (reads_twice()) needs.forward_again = this->site_.in[0].bytes();
   }
@@ -272,6 +284,8 @@ class NormLinesOp : public CudaOpOf<NumberOf<P>> {
         seen_.scratch_bytes() + seen_.sums() * static_cast<int64_t>(sizeof(Means) + sizeof(Sums));
     needs.backward_again = this->site_.in[0].bytes() + this->site_.out[0].bytes();
     needs.diff_in_place = 0;
+    needs.adds_din.assign(this->site_.in.size(), false);
+    needs.adds_din[0] = true;
     needs.overwrites_dparams = true;
     Parts::taken(needs);
   }
@@ -279,7 +293,7 @@ class NormLinesOp : public CudaOpOf<NumberOf<P>> {
     auto* const of_groups = behind<Sums>(buffers_.backward_scratch, seen_.scratch_bytes());
     auto* const means = reinterpret_cast<Means*>(of_groups + seen_.sums());
     const Behind<P> g = {PackParts<P>(buffers_.dout[0]),
-                         this->in(0),
+                         Packs<P>(buffers_.in[0]),
                          gain(),
                          shift(),
                          statistics(),
@@ -287,9 +301,12 @@ class NormLinesOp : public CudaOpOf<NumberOf<P>> {
                          desc_.relu,
                          slope(),
                          passed()};
+    const bool adds = this->adds(0);
+    const Packs<P> dx(buffers_.din[0]);
     // It is the addend's gradient; and where it takes several parts, they are read once.
-    NumberOf<P>* const daddend = desc_.add ? this->din(1) : nullptr;
-    NumberOf<P>* const kept = daddend ? daddend : g.dy.count > 1 ? this->din(0) : nullptr;
+    Packs<P> kept;
+    if (desc_.add) kept = Packs<P>(buffers_.din[1]);
+    if (!kept.data && g.dy.count > 1 && !adds) kept = dx;
     const double count = desc_.use_global_stats ? 0 : static_cast<double>(seen_.lines);
     sum_lines<kCount>(seen_, BackwardSums<P>{g, kept}, buffers_.backward_scratch,
                       [&](const ChannelSums& sums) {
@@ -302,7 +319,7 @@ class NormLinesOp : public CudaOpOf<NumberOf<P>> {
                                              gradient(context, desc_.gain, 3),
                                              gradient(context, desc_.shift, 4)};
                       });
-    if (this->din(0)) for_each_line(seen_, Backward<P>{g, means, kept, this->din(0)});
+    if (dx.data) for_each_line(seen_, Backward<P>{g, means, kept, dx, adds});
   }
 
  private:

@@ -110,6 +110,10 @@ auto with_packs_of(const TensorSpec& spec, const Body& body) {
   if (spec.dtype != DType::bf16) return body(Pack<float>());
   return spec.shape[1] % Pack<BFloat16>::kCount == 0 ? body(Pack<BFloat16>()) : body(HalfPack());
 }
+// Channels of each of them.
+inline int pack_of_channels(const TensorSpec& spec) {
+  return with_packs_of(spec, [](auto pack) { return decltype(pack)::kCount; });
+}
 // body(P()) with the packs in which so many numbers are best taken; those of bf16 divide by 4.
 template <typename Body>
 void with_packs(DType dtype, int64_t count, const Body& body) {

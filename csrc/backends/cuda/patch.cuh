@@ -25,18 +25,21 @@ struct Image {
   int channels;
   int sample, channel, row, column;  // from one to the next, in numbers
 
-  Image(const TensorSpec& spec, const void* at, DType products)
-      : data(static_cast<char*>(const_cast<void*>(at))),
-        floats(spec.dtype == DType::f32),
-        channels(static_cast<int>(spec.shape[1])) {
+  Image(const Tensor& tensor, DType products)
+      : data(static_cast<char*>(tensor.data)),
+        floats(tensor.spec.dtype == DType::f32),
+        channels(static_cast<int>(tensor.shape()[1])) {
+    const TensorSpec& spec = tensor.spec;
     const int rows = static_cast<int>(spec.shape[2]), columns = static_cast<int>(spec.shape[3]);
     const bool last = spec.layout == Layout::nhwc;
+    const auto aligned = [&](int64_t numbers) { return numbers * size_of(spec.dtype) % 16 == 0; };
+    const bool begins = reinterpret_cast<uintptr_t>(data) % 16 == 0;
     vectors = last && spec.dtype == products && spec.shape[1] % 4 == 0;
-    halves = spec.shape[1] * size_of(spec.dtype) % 16 != 0;
+    halves = !begins || !aligned(spec.shape[1]) || !aligned(tensor.pitch);
     channel = last ? 1 : rows * columns;
-    column = last ? channels : 1;
+    column = !last ? 1 : tensor.pitch ? static_cast<int>(tensor.pitch) : channels;
     row = columns * column;
-    sample = channels * rows * columns;
+    sample = last ? rows * row : channels * rows * columns;
   }
   __device__ int at(int s, int h, int w, int c) const {
     return s * sample + h * row + w * column + c * channel;

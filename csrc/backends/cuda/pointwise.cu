@@ -8,29 +8,29 @@ namespace {
 
 template <typename P>
 struct Relu {
-  const void* x;
+  Packs<P> x;
   float slope;
-  void* y;
+  Packs<P> y;
   __device__ void operator()(int64_t i) const {
-    P numbers = pack_of<P>(x, i);
+    P numbers = x(i);
     PCC_UNROLL
     for (float& number : numbers.x) number = leaky(number, slope);
-    put_pack(y, i, numbers);
+    y.put(numbers, i);
   }
 };
 // sign: x, or y where its sign is that of x.
 template <typename P>
 struct ReluBackward {
-  const void* sign;
+  Packs<P> sign;
   PackParts<P> dy;
   float slope;
-  void* dx;
+  Packs<P> dx;
   __device__ void operator()(int64_t i) const {
     P g = dy(i);
-    const P numbers = pack_of<P>(sign, i);
+    const P numbers = sign(i);
     PCC_UNROLL
     for (int n = 0; n < P::kCount; ++n) g.x[n] = numbers.x[n] > 0 ? g.x[n] : slope * g.x[n];
-    put_pack(dx, i, g);
+    dx.put(g, i);
   }
 };
 
@@ -42,15 +42,17 @@ class ReluOp : public CudaOp {
       : CudaOp(site), slope_(static_cast<float>(desc.a)), from_y_(desc.a >= 0) {}
 
   void forward(const Context&) override {
-    with_packs(site_.in[0].dtype, out_count(), [&](auto pack) {
+    in_packs([&](auto pack) {
       using P = decltype(pack);
-      for_each(out_count() / P::kCount, Relu<P>{in(0), slope_, out()});
+      for_each(out_count() / P::kCount,
+               Relu<P>{Packs<P>(buffers_.in[0]), slope_, Packs<P>(buffers_.out[0])});
     });
   }
 
  protected:
   void forward_needs(OpNeeds& needs) const override {
     if (from_y_ || !trains()) needs.in_place = 0;
+    if (site_.in[0].layout == Layout::nhwc) needs.channel_unit = pack_of_channels(site_.in[0]);
   }
   void backward_needs(OpNeeds& needs) const override {
     (from_y_ ? needs.out : needs.in) = {true};
@@ -59,15 +61,23 @@ class ReluOp : public CudaOp {
   }
   void differentiate(const Context&) override {
     if (!din(0)) return;
-    with_packs(site_.in[0].dtype, out_count(), [&](auto pack) {
+    in_packs([&](auto pack) {
       using P = decltype(pack);
-      for_each(
-          out_count() / P::kCount,
-          ReluBackward<P>{from_y_ ? out() : in(0), PackParts<P>(buffers_.dout[0]), slope_, din(0)});
+      for_each(out_count() / P::kCount,
+               ReluBackward<P>{Packs<P>(from_y_ ? buffers_.out[0] : buffers_.in[0]),
+                               PackParts<P>(buffers_.dout[0]), slope_, Packs<P>(buffers_.din[0])});
     });
   }
 
  private:
+  // Each within one pixel, where something lies between these.
+  template <typename Body>
+  void in_packs(const Body& body) const {
+    const auto apart = [](const Tensor& tensor) { return tensor.pitch > 0; };
+    const bool any = apart(buffers_.in[0]) || apart(buffers_.out[0]) || apart(buffers_.din[0]) ||
+                     std::any_of(buffers_.dout[0].begin(), buffers_.dout[0].end(), apart);
+    with_packs(site_.in[0].dtype, any ? site_.in[0].shape[1] : out_count(), body);
+  }
   float slope_;
   bool from_y_;
 };
@@ -200,13 +210,15 @@ __global__ void __launch_bounds__(kBlock)
 template <typename T>
 __global__ void __launch_bounds__(kBlock)
     drop_lines(const StepBlock* step, uint32_t of_site, uint32_t threshold, int64_t count,
-               int64_t area, int64_t channels, const T* x, float scale, uint8_t* mask, T* y) {
+               int64_t area, int64_t channels, const T* x, Gaps of_x, float scale, uint8_t* mask,
+               T* y, Gaps of_y) {
   const RandomStream stream = step->random(of_site, count);
   for (int64_t i = first_element(); i < count; i += element_stride()) {
     const Quotient pixel = divide(i, channels), sample = divide(pixel.whole, area);
     const int64_t place = (sample.whole * channels + pixel.rest) * area + sample.rest;
     const bool kept = stream.bits(static_cast<uint64_t>(place)) > threshold;
-    y[i] = stored<T>(kept ? number(x[i]) * scale : 0.0f);
+    const float from = number(x[of_x(i, pixel.whole)]);
+    y[of_y(i, pixel.whole)] = stored<T>(kept ? from * scale : 0.0f);
     if (mask) mask[i] = kept;
   }
 }
@@ -214,11 +226,13 @@ __global__ void __launch_bounds__(kBlock)
 template <typename T>
 struct DropBackward {
   const T* dy;
+  Gaps of_dy;
   const uint8_t* mask;
   float scale;
   T* dx;
+  Gaps of_dx;
   __device__ void operator()(int64_t i) const {
-    dx[i] = stored<T>(mask[i] ? number(dy[i]) * scale : 0.0f);
+    dx[of_dx(i)] = stored<T>(mask[i] ? number(dy[of_dy(i)]) * scale : 0.0f);
   }
 };
 
@@ -237,21 +251,27 @@ class DropoutOp : public CudaOpOf<T> {
     uint8_t* const kept = this->trains() ? mask() : nullptr;
     if (this->site_.in[0].layout == Layout::nhwc)
       launch(drop_lines<T>, grid_for(count), kBlock, 0, context.step, this->site_.stream,
-             threshold_, count, x.count(2), x[1], this->in(0), scale_, kept, this->out());
+             threshold_, count, x.count(2), x[1], this->in(0), Gaps(this->buffers_.in[0], 1),
+             scale_, kept, this->out(), Gaps(this->buffers_.out[0], 1));
     else if constexpr (std::is_same_v<T, float>)
       launch(drop, grid_for(count), kBlock, 0, context.step, this->site_.stream, threshold_, count,
              this->in(0), scale_, kept, this->out());
   }
 
  protected:
-  void forward_needs(OpNeeds& needs) const override { needs.in_place = 0; }
+  void forward_needs(OpNeeds& needs) const override {
+    needs.in_place = 0;
+    needs.channel_unit = 1;
+  }
   void backward_needs(OpNeeds& needs) const override {
     needs.stash_bytes = this->out_count();
     needs.diff_in_place = 0;
   }
   void differentiate(const Context&) override {
     if (this->din(0))
-      for_each(this->out_count(), DropBackward<T>{this->dout(), mask(), scale_, this->din(0)});
+      for_each(this->out_count(),
+               DropBackward<T>{this->dout(), Gaps(this->buffers_.dout[0][0], 1), mask(), scale_,
+                               this->din(0), Gaps(this->buffers_.din[0], 1)});
   }
 
  private:

@@ -20,8 +20,7 @@ template <typename P>
 struct Forward {
   Places places;
   bool max;
-  const NumberOf<P>* x;
-  NumberOf<P>* y;
+  Packs<P> x, y;
   int32_t* winners;
   __device__ void operator()(int64_t i) const {
     constexpr int kCount = P::kCount;
@@ -40,7 +39,7 @@ struct Forward {
       for (int64_t w = columns.begin; w < columns.end; ++w) {
         const int64_t at = h * places.columns.size + w;
         const int64_t pixel = sample * (places.rows.size * places.columns.size) + at;
-        const auto numbers = pack_of<P>(x, pixel * places.packs + pack);
+        const P numbers = x(pixel * places.packs + pack, pixel);
         PCC_UNROLL
         for (int k = 0; k < kCount; ++k) {
           if (!max) {
@@ -56,7 +55,7 @@ struct Forward {
       PCC_UNROLL
       for (int k = 0; k < kCount; ++k) result.x[k] /= size;
     }
-    put_pack(y, i, result);
+    y.put(result, i, position);
     if (!winners) return;
     PCC_UNROLL
     for (int k = 0; k < kCount; ++k) winners[i * kCount + k] = winner[k];
@@ -67,9 +66,9 @@ struct Forward {
 template <typename P>
 struct Backward {
   Places places;
-  const NumberOf<P>* dy;
+  Packs<P> dy;
   const int32_t* winners;
-  NumberOf<P>* dx;
+  Packs<P> dx;
   __device__ void operator()(int64_t i) const {
     constexpr int kCount = P::kCount;
     const auto [pixel, pack] = places.by_packs(static_cast<uint32_t>(i));
@@ -81,9 +80,9 @@ struct Backward {
     P sum{};
     for (int64_t p = rows.first(h); p < p_end; ++p)
       for (int64_t q = columns.first(w); q < q_end; ++q) {
-        const int64_t at =
-            ((sample * rows.windows + p) * columns.windows + q) * places.packs + pack;
-        const auto g = pack_of<P>(dy, at);
+        const int64_t window = (sample * rows.windows + p) * columns.windows + q;
+        const int64_t at = window * places.packs + pack;
+        const P g = dy(at, window);
         const auto size = static_cast<float>(rows.window(p).width * columns.window(q).width);
         PCC_UNROLL
         for (int k = 0; k < kCount; ++k)
@@ -92,7 +91,7 @@ struct Backward {
           else if (winners[at * kCount + k] == in_plane)
             sum.x[k] += g.x[k];
       }
-    put_pack(dx, i, sum);
+    dx.put(sum, i, pixel);
   }
 };
 
@@ -116,17 +115,20 @@ class PoolLinesOp : public CudaOpOf<NumberOf<P>> {
   std::string implementation() const override { return "cuda nhwc"; }
 
   void forward(const Context&) override {
-    for_each(this->out_count() / kCount, Forward<P>{places_, max_, this->in(0), this->out(),
+    for_each(this->out_count() / kCount, Forward<P>{places_, max_, Packs<P>(this->buffers_.in[0]),
+                                                    Packs<P>(this->buffers_.out[0]),
                                                     this->trains() && max_ ? winners() : nullptr});
   }
 
  protected:
+  void forward_needs(OpNeeds& needs) const override { needs.channel_unit = kCount; }
   void backward_needs(OpNeeds& needs) const override {
     if (max_) needs.stash_bytes = this->out_count() * static_cast<int64_t>(sizeof(int32_t));
   }
   void differentiate(const Context&) override {
     for_each(this->in_count() / kCount,
-             Backward<P>{places_, this->dout(), max_ ? winners() : nullptr, this->din(0)});
+             Backward<P>{places_, Packs<P>(this->buffers_.dout[0][0]), max_ ? winners() : nullptr,
+                         Packs<P>(this->buffers_.din[0])});
   }
 
  private:

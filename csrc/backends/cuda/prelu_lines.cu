@@ -22,7 +22,7 @@ struct Forward {
   const float* slopes;
   NumberOf<P>* y;
   __device__ Slopes<P> start(int64_t, int pack) const { return {slopes, pack}; }
-  __device__ void operator()(const Slopes<P>& slope, int64_t i) const {
+  __device__ void operator()(const Slopes<P>& slope, int64_t i, int64_t) const {
     auto numbers = pack_of<P>(x, i);
     PCC_UNROLL
     for (int k = 0; k < P::kCount; ++k) numbers.x[k] = leaky(numbers.x[k], slope.of[k]);
@@ -38,7 +38,7 @@ struct Backward {
   PackParts<P> dy;
   NumberOf<P>* dx;
   __device__ Slopes<P> start(int64_t, int pack) const { return {slopes, pack}; }
-  __device__ void operator()(const Slopes<P>& slope, int64_t i, float* a, float*) const {
+  __device__ void operator()(const Slopes<P>& slope, int64_t i, int64_t, float* a, float*) const {
     const auto numbers = pack_of<P>(x, i);
     P g = dy(i);
     PCC_UNROLL

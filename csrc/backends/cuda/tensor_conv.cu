@@ -174,9 +174,8 @@ void convolve_for(const Boxes& boxes, int side, const Tensor& x, const void* wei
   if (beside.sums.sums)
     beside.joining = static_cast<int>((joining_blocks(beside.sums) + of_maps - 1) / of_maps);
   launch(kernel, {beside.joining + shares_of(boxes), d.groups, of_maps}, kThreads,
-         int64_t{8} * buffer, boxes, Image(x.spec, x.data, type),
-         static_cast<const uint4*>(weights), steps, chunk_bits, buffer, bias,
-         Image(y.spec, y.data, type), beside);
+         int64_t{8} * buffer, boxes, Image(x, type), static_cast<const uint4*>(weights), steps,
+         chunk_bits, buffer, bias, Image(y, type), beside);
 }
 
 template <typename Body>

@@ -26,6 +26,7 @@ class TensorConvOp : public CudaOp {
  protected:
   void forward_needs(OpNeeds& needs) const override {
     needs.prepared_bytes = conv_.prepared_bytes(true, site_.want_din[0]);
+    needs.channel_unit = 4;
     needs.forward_scratch = desc_.moments > 0 ? conv_.moments_scratch_bytes() : 0;
   }
   void backward_needs(OpNeeds& needs) const override {

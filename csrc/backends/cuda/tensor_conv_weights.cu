@@ -254,8 +254,7 @@ WeightSums sum_for(const Direction& d, int side, const Tensor& x, const Tensor& 
   const auto kernel =
       with_side(side, [](auto constant) { return sum_weights<Number, decltype(constant)::value>; });
   launch(kernel, {plan.splits, plan.maps, plan.channels}, kThreads, words * 4, plan.boxes,
-         plan.of_dy, plan.tiles, Image(x.spec, x.data, type), Image(dy.spec, dy.data, type), sums,
-         with_bias);
+         plan.of_dy, plan.tiles, Image(x, type), Image(dy, type), sums, with_bias);
   return {.sums = sums,
           .weights = plan.weights,
           .biases = with_bias ? d.maps : 0,
