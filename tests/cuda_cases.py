@@ -100,8 +100,36 @@ layer { name: "pool" type: "Pooling" bottom: "s2" top: "pool"
     + inner("ip", "pool", 10),
     "ip",
 )
+
+
+def growth(name: str, whole: str) -> str:
+    """A dense layer: what it makes of `whole` is joined to that, as `name`."""
+    return (
+        f"""
+layer {{ name: "{name}n" type: "BatchNorm" bottom: "{whole}" top: "{name}n" }}
+layer {{ name: "{name}s" type: "Scale" bottom: "{name}n" top: "{name}n"
+  scale_param {{ bias_term: true }} }}"""
+        + relu_on(f"{name}n")
+        + conv(f"{name}c", f"{name}n", 12, 3, "pad: 1 bias_term: false")
+        + f"""
+layer {{ name: "{name}d" type: "Dropout" bottom: "{name}c" top: "{name}c" }}
+layer {{ name: "{name}" type: "Concat" bottom: "{whole}" bottom: "{name}c" top: "{name}" }}"""
+    )
+
+
+DENSENET = whole(
+    "crop_size: 8 mirror: true",
+    4,
+    conv("c0", "data", 8, 3, "pad: 1 bias_term: false")
+    + growth("g1", "c0")
+    + growth("g2", "g1")
+    + pool("p", "g2")
+    + inner("ip", "p", 10),
+    "ip",
+)
 # And the records that each is given.
 NETS = {"lenet": (LENET, (1, 28, 28)), "resnet": (RESNET, (3, 10, 10))}
+CASES = {**NETS, "densenet": (DENSENET, (3, 10, 10))}
 
 SOLVER = """
 net: "net.prototxt" type: "Nesterov" lr_policy: "1cycle" base_lr: 0.01 max_lr: 0.05 stepsize: 4
@@ -112,7 +140,7 @@ max_iter: 8 display: 1 snapshot_prefix: "run" test_iter: 2 test_interval: 3
 
 def write_case(folder: Path, name: str) -> Path:
     """Records of ten classes, a net and a solver; the solver's path."""
-    net, shape = NETS[name]
+    net, shape = CASES[name]
     random = np.random.default_rng(2)
     labels = np.arange(20) % 10
     images = random.integers(0, 100, (20, *shape)) + (15 * labels)[:, None, None, None]

@@ -117,14 +117,23 @@ def test_a_database_that_the_host_does_not_hold_is_sent_batch_by_batch(resnet, m
     check_equal(streamed[1], held[1])
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_a_run_goes_on_bit_for_bit_from_its_snapshot(resnet, replicas):
-    whole = session_of(resnet, replicas=replicas)
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("resnet", {"replicas": 1}),
+        ("resnet", {"replicas": 2}),
+        ("densenet", {"replicas": 2, "precision": "bf16"}),  # what it joins is never copied
+    ],
+)
+def test_a_run_goes_on_bit_for_bit_from_its_snapshot(name, settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    solver = write_case(tmp_path, name)
+    whole = session_of(solver, **settings)
     whole.step(5)
-    first = session_of(resnet, replicas=replicas)
+    first = session_of(solver, **settings)
     first.step(3)
     _, state = first.snapshot()
-    second = session_of(resnet, replicas=replicas)
+    second = session_of(solver, **settings)
     second.restore(state)
     second.step(2)
     check_equal(arrays_of(second), arrays_of(whole))
