@@ -17,7 +17,6 @@ const DirectLoops& direct_loops() { return pick_direct_table(loops().isa); }
 
 namespace {
 
-
 // Outputs per block that leave the fewest of them empty; more registers in use among equals.
 int best_block(int64_t outputs) {
   int best = 6;
@@ -147,8 +146,7 @@ bool direct_conv_suits(const ConvDesc& desc, const OpSite& site) {
   for (int axis = 0; axis < 2; ++axis)
     if (desc.stride[axis] != 1 || desc.dilation[axis] != 1 || desc.pad[axis] != 0) return false;
   const bool blocks = (x[1] % 8 == 0 || x[1] <= 3) && y[1] % 8 == 0;  // oneDNN's own ground
-  return !blocks && y[3] % 8 == 0 && direct_has_width(desc.kernel[1]) &&
-         std::strcmp(loops().isa, "baseline") != 0;
+  return !blocks && y[3] % 8 == 0 && direct_has_width(desc.kernel[1]) && has_vectors();
 }
 
 std::unique_ptr<Op> make_direct_conv(const ConvDesc& desc, const OpSite& site) {

@@ -161,7 +161,7 @@ std::optional<Layout> winograd_suits(const ConvDesc& desc, const OpSite& site) {
   const Layout layout = block_layout();
   if (!can_have(x, layout) || !can_have(y, layout)) return std::nullopt;
   // Beyond this U falls out of the caches, and direct sums are as fast.
-  if (x[1] * y[1] > kMostWeights || std::strcmp(loops().isa, "baseline") == 0) return std::nullopt;
+  if (x[1] * y[1] > kMostWeights || !has_vectors()) return std::nullopt;
   return layout;
 }
 

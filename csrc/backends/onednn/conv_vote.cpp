@@ -97,10 +97,15 @@ LayoutChoice vote_conv(const ConvDesc& desc, const OpSite& site) {
   static std::mutex mutex;
   static std::map<std::string, LayoutChoice> known;
   const std::string key = key_of(desc, site);
+  {
+    const std::lock_guard lock(mutex);
+    const auto found = known.find(key);
+    if (found != known.end()) return found->second;
+  }
+  const LayoutChoice choice =
+      guarded(site.name, "choose layouts", [&] { return decide(desc, site); });
   const std::lock_guard lock(mutex);
-  const auto found = known.find(key);
-  if (found != known.end()) return found->second;
-  return known[key] = guarded(site.name, "choose layouts", [&] { return decide(desc, site); });
+  return known[key] = choice;
 }
 
 }  // namespace pcc::onednn

@@ -75,6 +75,8 @@ const Loops& loops() {
   return table ? *table : tables().back();
 }
 
+bool has_vectors() { return std::strcmp(loops().isa, "baseline") != 0; }
+
 std::vector<std::string> loop_isas() {
   std::vector<std::string> names;
   for (const Loops& table : tables()) names.emplace_back(table.isa);

@@ -69,6 +69,8 @@ struct Loops {
 // The table in use: the best for this processor, or what select_loops chose. An op keeps what it
 // found when it was made.
 const Loops& loops();
+// Whether that is one of AVX2 or more.
+bool has_vectors();
 // The instruction sets of this build that this processor has and ONEDNN_MAX_CPU_ISA allows,
 // plainest first.
 std::vector<std::string> loop_isas();
