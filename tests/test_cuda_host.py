@@ -11,11 +11,13 @@ def on_the_host(chosen: str, *files: str, modes: str = "") -> BackendTests:
 
 
 # Of every rule, of clipping and of parts of an iteration; other runs are of the same ops.
-RUNS = "first_iterations or (training_goes and kernels-2) or cuda_training"
+RUNS = "first_iterations or (training_goes and kernels-2) or cuda_training or cuda_prologue"
 # Every device means this backend there: one name stands for all.
 LAYERS = "kernels or fork_layers"
 JOBS = {
-    "runs": on_the_host(RUNS, "cuda_training", "golden_trajectories", "replicas", modes="late"),
+    "runs": on_the_host(
+        RUNS, "cuda_training", "cuda_prologue", "golden_trajectories", "replicas", modes="late"
+    ),
     "each precision trains": on_the_host("precision and not cpu", "precision"),
     "tables of a step": on_the_host("cuda_backend", "gpu_commands"),
 } | {

@@ -9,6 +9,8 @@ namespace pcc {
 namespace {
 
 class Chooser {
+  using Readers = std::vector<std::vector<std::pair<int, int>>>;
+
  public:
   Chooser(Program& program, const Backend& backend, Device& device, bool gradients,
           std::vector<std::string>* fallbacks)
@@ -19,10 +21,12 @@ class Chooser {
         fallbacks_(fallbacks) {}
 
   void run() {
+    const Readers readers = program_.readers();
     std::vector<Node> todo = std::move(program_.nodes);
     program_.nodes.clear();
     for (size_t n = 0; n < todo.size(); ++n) {
       todo[n].number = static_cast<uint32_t>(n);
+      defer(todo[n], readers, todo);
       place(std::move(todo[n]));
     }
   }
@@ -48,6 +52,50 @@ class Chooser {
       site.want_dparam.push_back(gradients_ && at(program_.params, param).want_gradient);
     }
     return site;
+  }
+
+  // Where all who read a BatchNorm with ReLU are convolutions that had rather make of its input
+  // what they read than have that written, they do.
+  void defer(Node& node, const Readers& readers, std::vector<Node>& todo) {
+    auto* const norm = std::get_if<NormActDesc>(&node.desc);
+    if (!norm || !norm->relu || norm->negative_slope != 0 || norm->add) return;
+    Value& y = at(program_.values, node.outs[0]);
+    const Operand x = node.ins[0];
+    if (y.keep || x.shape != y.shape || x.shape != at(program_.values, x.value).shape) return;
+    const TensorSpec lies = program_.spec_of(x);
+    const int64_t groups = norm->use_global_stats ? 1 : norm->groups;
+    const auto& those = at(readers, node.outs[0]);
+    int64_t cost = 0;
+    for (const auto& [reader, slot] : those) {
+      const auto* const conv = std::get_if<ConvDesc>(&at(todo, reader).desc);
+      if (!conv || at(at(todo, reader).ins, slot).shape != y.shape) return;
+      ConvDesc wanted = *conv;
+      wanted.prologue = groups;
+      OpSite site = site_of(at(todo, reader));
+      site.in[0] = lies;
+      const std::optional<int64_t> its = backend_.prologue_cost(wanted, site);
+      if (!its) return;
+      cost += *its;
+    }
+    // What it saves: that x is read to write y. The readers read one or the other.
+    if (cost >= 2 * lies.bytes()) return;
+    norm->deferred = true;
+    y.gone = true;
+    Value scales;
+    scales.shape = {groups, y.shape[1], 3};
+    scales.layer = y.layer;
+    Operand operand;
+    operand.value = static_cast<int>(program_.values.size());
+    operand.shape = scales.shape;
+    node.outs.push_back(operand.value);
+    program_.values.push_back(std::move(scales));
+    for (const auto& [reader, slot] : those) {
+      Node& conv = at(todo, reader);
+      std::get<ConvDesc>(conv.desc).prologue = groups;
+      conv.ins.push_back(x);
+      conv.ins.back().want_gradient = false;
+      conv.ins.push_back(operand);
+    }
   }
 
   void place(Node node) {

@@ -22,6 +22,7 @@ int Plan::find(int block) const {
 }
 
 void Plan::use(int block, int step) {
+  if (block < 0) return;  // of what has no memory
   Block& root = at(blocks_, find(block));
   root.first = std::min(root.first, step);
   root.last = std::max(root.last, step);

@@ -28,7 +28,7 @@ struct Value {
   int producer = -1;      // node, or -1: from outside
   int layer = -1;         // layer that made it
   bool gradient = false;  // some reader wants to send a gradient here
-  bool gone = false;      // swallowed by a fused node: has no memory
+  bool gone = false;      // swallowed by a fused node, or made by its readers: has no memory
   bool keep = false;      // lives for the whole iteration, with memory of its own
   DType dtype = DType::f32;
   Layout layout = Layout::plain;

@@ -58,7 +58,7 @@ std::vector<PlanRow> Net::plan_rows() const {
     for (const int out : node.outs) {
       const Value& value = at(built_.program.values, out);
       row.outs.push_back(concat(value.shape, " ", name_of(value.layout)));
-      row.out_bytes += value.spec().bytes();
+      if (!value.gone) row.out_bytes += value.spec().bytes();
     }
     const int n = static_cast<int>(rows.size());
     row.forward_work.bytes = plan_->moved(n).forward;

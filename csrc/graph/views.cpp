@@ -135,7 +135,8 @@ HostBlob Net::host(int blob, bool diff) {
   const InUse::Look look(*in_use_);
   const BlobInfo& info = at(built_.blobs, blob);
   if (!visible(blob) || (!options_.keep_blobs && diff)) {
-    std::string why = "shares memory with others";
+    const bool gone = at(built_.program.values, info.versions.back().value).gone;
+    std::string why = gone ? "has no memory of its own" : "shares memory with others";
     for (const Node& node : built_.program.nodes)
       if (node.layers.size() > 1)
         for (const BlobInfo::Version& version : info.versions)

@@ -26,13 +26,17 @@ namespace pcc {
 // x (N, C, d1..dk) -> y (N, O, e1..ek); params: w (O, C/group, kernel..), [bias (O)].
 // transposed: the Deconvolution layer; w is (C, O/group, kernel..). moments: 0, or of how many
 // equal parts of the batch means and biased variances of y's channels are wanted as well, in a
-// second output (moments, O, 2) (Backend::gives_moments).
+// second output (moments, O, 2) (Backend::gives_moments). prologue: 0, or x = relu((z - mean)
+// * scale + shift) lies nowhere and is made of z as that is read; ins: x, which has no memory, z,
+// like x, and (prologue, C, 3), mean, scale and shift in as many equal parts of the batch; x alone
+// gets a gradient (Backend::prologue_cost).
 struct ConvDesc {
   std::vector<int64_t> kernel, stride, pad, dilation;  // one entry per spatial axis
   int64_t group = 1;
   bool bias = true;
   bool transposed = false;
   int64_t moments = 0;
+  int64_t prologue = 0;
 };
 
 // x (N, C, H, W) -> y (N, C, P, Q) [, mask: index of the maximum in its plane]. Output sizes stand
@@ -65,7 +69,8 @@ struct LrnDesc {
 // parameters divided by factor, or zeros where factor is 0. groups: the batch is cut in that many
 // equal parts (replicas) with statistics of their own; the running statistics are those of part 0.
 // The three statistics get no gradient. groups > 1 and use_global_stats exclude each other in
-// meaning: with global statistics groups is ignored.
+// meaning: with global statistics groups is ignored, and is 1. deferred: y is not written, as its
+// readers make it themselves (ConvDesc::prologue); a second output, (groups, C, 3), says how.
 struct NormActDesc {
   double eps = 1e-5, fraction = 0.999;
   bool use_global_stats = false;
@@ -73,6 +78,7 @@ struct NormActDesc {
   bool gain = false, shift = false;  // shift only together with gain
   bool add = false;
   bool moments = false;
+  bool deferred = false;
   bool relu = false;
   double negative_slope = 0;
 };

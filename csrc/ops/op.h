@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -64,7 +65,7 @@ struct OpNeeds {
   // reads, and its scratch, is left alone for as long.
   int backward_lag = 0;
   // For the model of a step's time, which counts every tensor of a call once: bytes that the op
-  // reads again.
+  // reads again, less those that it does not read.
   int64_t forward_again = 0, backward_again = 0;
 };
 
@@ -156,6 +157,13 @@ class Backend {
   virtual bool gives_moments(const ConvDesc& desc, const OpSite& site) const {
     (void)desc, (void)site;
     return false;
+  }
+  // What the descriptor's prologue costs in all calls that the site asks for, in bytes that the
+  // device could move meanwhile. site: as it is without the prologue, but that x lies as the value
+  // does of which it would be made. Null: it cannot have it.
+  virtual std::optional<int64_t> prologue_cost(const ConvDesc& desc, const OpSite& site) const {
+    (void)desc, (void)site;
+    return std::nullopt;
   }
   // The op, or null: "not mine", and the planner asks the reference backend, whose op then runs on
   // the host. A backend whose memory the host cannot reach must answer ReorderDesc (between its own

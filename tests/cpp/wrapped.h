@@ -50,6 +50,9 @@ class WrappedBackend : public Backend {
   bool gives_moments(const ConvDesc& desc, const OpSite& site) const override {
     return inner_.gives_moments(desc, site);
   }
+  std::optional<int64_t> prologue_cost(const ConvDesc& desc, const OpSite& site) const override {
+    return inner_.prologue_cost(desc, site);
+  }
   std::unique_ptr<Op> make(const OpDesc& desc, const OpSite& site) const override {
     return wrap_(inner_, desc, site);
   }

@@ -121,6 +121,8 @@ class ConvOp : public CudaOp {
 
 std::unique_ptr<Op> make_conv(const ConvDesc& desc, const OpSite& site) {
   const bool lines = site.out[0].layout == Layout::nhwc;
+  // Prologues only our own kernels have.
+  if (lines && desc.prologue) return make_tensor_conv(desc, site);
   std::unique_ptr<ConvWay> forward = choose_conv(desc, site, ConvStep::forward);
   if (!forward) return nullptr;
   auto op = std::make_unique<ConvOp>(desc, site, std::move(forward));

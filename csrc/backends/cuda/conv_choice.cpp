@@ -167,14 +167,35 @@ std::unique_ptr<ConvWay> choose_conv(const ConvDesc& desc, const OpSite& site, C
   return std::move(ways.front());
 }
 
-std::string conv_choice_of_environment(const std::string& usual) {
-  const char* const named = std::getenv("PYCAFFE_CLR_CONVOLUTION");
+namespace {
+
+// The variable's word, one of those known, or "".
+std::string word_of_environment(const char* variable, std::initializer_list<const char*> known) {
+  const char* const named = std::getenv(variable);
   const std::string word = named ? named : "";
-  if (word.empty()) return usual;
-  for (const char* known : {kFirstConv, kMeasuredConv, kCudnnConv, kTensorConv, "matmul", "plain"})
-    if (word == known) return word;
-  PCC_THROW(config, "PYCAFFE_CLR_CONVOLUTION is \"", word,
-            "\"; known: first, measured, cudnn, tensor, matmul, plain");
+  std::string all;
+  for (const char* each : known) {
+    if (word.empty() || word == each) return word;
+    all += concat(all.empty() ? "" : ", ", each);
+  }
+  PCC_THROW(config, variable, " is \"", word, "\"; known: ", all);
+}
+
+}  // namespace
+
+std::string conv_choice_of_environment(const std::string& usual) {
+  const std::string word =
+      word_of_environment("PYCAFFE_CLR_CONVOLUTION",
+                          {kFirstConv, kMeasuredConv, kCudnnConv, kTensorConv, "matmul", "plain"});
+  return word.empty() ? usual : word;
+}
+
+Prologues prologues_of_environment() {
+  const std::string word =
+      word_of_environment("PYCAFFE_CLR_PROLOGUE", {"model", "always", "never"});
+  return word == "always"  ? Prologues::always
+         : word == "never" ? Prologues::never
+                           : Prologues::model;
 }
 
 }  // namespace pcc::cuda

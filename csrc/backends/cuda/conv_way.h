@@ -51,6 +51,11 @@ std::unique_ptr<ConvWay> choose_conv(const ConvDesc& desc, const OpSite& site, C
 std::string conv_choice(const OpSite& site);
 inline constexpr const char *kFirstConv = "first", *kMeasuredConv = "measured",
                             *kCudnnConv = "cudnn", *kTensorConv = "tensor";
+// Which BatchNorms are left to the convolutions behind them (ConvDesc::prologue), where both can:
+// those where that is faster by the model of prologue_cost; all; none. PYCAFFE_CLR_PROLOGUE says
+// so; throws a config error for a word that is unknown.
+enum class Prologues { model, always, never };
+Prologues prologues_of_environment();
 // What PYCAFFE_CLR_CONVOLUTION says, or, where it says nothing, `usual`. Throws a config error for
 // a word that is unknown.
 std::string conv_choice_of_environment(const std::string& usual);

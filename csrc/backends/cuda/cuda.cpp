@@ -99,6 +99,9 @@ class CudaBackend : public Backend {
   bool gives_moments(const ConvDesc& desc, const OpSite& site) const override {
     return cuda::gives_moments(desc, site);
   }
+  std::optional<int64_t> prologue_cost(const ConvDesc& desc, const OpSite& site) const override {
+    return cuda::prologue_cost(desc, site);
+  }
   std::unique_ptr<Op> make(const OpDesc& desc, const OpSite& site) const override {
     if (!takes_forms(desc, site)) return nullptr;
     std::unique_ptr<Op> op = std::visit(Maker{site}, desc);

@@ -11,7 +11,8 @@ namespace pcc::cuda {
 FormChoice choose_forms(const OpDesc& desc, const OpSite& site);
 // Whether an op was made for such a site. What is not plain float32 only some take.
 bool takes_forms(const OpDesc& desc, const OpSite& site);
-// Backend::gives_moments.
+// Backend::gives_moments and prologue_cost.
 bool gives_moments(const ConvDesc& desc, const OpSite& site);
+std::optional<int64_t> prologue_cost(const ConvDesc& desc, const OpSite& site);
 
 }  // namespace pcc::cuda

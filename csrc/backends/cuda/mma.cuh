@@ -40,6 +40,14 @@ struct Tf32 {
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(word) : "f"(x[0]));
     return word;
   }
+  // A stored word's numbers.
+  __device__ static void unpack(uint32_t word, float (&x)[1]) { x[0] = __uint_as_float(word); }
+  // A word to be stored, of ReLUs; NaN stays NaN.
+  __device__ static uint32_t rectified(const float (&x)[1]) {
+    float y;
+    asm("max.NaN.f32 %0, %1, 0f00000000;" : "=f"(y) : "f"(x[0]));
+    return __float_as_uint(y);
+  }
   // What comes from memory without pack().
   __device__ static void round(uint32_t (&words)[4]) {
     PCC_UNROLL
@@ -63,6 +71,15 @@ struct Bf16 {
   __device__ static uint32_t pack(const float (&x)[2]) {
     uint32_t word;
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(x[1]), "f"(x[0]));
+    return word;
+  }
+  __device__ static void unpack(uint32_t word, float (&x)[2]) {
+    x[0] = __uint_as_float(word << 16);
+    x[1] = __uint_as_float(word & 0xffff0000u);
+  }
+  __device__ static uint32_t rectified(const float (&x)[2]) {
+    uint32_t word;
+    asm("cvt.rn.relu.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(x[1]), "f"(x[0]));
     return word;
   }
   __device__ static void round(uint32_t (&)[4]) {}

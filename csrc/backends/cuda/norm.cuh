@@ -29,15 +29,16 @@ struct Running {
     return {static_cast<float>(of_mean), static_cast<float>(1 / sqrt(of_variance + eps))};
   }
   // The statistics of a batch: written; the averages move on unless something went wrong before.
-  __device__ void take(int64_t d, double of_mean, double of_variance, double count,
-                       Statistics* statistics, const StepReport* report) const {
+  __device__ Statistics take(int64_t d, double of_mean, double of_variance, double count,
+                             Statistics* statistics, const StepReport* report) const {
     if (of_variance < 0) of_variance = 0;
-    statistics[d] = of(of_mean, of_variance);
-    if (d >= dim || report->halt != Halt::none) return;
+    const Statistics its = statistics[d] = of(of_mean, of_variance);
+    if (d >= dim || report->halt != Halt::none) return its;
     const double unbiased = count > 1 ? count / (count - 1) : 1;  // a lone number's stays as it is
     mean[d] = fraction * mean[d] + static_cast<float>(of_mean);
     variance[d] = fraction * variance[d] + static_cast<float>(unbiased * of_variance);
     if (d == 0) factor[0] = factor[0] * fraction + 1;
+    return its;
   }
 };
 

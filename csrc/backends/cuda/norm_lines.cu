@@ -1,93 +1,28 @@
 // norm.cu's op where channels are last, over float32 or bf16. Forward reads x twice, or once where
-// its moments come with it; backward reads x and dy twice.
-#include "backends/cuda/lines.cuh"
+// its moments come with it, and once less where its readers make y; backward reads x and dy twice.
 #include "backends/cuda/makers.h"
-#include "backends/cuda/norm.cuh"
-#include "backends/cuda/tensor_conv.h"
+#include "backends/cuda/norm_statistics.cuh"
 
 namespace pcc::cuda {
 
 namespace {
 
-// Sums over x - pivot and its square, the pivot being the channel's first number.
-template <typename P>
-struct Moments {
-  Packs<P> x;
-  int64_t lines;  // of a group
-  int packs;
-  __device__ P start(int64_t group, int pack) const {
-    const int64_t line = group * lines;
-    return x(line * packs + pack, line);
-  }
-  __device__ void operator()(const P& pivot, int64_t i, int64_t line, float* a, float* b) const {
-    const P numbers = x(i, line);
-    PCC_UNROLL
-    for (int k = 0; k < P::kCount; ++k) {
-      const float above = numbers.x[k] - pivot.x[k];
-      a[k] += above;
-      b[k] += above * above;
-    }
-  }
-};
-
-template <typename P>
-struct OfBatch {
-  ChannelSums sums;
-  Packs<P> x;
-  int64_t dim, lines;  // channels; of a group
-  Statistics* statistics;
-  Running running;
-  const StepReport* report;
-  __device__ void operator()(int64_t d) const {
-    const Quotient at = divide(d, dim);
-    const int64_t line = dim + x.gaps.skip * P::kCount;
-    const auto pivot = static_cast<double>(number(x.data[at.whole * lines * line + at.rest]));
-    const auto count = static_cast<double>(lines);
-    const Sums sum = warp_sum(sums, d);
-    const double above = sum.a / count;
-    if (threadIdx.x % kWarp == 0)
-      running.take(d, pivot + above, sum.b / count - above * above, count, statistics, report);
-  }
-};
-
 // A pack's channels.
 template <typename P>
 struct Channel {
-  float mean[P::kCount], inverse[P::kCount], gain[P::kCount], shift[P::kCount];
+  float mean[P::kCount], inverse[P::kCount], scale[P::kCount], shift[P::kCount];
   // statistics: of its channels, the first of which is c.
   __device__ Channel(const Statistics* statistics, const float* gains, const float* shifts,
                      int64_t c) {
     PCC_UNROLL
     for (int k = 0; k < P::kCount; ++k) {
-      const Scaled scaled(statistics[k], gains, shifts, c + k);
-      mean[k] = scaled.s.mean, inverse[k] = scaled.s.inverse;
-      gain[k] = scaled.gain, shift[k] = scaled.shift;
+      const ChannelScale its = scale_of(statistics[k], gains, shifts, c + k);
+      mean[k] = its.mean, scale[k] = its.scale, shift[k] = its.shift;
+      inverse[k] = statistics[k].inverse;
     }
   }
-  __device__ Scaled operator[](int k) const {
-    return Scaled({mean[k], inverse[k]}, gain[k], shift[k]);
-  }
-};
-
-// What a convolution found of its output, for all blocks; the first of a group's writes it down.
-struct Found {
-  const ChannelMoments* moments;  // null: the statistics are there
-  Running running;
-  double count;
-  const StepReport* report;
-
-  template <int kCount>
-  __device__ void statistics(int64_t first, int width, Statistics* to,
-                             Statistics (&its)[kCount]) const {
-    const bool writes = blockIdx.x == 0 && static_cast<int>(threadIdx.x) < width;
-    PCC_UNROLL
-    for (int k = 0; k < kCount; ++k) {
-      const ChannelMoments of = moments[first + k];
-      const auto mean = static_cast<double>(of.mean), variance = static_cast<double>(of.variance);
-      its[k] = running.of(mean, variance);
-      if (writes) running.take(first + k, mean, variance, count, to, report);
-    }
-  }
+  __device__ ChannelScale operator[](int k) const { return {mean[k], scale[k], shift[k]}; }
+  __device__ float normalised(int k, float x) const { return (x - mean[k]) * inverse[k]; }
 };
 
 template <typename P>
@@ -175,7 +110,7 @@ struct BackwardSums {
     PCC_UNROLL
     for (int k = 0; k < P::kCount; ++k) {
       a[k] += values.x[k];
-      b[k] += values.x[k] * channel[k].normalised(numbers.x[k]);
+      b[k] += values.x[k] * channel.normalised(k, numbers.x[k]);
     }
   }
 };
@@ -226,10 +161,9 @@ struct Backward {
     P values = kept ? kept(i, line) : g(start.channel, numbers, i, line);
     PCC_UNROLL
     for (int k = 0; k < P::kCount; ++k) {
-      const Scaled scaled = start.channel[k];
-      values.x[k] = (values.x[k] - start.mean[k].g -
-                     scaled.normalised(numbers.x[k]) * start.mean[k].product) *
-                    (scaled.gain * scaled.s.inverse);
+      const float normalised = start.channel.normalised(k, numbers.x[k]);
+      values.x[k] = (values.x[k] - start.mean[k].g - normalised * start.mean[k].product) *
+                    start.channel.scale[k];
     }
     if (adds) {
       const P before = dx(i, line);
@@ -248,7 +182,9 @@ class NormLinesOp : public CudaOpOf<NumberOf<P>> {
   NormLinesOp(const NormActDesc& desc, const OpSite& site)
       : CudaOpOf<NumberOf<P>>(site), desc_(desc), seen_(lines_of(desc, site)) {}
 
-  std::string implementation() const override { return "cuda nhwc"; }
+  std::string implementation() const override {
+    return desc_.deferred ? "cuda nhwc, in its readers" : "cuda nhwc";
+  }
 
   void forward(const Context& context) override {
     const Running running = {desc_, seen_.dim, parameter(0), parameter(1), parameter(2)};
@@ -256,14 +192,20 @@ class NormLinesOp : public CudaOpOf<NumberOf<P>> {
         desc_.moments ? buffers_.in.back().template as<const ChannelMoments>() : nullptr, running,
         static_cast<double>(seen_.lines), context.report};
     const Packs<P> x(buffers_.in[0]);
+    const ForReaders readers = {
+        gain(), shift(), desc_.deferred ? buffers_.out[1].template as<ChannelScale>() : nullptr,
+        seen_.dim};
     if (desc_.use_global_stats)
-      for_each(seen_.dim, Global{running, statistics()});
+      for_each(seen_.dim, GiveGlobal{{running, statistics()}, readers});
     else if (!desc_.moments)
       sum_lines<kCount>(seen_, Moments<P>{x, seen_.lines, seen_.packs}, buffers_.scratch,
                         [&](const ChannelSums& sums) {
-                          return OfBatch<P>{sums,         x,       seen_.dim,     seen_.lines,
-                                            statistics(), running, context.report};
+                          return OfBatch<P>{sums,         x,       seen_.dim,      seen_.lines,
+                                            statistics(), running, context.report, readers};
                         });
+    else if (desc_.deferred)
+      for_each_warp(seen_.sums(), GiveFound{found, statistics(), readers});
+    if (desc_.deferred) return;
     for_each_line(seen_, Forward<P>{x, desc_.add ? Packs<P>(buffers_.in[1]) : Packs<P>(), gain(),
                                     shift(), statistics(), found, seen_.dim, seen_.width,
                                     desc_.relu, slope(), passed(), Packs<P>(buffers_.out[0])});
@@ -273,8 +215,9 @@ class NormLinesOp : public CudaOpOf<NumberOf<P>> {
   void forward_needs(OpNeeds& needs) const override {
     needs.forward_scratch = sums_bytes() + (this->trains() ? 0 : statistics_bytes());
     needs.channel_unit = kCount;
-    if (!this->trains()) needs.in_place = 0;
-    if (reads_twice()) needs.forward_again = this->site_.in[0].bytes();
+    if (!this->trains() && !desc_.deferred) needs.in_place = 0;
+    const int reads = (reads_twice() ? 2 : 1) - int{desc_.deferred};
+    needs.forward_again = (reads - 1) * this->site_.in[0].bytes();
   }
   void backward_needs(OpNeeds& needs) const override {
     needs.in.assign(this->site_.in.size(), false);

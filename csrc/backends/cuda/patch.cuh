@@ -2,6 +2,7 @@
 // output's positions, and holds in shared memory the patch of the input that they see.
 #pragma once
 
+#include "backends/cuda/channel_scale.cuh"
 #include "backends/cuda/copies.cuh"
 #include "backends/cuda/divisor.cuh"
 #include "backends/cuda/mma.cuh"
@@ -67,7 +68,7 @@ struct Boxes {
   int reach, step;            // from one element of a patch to the next in the image; from what
                               // one position sees to the next one's, in the patch
   int patch_rows, patch_columns;
-  Divisor by_across, by_down, by_area, by_columns;
+  Divisor by_group, by_across, by_down, by_area, by_columns;
 
   Boxes(const Direction& direction, int side) : d(direction) {
     int best = 0;
@@ -88,6 +89,7 @@ struct Boxes {
     step = side == 1 ? 1 : d.stride;
     patch_rows = ((1 << row_bits) - 1) * step + side;
     patch_columns = ((1 << column_bits) - 1) * step + side;
+    by_group = Divisor(of_group());
     by_across = Divisor(across);
     by_down = Divisor(down);
     by_area = Divisor(patch_rows * patch_columns);
@@ -98,6 +100,12 @@ struct Boxes {
   __host__ __device__ int patch_elements() const {
     return (patch_rows * patch_columns) << sample_bits();
   }
+};
+
+// Makes relu(scale(x)) of what is loaded. Null scales: there is none.
+struct Prologue {
+  const ChannelScale* scales;
+  int groups;  // that have their own
 };
 
 // One position of the output.
@@ -153,34 +161,90 @@ class Box {
       load_numbers<Number>(boxes, x, first_channel, group_bits, line, patch);
   }
 
+  // Has the prologue make what it should of what load() brought for this thread, as vectors; the
+  // zeros around the image, and behind the last channel, stay. group: that of the box.
+  template <typename Number>
+  __device__ void normalise(const Boxes& boxes, const Image& x, const Prologue& prologue,
+                            uint32_t group, int first_channel, int group_bits, int line,
+                            uint32_t* patch) const {
+    constexpr int kPer = Number::kPerWord, kCount = 4 * kPer;
+    const Share share(group_bits);
+    const int channel = first_channel + share.group * kCount;
+    const uint32_t row = prologue.groups == 1 ? 0 : group;
+    const ChannelScale* const scales = prologue.scales + (row * static_cast<uint32_t>(x.channels) +
+                                                          static_cast<uint32_t>(channel));
+    ChannelScale its[kCount];
+    PCC_UNROLL
+    for (int k = 0; k < kCount; k += 4) {
+      float4 of_four[3] = {};
+      if (channel + k < x.channels) {
+        const auto* const from = reinterpret_cast<const float4*>(scales + k);
+        PCC_UNROLL
+        for (int i = 0; i < 3; ++i) of_four[i] = from[i];
+      }
+      its[k] = {of_four[0].x, of_four[0].y, of_four[0].z};
+      its[k + 1] = {of_four[0].w, of_four[1].x, of_four[1].y};
+      its[k + 2] = {of_four[1].z, of_four[1].w, of_four[2].x};
+      its[k + 3] = {of_four[2].y, of_four[2].z, of_four[2].w};
+    }
+    each(boxes, x, share, line, patch, [&](uint32_t* at, int, bool inside) {
+      if (!inside) return;
+      auto& words = *reinterpret_cast<uint4*>(at);
+      uint32_t word[4] = {words.x, words.y, words.z, words.w};
+      PCC_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        float numbers[kPer];
+        Number::unpack(word[i], numbers);
+        PCC_UNROLL
+        for (int k = 0; k < kPer; ++k) numbers[k] = its[i * kPer + k](numbers[k]);
+        word[i] = Number::rectified(numbers);
+      }
+      words = {word[0], word[1], word[2], word[3]};
+    });
+  }
+
  private:
-  // Neighbouring threads take neighbours in memory: channels.
+  // Of a patch, for one thread: a group of channels of every step-th element. Neighbouring threads
+  // take neighbours in memory: channels.
+  struct Share {
+    int group, first, step;
+    __device__ explicit Share(int group_bits)
+        : group(static_cast<int>(threadIdx.x) & ((1 << group_bits) - 1)),
+          first(static_cast<int>(threadIdx.x) >> group_bits),
+          step(static_cast<int>(blockDim.x) >> group_bits) {}
+  };
+  // body(where it lies in the patch, where the image has it but for its channel, whether it has).
+  template <typename Body>
+  __device__ void each(const Boxes& boxes, const Image& x, const Share& share, int line,
+                       uint32_t* patch, const Body& body) const {
+    uint32_t* to = patch + share.first * line + share.group * 4;
+    Seen at(boxes, share.first);
+    const Seen steps(boxes, share.step);
+    PCC_UNROLL_BY(1)
+    for (int element = share.first; element < boxes.patch_elements(); element += share.step) {
+      int from;
+      const bool inside = look(boxes, x, at, from);
+      body(to, from, inside);
+      to += share.step * line;
+      at.add(boxes, steps);
+    }
+  }
   template <typename Number>
   __device__ void load_vectors(const Boxes& boxes, const Image& x, int first_channel,
                                int group_bits, int line, uint32_t* patch, Copies& copies) const {
-    const int thread = static_cast<int>(threadIdx.x);
-    const int group = thread & ((1 << group_bits) - 1), first = thread >> group_bits;
-    const int step = static_cast<int>(blockDim.x) >> group_bits;
-    const int channel = first_channel + group * 4 * Number::kPerWord;
+    const Share share(group_bits);
+    const int channel = first_channel + share.group * 4 * Number::kPerWord;
     constexpr int kHalf = 2 * Number::kPerWord;
     const bool there = channel < x.channels, more = channel + kHalf < x.channels;
     const auto* const numbers = x.as<typename Number::Stored>() + channel;
-    uint32_t* to = patch + first * line + group * 4;
-    Seen at(boxes, first);
-    const Seen steps(boxes, step);
-    PCC_UNROLL_BY(1)
-    for (int element = first; element < boxes.patch_elements(); element += step) {
-      int from;
-      const bool inside = look(boxes, x, at, from);
+    each(boxes, x, share, line, patch, [&](uint32_t* to, int from, bool inside) {
       if (x.halves) {
         copies.template add<8>(to, numbers + from, inside && there);
         copies.template add<8>(to + 2, numbers + from + kHalf, inside && more);
       } else {
         copies.template add<16>(to, numbers + from, inside && there);
       }
-      to += step * line;
-      at.add(boxes, steps);
-    }
+    });
   }
   // The same: pixels.
   template <typename Number>

@@ -25,8 +25,8 @@ struct Beside {
 // is on its way.
 template <typename Number, int kSide, int kTiles>
 __global__ void __launch_bounds__(kThreads, kTiles == 8 ? 3 : 4)
-    convolve(Boxes boxes, Image x, const uint4* weights, int steps, int chunk_bits, int buffer,
-             const float* bias, Image y, Beside beside) {
+    convolve(Boxes boxes, Image x, Prologue prologue, const uint4* weights, int steps,
+             int chunk_bits, int buffer, const float* bias, Image y, Beside beside) {
   PCC_DYNAMIC_SHARED(uint32_t, room);
   const int joining = beside.joining;
   if (static_cast<int>(blockIdx.x) < joining)
@@ -50,15 +50,13 @@ __global__ void __launch_bounds__(kThreads, kTiles == 8 ? 3 : 4)
   const auto box_of = [&](int number) {
     return Box(boxes, blockIdx.y, static_cast<uint32_t>(share + number * shares));
   };
-  int next_number = 0, next_chunk = 0;
-  const auto fetch = [&](uint32_t* to) {
-    if (next_number < boxes_here) {
-      box_of(next_number)
-          .template load<Number>(boxes, x,
-                                 (next_chunk << chunk_bits) * kWordsOfStep * Number::kPerWord,
-                                 chunk_bits + 1, line, to, copies);
-      if (++next_chunk == chunks) next_chunk = 0, ++next_number;
-    }
+  const auto channel_of = [&](int chunk) {
+    return (chunk << chunk_bits) * kWordsOfStep * Number::kPerWord;
+  };
+  const auto fetch = [&](int number, int chunk, uint32_t* to) {
+    if (number < boxes_here)
+      box_of(number).template load<Number>(boxes, x, channel_of(chunk), chunk_bits + 1, line, to,
+                                           copies);
     copies.end_group();
   };
 
@@ -69,15 +67,18 @@ __global__ void __launch_bounds__(kThreads, kTiles == 8 ? 3 : 4)
   float sum[kHigh][kTiles][4] = {};
   MomentsOfMaps<Number, kGroups * 4, kThreads> seen;
 
-  fetch(room);
+  fetch(0, 0, room);
   int chunk = 0, number = 0;
-  uint32_t *patch = room + buffer, *other = room;
+  int now = buffer;  // where the patch is, in the room; the other one is the rest of it
   while (number < boxes_here) {
-    uint32_t* const before = patch;
-    patch = other;
-    other = before;
-    fetch(other);
+    now = buffer - now;
+    uint32_t* const patch = room + now;
+    const bool last = chunk + 1 == chunks;
+    fetch(last ? number + 1 : number, last ? 0 : chunk + 1, room + (buffer - now));
     copies.template wait<1>();
+    if (prologue.scales)
+      box_of(number).template normalise<Number>(boxes, x, prologue, blockIdx.y, channel_of(chunk),
+                                                chunk_bits + 1, line, patch);
     __syncthreads();
     const int first = chunk << chunk_bits, end = min(first + (1 << chunk_bits), steps);
     for (int step = first; step < end; ++step) {
@@ -149,8 +150,8 @@ int64_t shares_of(const Boxes& boxes) {
 }
 
 template <typename Number>
-void convolve_for(const Boxes& boxes, int side, const Tensor& x, const void* weights,
-                  const float* bias, const Tensor& y, Beside beside) {
+void convolve_for(const Boxes& boxes, int side, const Tensor& x, const Prologue& prologue,
+                  const void* weights, const float* bias, const Tensor& y, Beside beside) {
   const Direction& d = boxes.d;
   const int tiles = tiles_for(d.maps), steps = steps_of(d.channels, Number::kPerWord);
   const DType type = Number::kPerWord == 2 ? DType::bf16 : DType::f32;
@@ -174,8 +175,8 @@ void convolve_for(const Boxes& boxes, int side, const Tensor& x, const void* wei
   if (beside.sums.sums)
     beside.joining = static_cast<int>((joining_blocks(beside.sums) + of_maps - 1) / of_maps);
   launch(kernel, {beside.joining + shares_of(boxes), d.groups, of_maps}, kThreads,
-         int64_t{8} * buffer, boxes, Image(x, type), static_cast<const uint4*>(weights), steps,
-         chunk_bits, buffer, bias, Image(y, type), beside);
+         int64_t{8} * buffer, boxes, Image(x, type), prologue, static_cast<const uint4*>(weights),
+         steps, chunk_bits, buffer, bias, Image(y, type), beside);
 }
 
 template <typename Body>
@@ -198,7 +199,9 @@ bool TensorConv::covers(const ConvDesc& desc, const OpSite& site, Precision prec
 }
 
 TensorConv::TensorConv(const ConvDesc& desc, const OpSite& site, Precision precision)
-    : bf16_(precision == Precision::bf16), side_(static_cast<int>(desc.kernel[0])) {
+    : bf16_(precision == Precision::bf16),
+      side_(static_cast<int>(desc.kernel[0])),
+      prologue_groups_(static_cast<int>(desc.prologue)) {
   const Shape &x = site.in[0].shape, &y = site.out[0].shape;
   const auto size = [](const Shape& shape, int axis) { return static_cast<int>(shape[axis]); };
   const int stride = static_cast<int>(desc.stride[0]), pad = static_cast<int>(desc.pad[0]);
@@ -211,7 +214,7 @@ TensorConv::TensorConv(const ConvDesc& desc, const OpSite& site, Precision preci
               .out_columns = size(y, 3),
               .stride = stride,
               .pad = pad,
-              .groups = static_cast<int>(std::max<int64_t>(desc.moments, 1))};
+              .groups = static_cast<int>(std::max<int64_t>({desc.moments, desc.prologue, 1}))};
   data_ = {.samples = size(y, 0),
            .channels = size(y, 1),
            .rows = size(y, 2),
@@ -248,19 +251,21 @@ int64_t TensorConv::moments_scratch_bytes() const {
          static_cast<int64_t>(sizeof(float4));
 }
 
-void TensorConv::forward(const Tensor& x, const void* prepared, const float* bias, const Tensor& y,
-                         ChannelMoments* moments, void* scratch) const {
+void TensorConv::forward(const Tensor& x, const ChannelScale* scales, const void* prepared,
+                         const float* bias, const Tensor& y, ChannelMoments* moments,
+                         void* scratch) const {
   Beside beside;
   if (moments) beside.moments = {moments, static_cast<float4*>(scratch), counters()};
   with_number(bf16_, [&](auto number) {
-    convolve_for<decltype(number)>(Boxes(forward_, side_), side_, x, prepared, bias, y, beside);
+    convolve_for<decltype(number)>(Boxes(forward_, side_), side_, x, {scales, prologue_groups_},
+                                   prepared, bias, y, beside);
   });
 }
 
 void TensorConv::data_gradient(const Tensor& dy, const void* prepared, const Tensor& dx,
                                const WeightSums& beside) const {
   with_number(bf16_, [&](auto number) {
-    convolve_for<decltype(number)>(Boxes(data_, side_), side_, dy, prepared, nullptr, dx,
+    convolve_for<decltype(number)>(Boxes(data_, side_), side_, dy, {}, prepared, nullptr, dx,
                                    Beside{beside});
   });
 }

@@ -13,6 +13,8 @@ struct ChannelMoments {
   float mean, variance;
 };
 
+struct ChannelScale;  // channel_scale.cuh
+
 // Sums of shares of a convolution's positions, for each of its weights and then of its biases, that
 // are still to be added up. Null: there is none.
 struct WeightSums {
@@ -45,24 +47,30 @@ class TensorConv {
   int64_t prepared_bytes(bool forward, bool data) const;
   void prepare(const float* w, bool forward, bool data, void* prepared) const;
 
-  // bias: null where there is none. moments: null, or where those of y go, (groups, channels);
-  // scratch: then moments_scratch_bytes().
-  void forward(const Tensor& x, const void* prepared, const float* bias, const Tensor& y,
-               ChannelMoments* moments = nullptr, void* scratch = nullptr) const;
+  // scales: null, or those of the descriptor's prologue, (groups, channels). bias: null where there
+  // is none. moments: null, or where those of y go, (groups, channels); scratch: then
+  // moments_scratch_bytes().
+  void forward(const Tensor& x, const ChannelScale* scales, const void* prepared, const float* bias,
+               const Tensor& y, ChannelMoments* moments = nullptr, void* scratch = nullptr) const;
   int64_t moments_scratch_bytes() const;
   // In two steps: the second is join()'s, or rides on a data gradient. scratch:
   // weight_scratch_bytes(), until then.
-  WeightSums weight_sums(const Tensor& x, const Tensor& dy, bool with_bias, void* scratch) const;
+  WeightSums weight_sums(const Tensor& x, const ChannelScale* scales, const Tensor& dy,
+                         bool with_bias, void* scratch) const;
   int64_t weight_scratch_bytes(bool with_bias) const;
   static void join(const WeightSums& sums);
   void data_gradient(const Tensor& dy, const void* prepared, const Tensor& dx,
                      const WeightSums& beside = {}) const;
+  // Of x, by forward, or for the gradient of the weights: every number as often as blocks load it.
+  int64_t numbers_read(bool weights) const;
 
  private:
+  Direction weights_direction() const;
   Preparation preparation(bool forward, bool data) const;
 
   bool bf16_;
   int side_;  // of the kernel: 1 to 3
+  int prologue_groups_;
   Direction forward_, data_;
 };
 

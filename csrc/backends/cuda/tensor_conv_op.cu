@@ -12,14 +12,16 @@ class TensorConvOp : public CudaOp {
   TensorConvOp(const ConvDesc& desc, const OpSite& site)
       : CudaOp(site), desc_(desc), conv_(desc, site, site.device->precision()) {}
 
-  std::string implementation() const override { return "cuda tensor nhwc"; }
+  std::string implementation() const override {
+    return desc_.prologue ? "cuda tensor nhwc, normalises" : "cuda tensor nhwc";
+  }
 
   void prepare(const Context&) override {
     conv_.prepare(param(0), true, site_.want_din[0], buffers_.prepared);
   }
   void forward(const Context&) override {
     conv_.forward(
-        buffers_.in[0], buffers_.prepared, desc_.bias ? param(1) : nullptr, buffers_.out[0],
+        x(), scales(), buffers_.prepared, desc_.bias ? param(1) : nullptr, buffers_.out[0],
         desc_.moments > 0 ? buffers_.out[1].as<ChannelMoments>() : nullptr, buffers_.scratch);
   }
 
@@ -31,7 +33,8 @@ class TensorConvOp : public CudaOp {
   }
   void backward_needs(OpNeeds& needs) const override {
     const bool sums = site_.want_dparam[0] || wants_dbias();
-    needs.in = {sums};
+    needs.in.assign(desc_.prologue ? 3 : 1, sums);
+    if (desc_.prologue) needs.in[0] = false;
     needs.overwrites_dparams = true;
     if (sums && site_.want_din[0]) needs.backward_again = site_.out[0].bytes();  // dy
     if (sums) needs.backward_scratch = conv_.weight_scratch_bytes(wants_dbias());
@@ -40,7 +43,7 @@ class TensorConvOp : public CudaOp {
     const Tensor& dy = buffers_.dout[0][0];
     WeightSums sums;
     if (site_.want_dparam[0] || wants_dbias()) {
-      sums = conv_.weight_sums(buffers_.in[0], dy, wants_dbias(), buffers_.backward_scratch);
+      sums = conv_.weight_sums(x(), scales(), dy, wants_dbias(), buffers_.backward_scratch);
       sums.dw = dparam(0);
       sums.adds_dw = !overwrites(context, 0);
       if (wants_dbias()) {
@@ -57,6 +60,11 @@ class TensorConvOp : public CudaOp {
   }
 
  private:
+  // What lies in memory, and what is made of it.
+  const Tensor& x() const { return buffers_.in[desc_.prologue ? 1 : 0]; }
+  const ChannelScale* scales() const {
+    return desc_.prologue ? buffers_.in[2].as<const ChannelScale>() : nullptr;
+  }
   bool wants_dbias() const { return desc_.bias && site_.want_dparam[1]; }
 
   ConvDesc desc_;

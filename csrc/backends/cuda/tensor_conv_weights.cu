@@ -1,5 +1,6 @@
 // Weight gradients on the tensor cores: maps (rows of A) and channels (columns of B) for each tap,
 // summed over all positions (depth).
+#include "backends/cuda/fragments.cuh"
 #include "backends/cuda/patch.cuh"
 #include "backends/cuda/weight_sums.cuh"
 
@@ -77,22 +78,13 @@ __device__ __forceinline__ void load_channels(Tf32, const uint32_t* const (&seen
   Tf32::round(b);
 }
 
-// A word's numbers, as they lie in dy.
-__device__ __forceinline__ void add_numbers(Bf16, uint32_t word, float (&to)[2]) {
-  to[0] += __uint_as_float(word << 16);
-  to[1] += __uint_as_float(word & 0xffff0000u);
-}
-__device__ __forceinline__ void add_numbers(Tf32, uint32_t word, float (&to)[1]) {
-  to[0] += __uint_as_float(word);
-}
-
 // Writes sums[split][map][channel][tap], those of the boxes split, split + splits ..., and behind
 // them, where biases are wanted, the sums of dy for each map; blockIdx: the split, the maps, the
 // channels. While one box is multiplied the next one is on its way.
 template <typename Number, int kSide>
 __global__ void __launch_bounds__(kThreads, 2)
-    sum_weights(Boxes boxes, Boxes of_dy, Tiles tiles, Image x, Image dy, float* sums,
-                bool with_bias) {
+    sum_weights(Boxes boxes, Boxes of_dy, Tiles tiles, Image x, Prologue prologue, Image dy,
+                float* sums, bool with_bias) {
   PCC_DYNAMIC_SHARED(uint32_t, room);
   constexpr int kTaps = kSide * kSide, kWide = kTile / 8, kDepth = 8 * Number::kPerWord;
   constexpr Number kNumber;
@@ -106,10 +98,11 @@ __global__ void __launch_bounds__(kThreads, 2)
   constexpr int kWordsOfTile = kTile / Number::kPerWord, kGroupBits = Number::kPerWord == 2 ? 1 : 2;
 
   Copies copies;
-  const auto count = static_cast<uint32_t>(boxes.of_group());
+  const auto count = static_cast<uint32_t>(boxes.of_group() * boxes.d.groups);
+  const auto box_of = [&](const Quotient& group) { return Box(boxes, group.whole, group.rest); };
   const auto fetch = [&](uint32_t number, int buffer) {
     if (number < count) {
-      const Box box(boxes, 0, number);
+      const Box box = box_of(boxes.by_group(number));
       uint32_t* const to = room + buffer * tiles.buffer;
       box.load<Number>(of_dy, dy, first_map, kGroupBits + tiles.map_bits, tiles.dy_line, to,
                        copies);
@@ -132,6 +125,12 @@ __global__ void __launch_bounds__(kThreads, 2)
       copies.template wait<1>();
     else
       copies.template wait<0>();
+    if (prologue.scales) {
+      const Quotient group = boxes.by_group(number);
+      box_of(group).template normalise<Number>(boxes, x, prologue, group.whole, first_channel,
+                                               kGroupBits + tiles.channel_bits, tiles.line,
+                                               room + now * tiles.buffer + tiles.dy_words);
+    }
     __syncthreads();
     const uint32_t* const maps = room + now * tiles.buffer + map_tile * kWordsOfTile;
     const uint32_t* const patch =
@@ -156,9 +155,12 @@ __global__ void __launch_bounds__(kThreads, 2)
       }
     }
     if (sums_maps)
-      for (int p = thread / map_words; p < kPositions; p += kThreads / map_words)
-        add_numbers(kNumber, room[now * tiles.buffer + p * tiles.dy_line + thread % map_words],
-                    of_maps);
+      for (int p = thread / map_words; p < kPositions; p += kThreads / map_words) {
+        float its[Number::kPerWord];
+        Number::unpack(room[now * tiles.buffer + p * tiles.dy_line + thread % map_words], its);
+        PCC_UNROLL
+        for (int i = 0; i < Number::kPerWord; ++i) of_maps[i] += its[i];
+      }
     __syncthreads();
     if (tiles.ahead) now ^= 1;
   }
@@ -234,8 +236,9 @@ struct Plan {
         channels((d.channels + tiles.channels() - 1) / tiles.channels()),
         weights(int64_t{d.maps} * d.channels * side * side) {
     constexpr int64_t kBlocks = 264;
-    splits = std::clamp<int64_t>(kBlocks / (maps * channels), 1, boxes.of_group());
+    splits = std::clamp<int64_t>(kBlocks / (maps * channels), 1, count());
   }
+  int64_t count() const { return int64_t{boxes.of_group()} * boxes.d.groups; }
   int64_t scratch_bytes(bool with_bias) const {
     return splits * (weights + (with_bias ? boxes.d.maps : 0)) *
            static_cast<int64_t>(sizeof(float));
@@ -243,8 +246,8 @@ struct Plan {
 };
 
 template <typename Number>
-WeightSums sum_for(const Direction& d, int side, const Tensor& x, const Tensor& dy, bool with_bias,
-                   float* sums) {
+WeightSums sum_for(const Direction& d, int side, const Tensor& x, const Prologue& prologue,
+                   const Tensor& dy, bool with_bias, float* sums) {
   const DType type = Number::kPerWord == 2 ? DType::bf16 : DType::f32;
   const Plan plan(d, side, Number());
   const int64_t words =
@@ -254,33 +257,47 @@ WeightSums sum_for(const Direction& d, int side, const Tensor& x, const Tensor& 
   const auto kernel =
       with_side(side, [](auto constant) { return sum_weights<Number, decltype(constant)::value>; });
   launch(kernel, {plan.splits, plan.maps, plan.channels}, kThreads, words * 4, plan.boxes,
-         plan.of_dy, plan.tiles, Image(x, type), Image(dy, type), sums, with_bias);
+         plan.of_dy, plan.tiles, Image(x, type), prologue, Image(dy, type), sums, with_bias);
   return {.sums = sums,
           .weights = plan.weights,
           .biases = with_bias ? d.maps : 0,
           .shares = static_cast<int>(plan.splits)};
 }
 
-Direction without_groups(Direction d) {
-  d.groups = 1;
+}  // namespace
+
+// The sums go over all groups of samples; a prologue has one of its own for each.
+TensorConv::Direction TensorConv::weights_direction() const {
+  Direction d = forward_;
+  d.groups = std::max(prologue_groups_, 1);
   return d;
 }
 
-}  // namespace
-
 int64_t TensorConv::weight_scratch_bytes(bool with_bias) const {
-  const Direction d = without_groups(forward_);
+  const Direction d = weights_direction();
   return std::max(Plan(d, side_, Bf16()).scratch_bytes(with_bias),
                   Plan(d, side_, Tf32()).scratch_bytes(with_bias));
 }
 
-WeightSums TensorConv::weight_sums(const Tensor& x, const Tensor& dy, bool with_bias,
-                                   void* scratch) const {
-  const Direction d = without_groups(forward_);
+WeightSums TensorConv::weight_sums(const Tensor& x, const ChannelScale* scales, const Tensor& dy,
+                                   bool with_bias, void* scratch) const {
+  const Direction d = weights_direction();
+  const Prologue prologue = {scales, prologue_groups_};
   auto* const sums = static_cast<float*>(scratch);
   // Gradients that lie in float32 are not rounded to bf16 for a sum over all positions.
-  return bf16_ && dy.spec.dtype == DType::bf16 ? sum_for<Bf16>(d, side_, x, dy, with_bias, sums)
-                                               : sum_for<Tf32>(d, side_, x, dy, with_bias, sums);
+  return bf16_ && dy.spec.dtype == DType::bf16
+             ? sum_for<Bf16>(d, side_, x, prologue, dy, with_bias, sums)
+             : sum_for<Tf32>(d, side_, x, prologue, dy, with_bias, sums);
+}
+
+int64_t TensorConv::numbers_read(bool weights) const {
+  const auto of = [](const Boxes& boxes, int64_t times) {
+    return times * boxes.of_group() * boxes.d.groups * boxes.patch_elements() * boxes.d.channels;
+  };
+  if (!weights) return of(Boxes(forward_, side_), blocks_of_maps(forward_.maps));
+  const Plan plan =
+      bf16_ ? Plan(weights_direction(), side_, Bf16()) : Plan(weights_direction(), side_, Tf32());
+  return of(plan.boxes, plan.maps);
 }
 
 void TensorConv::join(const WeightSums& sums) {

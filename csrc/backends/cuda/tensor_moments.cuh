@@ -26,14 +26,14 @@ class MomentsOfMaps {
   __device__ __forceinline__ void add(const Boxes& boxes, const Box& box, const uint32_t* lines,
                                       bool first) {
     lines += threadIdx.x % kWords;
-    if (first) numbers_of(*lines, pivot_);
+    if (first) Number::unpack(*lines, pivot_);
     const bool whole = box.is_whole(boxes);
     PCC_UNROLL_BY(4)
     for (int p = static_cast<int>(threadIdx.x) / kWords; p < kPositions; p += kParts) {
       Place at;
       if (!whole && !box.place(boxes, p, at)) continue;
       float x[kMaps];
-      numbers_of(lines[p * line_of(kWords)], x);
+      Number::unpack(lines[p * line_of(kWords)], x);
       ++count_;
       PCC_UNROLL
       for (int i = 0; i < kMaps; ++i) {
@@ -74,10 +74,6 @@ class MomentsOfMaps {
   }
 
  private:
-  __device__ static void numbers_of(uint32_t word, float (&x)[kMaps]) {
-    x[0] = __uint_as_float(kMaps == 1 ? word : word << 16);
-    if constexpr (kMaps == 2) x[1] = __uint_as_float(word & 0xffff0000u);
-  }
   // By a warp together.
   __device__ static void join(const float4* its, int shares, ChannelMoments* to) {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;

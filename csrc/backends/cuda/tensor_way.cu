@@ -32,12 +32,13 @@ class TensorWay : public ConvWay {
     };
     switch (step_) {
       case ConvStep::forward:
-        return conv_.forward(tensor(t.x, x_), t.prepared, t.bias, tensor(t.y, y_),
+        return conv_.forward(tensor(t.x, x_), nullptr, t.prepared, t.bias, tensor(t.y, y_),
                              static_cast<ChannelMoments*>(t.moments), t.scratch);
       case ConvStep::data:
         return conv_.data_gradient(tensor(t.dy, y_), t.prepared, tensor(t.dx, x_));
       case ConvStep::weights:
-        WeightSums sums = conv_.weight_sums(tensor(t.x, x_), tensor(t.dy, y_), false, t.scratch);
+        WeightSums sums =
+            conv_.weight_sums(tensor(t.x, x_), nullptr, tensor(t.dy, y_), false, t.scratch);
         sums.dw = t.dw;
         sums.adds_dw = t.adds;
         return TensorConv::join(sums);

@@ -77,6 +77,10 @@ struct Tf32 {
     const uint32_t bits = std::bit_cast<uint32_t>(x[0]);
     return isfinite(x[0]) ? (bits + 0x1000u) & ~0x1fffu : bits;  // to nearest, ties away from 0
   }
+  static void unpack(uint32_t word, float (&x)[1]) { x[0] = std::bit_cast<float>(word); }
+  static uint32_t rectified(const float (&x)[1]) {
+    return std::bit_cast<uint32_t>(x[0] < 0 ? 0.0f : x[0]);
+  }
   static void round(uint32_t (&words)[4]) {
     for (uint32_t& word : words) word = pack({std::bit_cast<float>(word)});
   }
@@ -93,6 +97,13 @@ struct Bf16 {
   static constexpr int kPerWord = 2;
   static uint32_t pack(const float (&x)[2]) {
     return BFloat16(x[0]).bits | uint32_t{BFloat16(x[1]).bits} << 16;
+  }
+  static void unpack(uint32_t word, float (&x)[2]) {
+    x[0] = std::bit_cast<float>(word << 16);
+    x[1] = std::bit_cast<float>(word & 0xffff0000u);
+  }
+  static uint32_t rectified(const float (&x)[2]) {
+    return pack({x[0] < 0 ? 0.0f : x[0], x[1] < 0 ? 0.0f : x[1]});
   }
   static void round(uint32_t (&)[4]) {}
   static float number(uint32_t word, int i) {
