@@ -63,9 +63,8 @@ PACKAGE = Path(__file__).parents[1] / "pycaffe_clr"
 PYTHON_ROOMS = [
     "errors", "version", "atomic", "durations", "native", "core_types", "shaped", "proto",
     "catalog", "prototxt", "weights", "data", "engine", "devices", "python_layer", "hdf5_output",
-    "train", "pycaffe", "export", "io", "net_spec", "coord_map", "draw", "classifier", "detector",
-    "compat",
-    "experiments", "cli", "__main__",
+    "train", "pycaffe", "export", "io", "net_names", "net_spec", "coord_map", "draw", "classifier",
+    "detector", "compat", "experiments", "cli", "__main__",
 ]  # fmt: skip
 PYTHON_EXCEPT = {
     # Looks into a file that has the name asked for: is it a solver?
