@@ -223,8 +223,16 @@ def test_a_branch_follows_its_base(fake, capsys):
     assert "branch skipped: it starts from a snapshot of base, which has failed" in said
 
 
+@pytest.fixture
+def heeded(number):
+    """The signal is not ignored, as Ctrl-C is by tests that a shell runs in the background."""
+    before = signal.signal(number, signal.default_int_handler)
+    yield
+    signal.signal(number, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_all_and_starts_no_more(fake, number, capsys):
+def test_a_signal_stops_all_and_starts_no_more(fake, number, capsys, heeded):
     jobs = [job(fake, name, "works 30") for name in "abc"]
     heard: set[str] = set()
 
