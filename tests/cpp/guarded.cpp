@@ -27,7 +27,7 @@ class GuardedDevice : public Device {
   void upload(void* to, const void* from, int64_t bytes) override { move(to, from, bytes); }
   void download(void* to, const void* from, int64_t bytes) override { move(to, from, bytes); }
   void clear(void* to, int64_t bytes) override {
-    const GuardedMemory::Access access(*memory_);
+    const GuardedMemory::BlockAccess access(*memory_, to);
     host_.clear(to, bytes);
   }
   void sync() override {}
@@ -40,7 +40,7 @@ class GuardedDevice : public Device {
 
  private:
   void move(void* to, const void* from, int64_t bytes) {
-    const GuardedMemory::Access access(*memory_);
+    const GuardedMemory::BlockAccess writes(*memory_, to), reads(*memory_, from);
     host_.upload(to, from, bytes);
   }
 

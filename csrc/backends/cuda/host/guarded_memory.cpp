@@ -81,8 +81,28 @@ void GuardedMemory::close() {
   if (--open_ == 0) protect(PROT_NONE);
 }
 
+void GuardedMemory::open(const void* address) {
+  const std::lock_guard lock(mutex_);
+  Mapping* const mapping = mapping_of(address);
+  if (mapping && ++mapping->open == 1 && open_ == 0) protect(*mapping, PROT_READ | PROT_WRITE);
+}
+
+void GuardedMemory::close(const void* address) {
+  const std::lock_guard lock(mutex_);
+  Mapping* const mapping = mapping_of(address);
+  if (mapping && --mapping->open == 0 && open_ == 0) protect(*mapping, PROT_NONE);
+}
+
+GuardedMemory::Mapping* GuardedMemory::mapping_of(const void* address) {
+  auto found = mappings_.upper_bound(static_cast<char*>(const_cast<void*>(address)));
+  if (found == mappings_.begin()) return nullptr;
+  Mapping& mapping = (--found)->second;
+  return static_cast<const char*>(address) < mapping.begin + mapping.bytes ? &mapping : nullptr;
+}
+
 void GuardedMemory::protect(int rights) {
-  for (const auto& [memory, mapping] : mappings_) protect(mapping, rights);
+  for (const auto& [memory, mapping] : mappings_)
+    if (mapping.open == 0) protect(mapping, rights);
 }
 
 void GuardedMemory::protect(const Mapping& mapping, int rights) {

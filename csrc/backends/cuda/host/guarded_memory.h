@@ -28,6 +28,19 @@ class GuardedMemory : public std::enable_shared_from_this<GuardedMemory> {
     Access& operator=(const Access&) = delete;
     GuardedMemory& memory;
   };
+  // The same, of the one block that the address lies in; of none where it is not this memory's.
+  void open(const void* address);
+  void close(const void* address);
+  struct BlockAccess {
+    BlockAccess(GuardedMemory& memory, const void* address) : memory(memory), address(address) {
+      memory.open(address);
+    }
+    ~BlockAccess() { memory.close(address); }
+    BlockAccess(const BlockAccess&) = delete;
+    BlockAccess& operator=(const BlockAccess&) = delete;
+    GuardedMemory& memory;
+    const void* address;
+  };
 
   // Whose memory lies there; null: nobody's.
   static std::shared_ptr<GuardedMemory> owner_of(const void* address);
@@ -36,8 +49,10 @@ class GuardedMemory : public std::enable_shared_from_this<GuardedMemory> {
   struct Mapping {
     char* begin;
     int64_t bytes;  // in whole pages, without the one behind
+    int open = 0;   // how often, by itself
   };
-  void protect(int rights);  // all of it
+  Mapping* mapping_of(const void* address);
+  void protect(int rights);  // all that is not open by itself
   static void protect(const Mapping& mapping, int rights);
 
   mutable std::mutex mutex_;
