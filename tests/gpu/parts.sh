@@ -159,11 +159,13 @@ plans() {
   done
 }
 times() {
-  local precision
-  for precision in bf16 tf32 fp32; do
-    echo "resnet56 $precision"
-    python3 "$root/tests/gpu/time_net.py" $([ -n "$host" ] && echo lenet 1 || echo resnet56 128) \
-      $precision $device ${host:+"$host"} || return 1
+  local setting
+  # Convolutions that normalise what they read, and that read what is normalised.
+  for setting in "bf16 always" "bf16 never" "tf32 always" "tf32 never" "fp32 model"; do
+    echo "resnet56 $setting"
+    set -- $setting
+    PYCAFFE_CLR_PROLOGUE=$2 python3 "$root/tests/gpu/time_net.py" \
+      $([ -n "$host" ] && echo lenet 1 || echo resnet56 128) $1 $device ${host:+"$host"} || return 1
   done
 }
 
