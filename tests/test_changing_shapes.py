@@ -176,6 +176,15 @@ def test_a_picture_of_another_size_in_each_pass(here):
     assert np.allclose(other.forward()["loss"], net.blobs["loss"].data, rtol=1e-5)
 
 
+def check_bias_gradient(net):
+    """That of fc, whose rows are told apart by even and odd places: softmax less the targets."""
+    scores = net.blobs["fc"].data
+    rows = np.arange(len(scores))
+    share = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    share[rows, rows % 2] -= 1
+    assert np.allclose(net.params["fc"][1].diff, share.mean(0), atol=1e-6)
+
+
 def test_numbers_of_rows_that_only_forward_tells(here):
     net = build(here, REGIONS)
     places = net.layers[net._layer_names.index("places")].layer
@@ -190,10 +199,7 @@ def test_numbers_of_rows_that_only_forward_tells(here):
         assert np.array_equal(net.blobs["places"].data[:, [2, 1]], expected)
         net.clear_param_diffs()
         net.backward()
-        scores = net.blobs["fc"].data
-        share = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
-        share[np.arange(rows), np.arange(rows) % 2] -= 1
-        assert np.allclose(net.params["fc"][1].diff, share.mean(0), atol=1e-6)
+        check_bias_gradient(net)
 
 
 def test_as_many_boxes_as_are_proposed(here):
@@ -209,10 +215,7 @@ def test_as_many_boxes_as_are_proposed(here):
         assert net.blobs["targets"].data.tolist() == [n % 2 for n in range(rows)]
         net.clear_param_diffs()
         net.backward()
-        scores = net.blobs["fc"].data
-        share = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
-        share[np.arange(rows), np.arange(rows) % 2] -= 1
-        assert np.allclose(net.params["fc"][1].diff, share.mean(0), atol=1e-6)
+        check_bias_gradient(net)
         assert np.abs(net.params["conv"][0].diff).sum() > 0
     assert len(seen) > 2
 

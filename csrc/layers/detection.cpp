@@ -28,7 +28,7 @@ class RoiPoolingLayer : public LayerBase {
   std::vector<Shape> infer(const std::vector<Shape>& bottoms) override {
     const Shape &x = bottoms[0], &boxes = bottoms[1];
     keep_replicas_apart(true, "choosing boxes");
-    require(x.axes() == 4, "expected a bottom of 4 axes (N, C, H, W); got ", bottom_text(0, x));
+    require_maps(0, x);
     require(boxes.axes() >= 2 && boxes.count(1) == 5, "expected boxes (R, 5); got ",
             bottom_text(1, boxes));
     top_ = Shape{boxes[0], x[1], rows_, columns_};

@@ -89,6 +89,11 @@ int64_t LayerBase::extent(const std::string& field, int64_t value, int64_t least
   return value;
 }
 
+void LayerBase::require_maps(size_t index, const Shape& shape) const {
+  require(shape.axes() == 4, "expected a bottom of 4 axes (N, C, H, W); got ",
+          bottom_text(index, shape));
+}
+
 void LayerBase::refuse_in_place() const {
   for (const std::string& top : spec().tops)
     require(top != spec().bottoms[0],

@@ -59,6 +59,8 @@ class LayerBase : public Layer {
   // Replicas stand one after the other on axis 0: a layer that mixes or fixes that axis would mix
   // them.
   void keep_replicas_apart(bool mixes, const std::string& what) const;
+  // That bottom `index` has 4 axes.
+  void require_maps(size_t index, const Shape& shape) const;
   // That no top is the bottom: Caffe's layer of this type refuses it.
   void refuse_in_place() const;
   // No empty axis, at most kMaxAxes of them, at most kMaxCount elements.

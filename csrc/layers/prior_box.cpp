@@ -38,9 +38,7 @@ class PriorBoxLayer : public LayerBase {
 
  protected:
   std::vector<Shape> infer(const std::vector<Shape>& bottoms) override {
-    for (size_t i = 0; i < 2; ++i)
-      require(bottoms[i].axes() == 4, "expected a bottom of 4 axes (N, C, H, W); got ",
-              bottom_text(i, bottoms[i]));
+    for (size_t i = 0; i < 2; ++i) require_maps(i, bottoms[i]);
     keep_replicas_apart(true, "a set of boxes for all samples");
     const int64_t rows = bottoms[0][2], columns = bottoms[0][3];
     const auto boxes = static_cast<int64_t>(sizes_.size());

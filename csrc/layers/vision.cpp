@@ -53,7 +53,7 @@ class PoolingLayer : public LayerBase {
  protected:
   std::vector<Shape> infer(const std::vector<Shape>& bottoms) override {
     const Shape& x = bottoms[0];
-    require(x.axes() == 4, "expected a bottom of 4 axes (N, C, H, W); got ", bottom_text(0, x));
+    require_maps(0, x);
     if (global_) {
       desc_.kernel[0] = x[2];
       desc_.kernel[1] = x[3];
@@ -134,7 +134,7 @@ class SppLayer : public LayerBase {
  protected:
   std::vector<Shape> infer(const std::vector<Shape>& bottoms) override {
     x_ = bottoms[0];
-    require(x_.axes() == 4, "expected a bottom of 4 axes (N, C, H, W); got ", bottom_text(0, x_));
+    require_maps(0, x_);
     levels_.clear();
     int64_t all = 0;
     for (int64_t bins = 1; static_cast<int64_t>(levels_.size()) < height_; bins *= 2) {
@@ -191,8 +191,7 @@ class InterpLayer : public LayerBase {
 
  protected:
   std::vector<Shape> infer(const std::vector<Shape>& bottoms) override {
-    require(bottoms[0].axes() == 4, "expected a bottom of 4 axes (N, C, H, W); got ",
-            bottom_text(0, bottoms[0]));
+    require_maps(0, bottoms[0]);
     top_ = bottoms[0];
     for (int i = 0; i < 2; ++i) {
       int64_t size = top_[2 + i] + desc_.pad_begin + desc_.pad_end;
@@ -251,8 +250,7 @@ class ResizeLayer : public LayerBase {
 
  protected:
   std::vector<Shape> infer(const std::vector<Shape>& bottoms) override {
-    require(bottoms[0].axes() == 4, "expected a bottom of 4 axes (N, C, H, W); got ",
-            bottom_text(0, bottoms[0]));
+    require_maps(0, bottoms[0]);
     top_ = bottoms[0];
     for (int i = 0; i < 2; ++i) {
       const auto scaled =
@@ -291,8 +289,7 @@ class LrnLayer : public LayerBase {
 
  protected:
   std::vector<Shape> infer(const std::vector<Shape>& bottoms) override {
-    require(bottoms[0].axes() == 4, "expected a bottom of 4 axes (N, C, H, W); got ",
-            bottom_text(0, bottoms[0]));
+    require_maps(0, bottoms[0]);
     return {bottoms[0]};
   }
 
